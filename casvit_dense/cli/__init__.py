@@ -1,0 +1,40 @@
+"""The ``casvit-dense`` program: one thin module a sub-command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from casvit_dense import __version__
+from casvit_dense.errors import UserError
+
+COMMANDS = ("train", "test", "predict", "demo", "convert", "doctor")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole program's parser; each command module adds its own arguments and its ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="casvit-dense", description="CAS-ViT for detection and segmentation."
+    )
+    parser.add_argument("--version", action="version", version=f"casvit-dense {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f"casvit_dense.cli.{name}")
+        summary = (module.__doc__ or "").strip().splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit code 0: done; 2: bad input, said in one line; 130: interrupted."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
