@@ -1,0 +1,20 @@
+"""Evaluate a checkpoint: all COCO numbers, or mIoU, mAcc and aAcc."""
+
+import argparse
+
+from casvit_dense.cli.options import add_run_options, run_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what evaluation takes."""
+    parser.add_argument("config", help="config file the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="dense checkpoint, ours or official")
+    parser.add_argument("--classwise", action="store_true", help="print every class")
+    add_run_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates."""
+    from casvit_dense.engine.launch import test
+
+    test(args.config, args.checkpoint, run_options(args))

@@ -1,0 +1,83 @@
+"""Checks of a COCO-format data set that cost seconds and save hours."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from casvit_dense.errors import UserError
+
+SHOWN = 5  # examples named in a message
+
+
+def check_coco(
+    ann_file: Path, image_dir: Path, classes: Sequence[str], allow_more: bool = False
+) -> int:
+    """Compares an annotation file with the classes of the heads and the images on disk.
+
+    Args:
+        ann_file: COCO instances file.
+        image_dir: folder of its images.
+        classes: names that the model's heads were built for, in order.
+        allow_more: the file may hold further categories (a chosen subset of classes).
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: missing file or folder, a file that is not COCO's, categories that differ from
+            the classes, missing images.
+    """
+    content = _read(ann_file)
+    names = [category["name"] for category in content["categories"]]
+    missing = [name for name in classes if name not in names]
+    extra = [] if allow_more else [name for name in names if name not in classes]
+    if missing or extra:
+        raise UserError(
+            f"{ann_file}: its {len(names)} categories are not the {len(classes)} classes of the "
+            f"config; only in the config: {some(missing)}; only in the file: {some(extra)}. Set "
+            "metainfo=dict(classes=(…)) of every data set and num_classes of every head"
+        )
+    check_images(image_dir, [image["file_name"] for image in content["images"]], ann_file)
+    return len(content["images"])
+
+
+def _read(ann_file: Path) -> dict:
+    if not ann_file.is_file():
+        raise UserError(f"no annotation file {ann_file}; --data-root names the data set's folder")
+    try:
+        content = json.loads(ann_file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{ann_file}: not JSON ({error})") from error
+    missing = {"images", "annotations", "categories"} - set(content)
+    if missing:
+        raise UserError(f"{ann_file}: no COCO instances file, lacks {', '.join(sorted(missing))}")
+    return content
+
+
+def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None:
+    """Looks for every listed image, folder by folder rather than file by file.
+
+    Raises:
+        UserError: missing folder or images, with how many and some of their names.
+    """
+    if not image_dir.is_dir():
+        raise UserError(f"no image folder {image_dir}; --data-root names the data set's folder")
+    present: dict[Path, set[str]] = {}
+    missing = []
+    for name in names:
+        folder = (image_dir / name).parent
+        if folder not in present:
+            present[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        if Path(name).name not in present[folder]:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            f"{image_dir}: {len(missing)} of {len(names)} images of {listed_in} are missing: "
+            f"{some(missing)}"
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names and how many more there are."""
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "") or "none"

@@ -1,0 +1,78 @@
+"""Hooks of our own for mmengine's runner."""
+
+import time
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person says them: ``42 s``, ``3 min 07 s``, ``5 h 12 min``."""
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"
+
+
+class Progress:
+    """Counts the steps of one loop and words a line when the last one is old enough.
+
+    Args:
+        name: what a step is, e.g. ``'training iteration'``.
+        total: steps in the loop.
+        seconds: least time between two lines.
+    """
+
+    def __init__(self, name: str, total: int, seconds: float) -> None:
+        self.name = name
+        self.total = total
+        self.seconds = seconds
+        self.done = 0
+        self.started = self.said = time.monotonic()
+
+    def step(self) -> str | None:
+        """Counts one step; returns a line when it is time for one."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said < self.seconds:
+            return None
+        self.said = now
+        pace = (now - self.started) / self.done
+        left = format_duration(pace * (self.total - self.done))
+        return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Says every so often how far a loop is and how long it will take.
+
+    mmengine's own log lines come every so many iterations, which on a slow machine means minutes
+    of silence.
+
+    Args:
+        seconds: least time between two lines.
+    """
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+        self._loops: dict[str, Progress] = {}
+
+    def _begin(self, mode: str, name: str, total: int) -> None:
+        self._loops[mode] = Progress(name, total, self.seconds)
+
+    def before_train(self, runner: Runner) -> None:
+        self._begin("train", "training iteration", runner.max_iters - runner.iter)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._begin("val", "evaluation batch", len(runner.val_dataloader))
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._begin("test", "evaluation batch", len(runner.test_dataloader))
+
+    def _after_iter(self, runner: Runner, *args: Any, mode: str = "train", **kwargs: Any) -> None:
+        line = self._loops[mode].step()
+        if line is not None:
+            runner.logger.info(line)

@@ -1,0 +1,64 @@
+"""Mean intersection over union, with the value of every class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from mmengine.registry import METRICS
+from mmseg.evaluation import IoUMetric
+
+from casvit_dense.engine.results import check_once_each, class_table
+
+
+@METRICS.register_module()
+class DenseIoUMetric(IoUMetric):
+    """mIoU, mAcc and aAcc over all pixels of the data set, in percent.
+
+    mmseg's metric, which counts the pixels, rounds to two digits, prints the table of 150 classes
+    after every evaluation and forgets it.
+
+    Args:
+        classwise: log the IoU of every class.
+        **kwargs: those of mmseg's ``IoUMetric``; with ``output_dir`` the predicted maps are kept,
+            numbered as the data set's own.
+
+    Attributes:
+        per_class: after evaluation, IoU in percent by class name; NaN where a class neither
+            occurs nor is predicted.
+    """
+
+    def __init__(self, classwise: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classwise = classwise
+        self.per_class: dict[str, dict[str, float]] = {}
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Counts the pixels of a batch; keeps each image's name with them."""
+        first = len(self.results)
+        super().process(data_batch, data_samples)
+        for i, sample in enumerate(data_samples, first):
+            self.results[i] = (sample["img_path"], self.results[i])
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Sums the areas of all images.
+
+        Args:
+            results: one pair (image path, areas by class) an image.
+
+        Returns:
+            ``aAcc``, ``mIoU``, ``mAcc`` in percent.
+        """
+        check_once_each([path for path, _ in results])
+        areas = [sum(parts) for parts in zip(*(counts for _, counts in results), strict=True)]
+        values = self.total_area_to_metrics(*areas, self.metrics, self.nan_to_num, self.beta)
+        iou = 100 * values["IoU"]
+        self.per_class["IoU"] = dict(
+            zip(self.dataset_meta["classes"], map(float, iou), strict=True)
+        )
+        if self.classwise:
+            print_log(class_table("IoU", self.per_class["IoU"]), logger="current")
+        return {
+            name if name == "aAcc" else f"m{name}": float(np.nanmean(value) * 100)
+            for name, value in values.items()
+        }

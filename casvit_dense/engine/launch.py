@@ -1,0 +1,184 @@
+"""Training and evaluation: one path for detection, instance and semantic segmentation."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.engine.hooks import format_duration
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.preflight import check_data
+from casvit_dense.engine.prepare import (
+    evaluators,
+    prepare,
+    scale_learning_rate,
+    set_precision,
+    set_weights,
+)
+from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.results import conditions, write_json
+from casvit_dense.errors import UserError
+
+
+def train(config: str | Path, options: RunOptions) -> Path:
+    """Trains a config from start or from a checkpoint of itself.
+
+    Args:
+        config: config file.
+        options: see `RunOptions`.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        UserError: anything that is wrong with config, options, weights or data; nothing has been
+            built then.
+    """
+    cfg = prepare(config, options)
+    resumed = find_resumed(cfg, options)
+    if resumed is not None:
+        cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(resumed), None
+    notes = [] if resumed is not None else set_weights(cfg, options)
+    set_precision(cfg, options)
+    notes += scale_learning_rate(cfg, options)
+    use_scope_of(cfg)
+    notes += check_data(cfg, ("train_dataloader", "val_dataloader"))
+
+    runner = start_runner(cfg)
+    for note in notes:
+        runner.logger.info(note)
+    if cfg.get("load_from"):
+        # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
+        load_model(unwrapped(runner.model), cfg.load_from)
+    runner.train()
+    last = Path(runner.work_dir, "last_checkpoint").read_text().strip()
+    runner.logger.info(f"trained: {last}")
+    return Path(last)
+
+
+def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
+    """Evaluates a checkpoint on the test set of a config.
+
+    Leaves ``test/metrics.json`` in the work directory, with the conditions of the figures and the
+    predictions beside it: COCO results files, or index maps under ``test/maps``.
+
+    Args:
+        config: config file.
+        checkpoint: dense checkpoint, ours or an official one.
+        options: see `RunOptions`.
+
+    Returns:
+        Metrics by name: ``coco/bbox_mAP`` and so on as fractions, ``mIoU`` in percent.
+
+    Raises:
+        UserError: anything that is wrong with config, options, checkpoint or data.
+    """
+    started = time.monotonic()
+    cfg = prepare(config, options)
+    if not Path(checkpoint).is_file():
+        raise UserError(f"no checkpoint {checkpoint}")
+    drop_training(cfg)
+    folder = Path(cfg.work_dir, "test")
+    keep_predictions(cfg, folder, options.classwise)
+    use_scope_of(cfg)
+    notes = check_data(cfg, ("test_dataloader",))
+
+    runner = start_runner(cfg)
+    for note in notes:
+        runner.logger.info(note)
+    report = load_model(unwrapped(runner.model), checkpoint)
+    metrics: dict[str, float] = runner.test()
+    if is_main_process():
+        metric_objects = runner.test_loop.evaluator.metrics
+        content = {
+            "config": Path(config).stem,
+            "checkpoint": str(checkpoint),
+            "metrics": metrics,
+            "per_class": {
+                kind: values
+                for metric in metric_objects
+                for kind, values in getattr(metric, "per_class", {}).items()
+            },
+            "conditions": conditions(
+                weights_sha256=report.sha256,
+                images=len(runner.test_dataloader.dataset),
+                seed=runner.seed,
+                duration_s=round(time.monotonic() - started, 1),
+            ),
+        }
+        write_json(folder / "metrics.json", content)
+        for name, value in metrics.items():
+            runner.logger.info(f"{name}: {value:.4g}")
+        took = format_duration(time.monotonic() - started)
+        runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
+    return metrics
+
+
+def find_resumed(cfg: Config, options: RunOptions) -> Path | None:
+    """The checkpoint to go on from: the one named, or the newest readable one.
+
+    A run that was killed while writing leaves half a file; the one before it serves.
+
+    Raises:
+        UserError: the named checkpoint is missing or unreadable.
+    """
+    if options.resume is None:
+        return None
+    if options.resume != "auto":
+        read_checkpoint(options.resume)
+        return Path(options.resume)
+    folder = Path(cfg.work_dir)
+    saved = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
+    for path in sorted(saved, key=lambda p: int(p.stem.split("_")[1]), reverse=True):
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            print(f"skipped: {error}")
+        else:
+            return path
+    print(f"nothing to resume in {folder}: starting from the beginning")
+    return None
+
+
+def start_runner(cfg: Config) -> Runner:
+    """The runner of a prepared config.
+
+    On CPUs the process group is made here: mmengine would select a GPU first.
+    """
+    if cfg.launcher == "pytorch" and not torch.cuda.is_available():
+        torch.distributed.init_process_group(backend="gloo")
+    return Runner.from_cfg(cfg)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without its distributed wrapper."""
+    return model.get_submodule("module") if is_model_wrapper(model) else model
+
+
+def drop_training(cfg: Config) -> None:
+    """Takes out what only training needs; the backbone's weights come from the checkpoint."""
+    cfg.model.backbone.init_cfg = None
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        cfg[key] = None
+    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    cfg.resume, cfg.load_from = False, None
+
+
+def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
+    """Tells the metrics where predictions go and whether to print every class."""
+    places: dict[str, dict[str, Any]] = {
+        "DenseCocoMetric": dict(outfile_prefix=str(folder / "predictions")),
+        "DenseIoUMetric": dict(output_dir=str(folder / "maps")),
+    }
+    for metric in evaluators(cfg):
+        metric.update(places.get(metric.type, {}))
+        if metric.type in places:
+            metric.classwise = classwise

@@ -1,0 +1,39 @@
+"""What a user can ask of a run, whichever door they come through."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class RunOptions:
+    """Options shared by training and evaluation.
+
+    Attributes:
+        work_dir: where logs, checkpoints and results go; default ``work_dirs/<config stem>``.
+        data_root: folder of the data set, in place of the config's.
+        pretrained: weight file of the backbone, in place of the config's.
+        from_scratch: no weights; BatchNorm is then trained, for frozen random statistics
+            cannot learn.
+        resume: ``'auto'`` for the newest readable checkpoint of ``work_dir``, or a path.
+        amp: mixed precision (GPU only). The published recipes do not use it.
+        auto_scale_lr: scale the learning rate to the real global batch.
+        seed: seed of every random generator.
+        deterministic: ask torch for deterministic algorithms.
+        cfg_options: overrides by dotted key, e.g. ``{'train_cfg.max_epochs': 1}``.
+        launcher: ``'none' | 'pytorch' | 'slurm' | 'mpi'``.
+        classwise: print the result of every class.
+    """
+
+    work_dir: Path | None = None
+    data_root: str | None = None
+    pretrained: str | None = None
+    from_scratch: bool = False
+    resume: str | None = None
+    amp: bool = False
+    auto_scale_lr: bool = False
+    seed: int | None = None
+    deterministic: bool = False
+    cfg_options: dict[str, Any] = field(default_factory=dict)
+    launcher: str = "none"
+    classwise: bool = False

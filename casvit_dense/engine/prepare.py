@@ -1,0 +1,211 @@
+"""From a config file and a user's options to the config that runs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.overrides import check_override, check_top_level_keys
+from casvit_dense.errors import UserError
+
+MODEL_ZOO = "https://github.com/Tianfang-Zhang/CAS-ViT/blob/main/MODEL_ZOO.md"
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def read_config(path: str | Path) -> Config:
+    """Reads a config file.
+
+    Raises:
+        UserError: there is no such file, or it cannot be parsed.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"no config file {path}")
+    try:
+        return Config.fromfile(str(path))
+    except (SyntaxError, KeyError, ImportError, FileNotFoundError) as error:
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def prepare(path: str | Path, options: RunOptions) -> Config:
+    """The config with everything applied that training and evaluation have in common.
+
+    Args:
+        path: config file; its stem names the work directory.
+        options: see `RunOptions`.
+
+    Raises:
+        UserError: unknown file, misspelt key, or an option that this machine cannot serve.
+    """
+    cfg = read_config(path)
+    check_top_level_keys(cfg)
+    for dotted in options.cfg_options:
+        check_override(cfg, dotted)
+    cfg.merge_from_dict(options.cfg_options)
+    if options.data_root is not None:
+        move_data_root(cfg, options.data_root)
+    cfg.work_dir = str(
+        options.work_dir or cfg.get("work_dir") or Path("work_dirs", Path(path).stem)
+    )
+    if options.seed is not None or options.deterministic:
+        cfg.randomness = dict(seed=options.seed, deterministic=options.deterministic)
+    set_launcher(cfg, options.launcher)
+    settle_workers(cfg)
+    return cfg
+
+
+def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets that read files, inside whatever wrappers (repeat, concatenate) hold them."""
+    if "dataset" in dataset:
+        yield from leaf_datasets(dataset.dataset)
+    elif "datasets" in dataset:
+        for inner in dataset.datasets:
+            yield from leaf_datasets(inner)
+    else:
+        yield dataset
+
+
+def evaluators(cfg: Config) -> Iterator[ConfigDict]:
+    """Every metric's config, of validation and test."""
+    for key in ("val_evaluator", "test_evaluator"):
+        found = cfg.get(key) or []
+        yield from found if isinstance(found, (list, tuple)) else [found]
+
+
+def move_data_root(cfg: Config, root: str) -> None:
+    """Points every data set and every metric's annotation file to another folder."""
+    old_roots = set()
+    for key in LOADERS:
+        if cfg.get(key) is not None:
+            for dataset in leaf_datasets(cfg[key].dataset):
+                old_roots.add(Path(dataset.get("data_root", "")))
+                dataset.data_root = root
+    for metric in evaluators(cfg):
+        ann_file = Path(metric.get("ann_file") or "")
+        for old in old_roots:
+            if ann_file.is_relative_to(old) and metric.get("ann_file"):
+                metric.ann_file = str(Path(root, ann_file.relative_to(old)))
+                break
+
+
+def set_weights(cfg: Config, options: RunOptions) -> list[str]:
+    """Settles how the backbone starts, before anything is built.
+
+    Returns:
+        What the user should be told.
+
+    Raises:
+        UserError: the weight file is missing.
+    """
+    backbone = cfg.model.backbone
+    if options.from_scratch:
+        backbone.init_cfg = None
+        backbone.norm_eval = False
+        return [
+            "from scratch: the backbone starts from random weights and its BatchNorm is trained "
+            "(norm_eval=False), since frozen random statistics cannot learn"
+        ]
+    if options.pretrained is not None:
+        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=options.pretrained)
+    init_cfg = backbone.get("init_cfg")
+    if not init_cfg:
+        return []
+    file = init_cfg.get("checkpoint")
+    if file is not None and not Path(file).expanduser().is_file():
+        raise UserError(
+            f"no pretrained weights at {file}. Download the ImageNet file of CAS-ViT "
+            f"'{backbone.get('arch')}' from {MODEL_ZOO} and give its path by --pretrained FILE "
+            "(or save it under that name), or train with --from-scratch"
+        )
+    return []
+
+
+def set_precision(cfg: Config, options: RunOptions) -> None:
+    """Mixed precision, where asked for.
+
+    Raises:
+        UserError: there is no GPU.
+    """
+    if not options.amp:
+        return
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a GPU; this machine shows none to torch. Leave the flag out")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.loss_scale = "dynamic"
+
+
+def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
+    """Scales the learning rate where asked; otherwise says when the batch is not the recipe's."""
+    base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    if base is None:
+        if options.auto_scale_lr:
+            raise UserError(
+                f"--auto-scale-lr: {cfg.filename} sets no auto_scale_lr.base_batch_size"
+            )
+        return []
+    cfg.auto_scale_lr.enable = options.auto_scale_lr
+    processes, batch = world_size(), cfg.train_dataloader.batch_size
+    steps = cfg.optim_wrapper.get("accumulative_counts", 1)
+    real = processes * batch * steps
+    lr = cfg.optim_wrapper.optimizer.lr
+    if real == base:
+        return []
+    counted = f"{processes} process(es) x {batch} images" + f" x {steps} steps" * (steps > 1)
+    if options.auto_scale_lr:
+        # mmengine scales by processes x batch; accumulated steps are ours to add.
+        cfg.optim_wrapper.optimizer.lr = lr * steps
+        return [
+            f"global batch {real} ({counted}), recipe {base}: lr {lr:g} -> {lr * real / base:g}"
+        ]
+    return [
+        f"global batch is {real} ({counted}), the recipe's is {base}, and lr stays {lr:g}; "
+        "--auto-scale-lr scales it"
+    ]
+
+
+def world_size() -> int:
+    """Number of processes of this run, as the launcher's environment says."""
+    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Settles processes and their way to talk: NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        UserError: torchrun started several processes that would not know of each other.
+    """
+    if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("torchrun started several processes; add --launcher pytorch")
+    cfg.launcher = launcher
+    if torch.cuda.is_available():
+        return
+    for module in dicts_in(cfg.model):  # SyncBN has no CPU kernel
+        if module.get("type") == "SyncBN":
+            module.type = "BN"
+    if launcher != "none":
+        cfg.setdefault("env_cfg", ConfigDict()).dist_cfg = dict(backend="gloo")
+        # DDP takes device ids of GPUs only; mmengine would pass the local rank.
+        cfg.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
+        )
+
+
+def dicts_in(node: Any) -> Iterator[ConfigDict]:
+    """Every dict inside a config, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from dicts_in(child)
+
+
+def settle_workers(cfg: Config) -> None:
+    """Loaders without workers keep none alive: torch refuses the combination."""
+    for key in LOADERS:
+        loader = cfg.get(key)
+        if loader is not None and loader.get("num_workers", 0) == 0:
+            loader.persistent_workers = False

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Train under Slurm, one task a GPU: tools/slurm_train.sh PARTITION JOB CONFIG [flags]
+# GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5) and SRUN_ARGS come from the environment.
+set -euo pipefail
+
+if [[ $# -lt 3 ]]; then
+    echo "usage: tools/slurm_train.sh PARTITION JOB CONFIG [flags of casvit-dense train]" >&2
+    exit 2
+fi
+partition=$1 job=$2 config=$3
+shift 3
+gpus=${GPUS:-8}
+per_node=${GPUS_PER_NODE:-8}
+
+# SRUN_ARGS holds several words on purpose.
+# shellcheck disable=SC2086
+exec srun --partition="$partition" --job-name="$job" \
+    --gres="gpu:$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    python -u -m casvit_dense train "$config" --launcher slurm "$@"
