@@ -1,0 +1,43 @@
+"""Predict on images: drawings and machine-readable results.
+
+Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, nothing was done.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file of the model")
+    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="input", help="image, folder (searched in depth) or pattern"
+    )
+    parser.add_argument("--out", type=Path, help="result folder (default outputs/<config stem>)")
+    parser.add_argument(
+        "--score-thr",
+        type=float,
+        default=0.3,
+        help="leave out detections of lower score (default %(default)s)",
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
+    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, default={}, help="config overrides key=value"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from casvit_dense.predictor import Predictor, find_images, predict_files
+
+    folder = args.out or Path("outputs", Path(args.config).stem)
+    files = find_images(args.inputs, exclude=folder)
+    predictor = Predictor(args.config, args.checkpoint, args.device, args.cfg_options)
+    summary = predict_files(predictor, files, folder, args.score_thr, not args.no_pictures)
+    print(
+        f"predicted {summary.predicted} images ({summary.skipped} skipped) in {folder}, "
+        f"{summary.seconds_per_image:.2f} s/image"
+    )
+    return 1 if summary.skipped else 0

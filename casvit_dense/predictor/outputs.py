@@ -1,0 +1,181 @@
+"""The result folder of a prediction run."""
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.structures import BaseDataElement, InstanceData
+from pycocotools import mask as rle
+
+from casvit_dense.errors import UserError
+from casvit_dense.predictor.labels import Labels
+from casvit_dense.predictor.pictures import draw
+
+
+class ResultFolder(ABC):
+    """Writes the results of a run as they come; its index when it ends, however it ends.
+
+    ``images.json`` says what was predicted (COCO's ``images`` and ``categories``) and what was
+    skipped; ``pictures/`` holds the drawings. Every file appears whole or not at all.
+
+    Args:
+        folder: where to write.
+        labels: names, colours and numbers of the classes.
+        score_thr: instances of lower score are neither written nor drawn.
+        pictures: whether to draw.
+
+    Raises:
+        UserError: on entering, when the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, labels: Labels, score_thr: float, pictures: bool) -> None:
+        self.folder = folder
+        self.labels = labels
+        self.score_thr = score_thr
+        self.pictures = pictures
+        self._images: list[dict[str, Any]] = []
+        self._skipped: list[dict[str, str]] = []
+        self._names: set[str] = set()
+
+    def __enter__(self) -> "ResultFolder":
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        categories = zip(self.labels.ids, self.labels.names, strict=True)
+        index = {
+            "images": self._images,
+            "categories": [{"id": number, "name": name} for number, name in categories],
+            "skipped": self._skipped,
+        }
+        write_whole(self.folder / "images.json", to_json(index))
+
+    def skip(self, path: Path, reason: str) -> None:
+        """Notes an input that gave no result."""
+        self._skipped.append({"file_name": path.as_posix(), "reason": reason})
+
+    def add(self, number: int, path: Path, image: np.ndarray, sample: BaseDataElement) -> None:
+        """Writes one result.
+
+        Args:
+            number: image id.
+            path: the input.
+            image: its pixels, ``(H, W, 3)``, uint8, BGR.
+            sample: what was predicted for it.
+        """
+        height, width = image.shape[:2]
+        entry = {"id": number, "file_name": path.as_posix(), "height": height, "width": width}
+        name = self._unused_name(path.stem)
+        if self.pictures:
+            entry["picture"] = f"pictures/{name}.jpg"
+            picture = draw(image, sample, self.labels, self.score_thr)
+            write_image(self.folder / entry["picture"], picture)
+        self._write(entry, name, sample)
+        self._images.append(entry)
+
+    def _unused_name(self, stem: str) -> str:
+        """The stem, numbered where an earlier input has the same; some disks ignore case."""
+        name, count = stem, 1
+        while name.casefold() in self._names:
+            count += 1
+            name = f"{stem}_{count}"
+        self._names.add(name.casefold())
+        return name
+
+    @abstractmethod
+    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
+        """Writes what was predicted for the image of ``entry``, which may be extended."""
+
+
+class InstanceFolder(ResultFolder):
+    """Results of a detector: ``predictions.json``, a list as COCO's evaluation takes it."""
+
+    def __init__(self, folder: Path, labels: Labels, score_thr: float, pictures: bool) -> None:
+        super().__init__(folder, labels, score_thr, pictures)
+        self._rows: list[dict[str, Any]] = []
+
+    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
+        instances = sample.pred_instances
+        kept = instances[instances.scores >= self.score_thr]
+        self._rows += coco_rows(kept, entry["id"], self.labels.ids)
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        write_whole(self.folder / "predictions.json", to_json(self._rows))
+
+
+class MapFolder(ResultFolder):
+    """Results of a segmenter: ``maps/<name>.png``, numbered like the data set's own files."""
+
+    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
+        entry["map"] = f"maps/{name}.png"
+        indices = sample.pred_sem_seg.data[0].numpy()
+        write_image(self.folder / entry["map"], numbered(indices, self.labels.ids))
+
+
+def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Instances as rows of a COCO results file.
+
+    Args:
+        instances: ``bboxes (n, 4)`` as x1, y1, x2, y2, ``scores``, ``labels`` and perhaps
+            ``masks (n, H, W)``.
+        image_id: id of their image.
+        ids: category id of each class.
+
+    Returns:
+        One row an instance: ``bbox`` as x, y, width, height in pixels; ``segmentation`` as
+        compressed run lengths.
+    """
+    rows: list[dict[str, Any]] = []
+    columns = (instances.bboxes, instances.scores, instances.labels)
+    for box, score, label in zip(*(column.tolist() for column in columns), strict=True):
+        x1, y1, x2, y2 = box
+        rows.append(
+            {
+                "image_id": image_id,
+                "category_id": ids[label],
+                "bbox": [round(value, 4) for value in (x1, y1, x2 - x1, y2 - y1)],
+                "score": round(score, 6),
+            }
+        )
+    if "masks" in instances:
+        for row, mask in zip(rows, instances.masks.numpy(), strict=True):
+            encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+            row["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+    return rows
+
+
+def numbered(indices: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
+    """Class indices ``(H, W)`` as the numbers of map files, in 8 bits where those suffice."""
+    return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[indices]
+
+
+def to_json(value: Any) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Encodes by the file's ending and writes."""
+    _, data = cv2.imencode(path.suffix, pixels)
+    write_whole(path, data.tobytes())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes beside the file, then renames: nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

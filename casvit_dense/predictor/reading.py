@@ -1,0 +1,97 @@
+"""Finding image files and reading them."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from casvit_dense.errors import UserError
+
+#: Endings by which images are recognised inside folders and glob patterns.
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def find_images(inputs: Iterable[str | Path], exclude: Path | None = None) -> list[Path]:
+    """Image files that the inputs stand for.
+
+    A file is taken as it is, whatever its ending; a folder gives the images in it and below it,
+    sorted; a pattern (``*``, ``?``, ``[]``, ``**``) gives what it matches, sorted.
+
+    Args:
+        inputs: files, folders and patterns.
+        exclude: folder whose content is passed over, so that results are no input of the next
+            run.
+
+    Returns:
+        The files in the order of the inputs; one that is reached twice stands at its first place.
+
+    Raises:
+        UserError: an input names nothing, or nothing that is an image.
+    """
+    found: dict[Path, Path] = {}
+    for name in map(str, inputs):
+        images = [path for path in _expand(name) if not _is_inside(path, exclude)]
+        if not images:
+            endings = " ".join(sorted(IMAGE_SUFFIXES))
+            what = "no images" if os.path.lexists(name) else "no such file or folder, no match"
+            raise UserError(f"{name}: {what}; give images, folders or patterns ({endings})")
+        for path in images:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _expand(name: str) -> Iterator[Path]:
+    path = Path(name)
+    if path.is_dir():
+        yield from _images_below(path)
+    elif path.exists():  # before patterns: a name may hold brackets
+        yield path
+    else:
+        matches = glob.glob(name, recursive=True)  # noqa: PTH207 (pathlib takes no absolute one)
+        for match in map(Path, sorted(matches)):
+            if match.is_dir():
+                yield from _images_below(match)
+            elif match.suffix.lower() in IMAGE_SUFFIXES:
+                yield match
+
+
+def _images_below(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in files if path.is_file())
+
+
+def _is_inside(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image as the networks take it.
+
+    Grey images become three equal channels, an alpha channel is dropped, 16-bit channels keep
+    their upper byte, and a JPEG, PNG or TIFF with an EXIF rotation is turned upright.
+
+    Args:
+        path: image file.
+
+    Returns:
+        ``(H, W, 3)``, uint8, BGR.
+
+    Raises:
+        UserError: the file cannot be read, or holds no whole image.
+    """
+    try:
+        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data.size:
+        raise UserError(f"{path}: the file is empty")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise UserError(f"{path}: cannot be decoded ({error.err})") from error
+    if image is None:
+        raise UserError(f"{path}: not an image that OpenCV reads, or a damaged one")
+    return image
