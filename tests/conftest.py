@@ -1,6 +1,7 @@
-"""Flags, marks and seeds of the whole suite."""
+"""Flags, marks, seeds and the small data set of the whole suite."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,3 +25,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generated data set in both layouts: ``coco/`` and ``ade/``. Not to be changed."""
+    from casvit_dense.data.shapes import ShapesSpec, generate_shapes
+
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, ShapesSpec(train=10, val=5, size=64))
+    return root

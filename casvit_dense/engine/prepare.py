@@ -175,7 +175,8 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     """Settles processes and their way to talk: NCCL between GPUs, gloo between CPUs.
 
     Raises:
-        UserError: torchrun started several processes that would not know of each other.
+        UserError: torchrun started several processes that would not know of each other, or the
+            launcher needs GPUs and there are none.
     """
     if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("torchrun started several processes; add --launcher pytorch")
@@ -185,7 +186,9 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     for module in dicts_in(cfg.model):  # SyncBN has no CPU kernel
         if module.get("type") == "SyncBN":
             module.type = "BN"
-    if launcher != "none":
+    if launcher not in ("none", "pytorch"):
+        raise UserError(f"--launcher {launcher} needs GPUs; on CPUs start processes by torchrun")
+    if launcher == "pytorch":
         cfg.setdefault("env_cfg", ConfigDict()).dist_cfg = dict(backend="gloo")
         # DDP takes device ids of GPUs only; mmengine would pass the local rank.
         cfg.model_wrapper_cfg = dict(

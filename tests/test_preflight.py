@@ -1,0 +1,180 @@
+"""Faults of the data that are found before the first step, each with its place and remedy."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from casvit_dense.data.check_coco import check_coco
+from casvit_dense.data.check_maps import check_maps
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.preflight import check_data
+from casvit_dense.engine.prepare import prepare
+from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.errors import UserError
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo"
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.fixture
+def coco(shapes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shapes / "coco", tmp_path / "coco"))
+
+
+@pytest.fixture
+def ade(shapes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shapes / "ade", tmp_path / "ade"))
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def check_train(coco: Path, classes: tuple[str, ...] = CLASSES, allow_more: bool = False) -> int:
+    ann_file = coco / "annotations/instances_train2017.json"
+    return check_coco(ann_file, coco / "train2017", classes, allow_more)
+
+
+def test_sound_coco_gives_its_number_of_images(coco: Path) -> None:
+    assert check_train(coco) == 10
+
+
+def test_missing_annotation_file_and_folder(coco: Path) -> None:
+    shutil.rmtree(coco / "train2017")
+    with pytest.raises(UserError, match="no image folder .*train2017; --data-root"):
+        check_train(coco)
+    (coco / "annotations/instances_train2017.json").unlink()
+    with pytest.raises(UserError, match="no annotation file .*--data-root"):
+        check_train(coco)
+
+
+def test_missing_images_are_counted_and_named(coco: Path) -> None:
+    for name in ("000002.png", "000005.png"):
+        (coco / "train2017" / name).unlink()
+    with pytest.raises(UserError, match=r"2 of 10 images .* missing: 000002.png, 000005.png"):
+        check_train(coco)
+
+
+@pytest.mark.parametrize(
+    ("classes", "allow_more", "message"),
+    [
+        (("circle", "square", "star"), False, "only in the config: star; .*file: triangle"),
+        (("circle", "square"), False, "only in the config: none; only in the file: triangle"),
+        (("circle", "star"), True, "only in the config: star; only in the file: none"),
+    ],
+)
+def test_categories_against_classes(
+    coco: Path, classes: tuple[str, ...], allow_more: bool, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        check_train(coco, classes, allow_more)
+
+
+def test_chosen_subset_of_classes_passes(coco: Path) -> None:
+    assert check_train(coco, ("circle", "square"), allow_more=True) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not JSON"), ('{"images": []}', "lacks annotations, categories")]
+)
+def test_files_that_are_not_cocos(coco: Path, text: str, message: str) -> None:
+    (coco / "annotations/instances_train2017.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        check_train(coco)
+
+
+def check_train_maps(ade: Path, num_classes: int = 4, reduce_zero_label: bool = True) -> int:
+    images, maps = ade / "images/training", ade / "annotations/training"
+    return check_maps(images, maps, num_classes, reduce_zero_label, ".png", ".png")
+
+
+def test_sound_maps_give_their_number(ade: Path) -> None:
+    assert check_train_maps(ade) == 10
+
+
+def test_image_without_map_is_named(ade: Path) -> None:
+    (ade / "annotations/training/000003.png").unlink()
+    with pytest.raises(UserError, match="1 of 10 images have no map: .*000003.png"):
+        check_train_maps(ade)
+
+
+def test_wrong_suffix_finds_no_image(ade: Path) -> None:
+    with pytest.raises(UserError, match="no image ends in .jpg"):
+        check_maps(ade / "images/training", ade / "annotations/training", 4, True)
+
+
+@pytest.mark.parametrize(("classes", "reduced"), [(3, True), (4, False)])
+def test_labels_beyond_the_head_are_found(ade: Path, classes: int, reduced: bool) -> None:
+    with pytest.raises(UserError, match=rf"label\(s\) 4, but the head has {classes} classes"):
+        check_train_maps(ade, classes, reduced)
+
+
+def test_ignored_label_passes_and_colour_map_does_not(ade: Path) -> None:
+    path = ade / "annotations/training/000000.png"
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(path)
+    check_train_maps(ade)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    with pytest.raises(UserError, match="has 3 channels"):
+        check_train_maps(ade)
+
+
+def test_unreadable_map_is_named(ade: Path) -> None:
+    (ade / "annotations/training/000000.png").write_text("no picture")
+    with pytest.raises(UserError, match="000000.png: not a readable image"):
+        check_train_maps(ade)
+
+
+def demo_config(stem: str, root: Path, **overrides: object) -> Config:
+    options = RunOptions(data_root=str(root), cfg_options=overrides)
+    cfg = prepare(DEMO / f"{stem}.py", options)
+    use_scope_of(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("stem", "layout"),
+    [
+        ("retinanet_casvit-mini_fpn_shapes", "coco"),
+        ("mask-rcnn_casvit-mini_fpn_shapes", "coco"),
+        ("fpn_casvit-mini_shapes", "ade"),
+    ],
+)
+def test_sound_configs_pass_with_a_line_for_each_data_set(
+    shapes: Path, stem: str, layout: str
+) -> None:
+    cfg = demo_config(stem, shapes / layout)
+    classes = 3 + (layout == "ade")
+    assert check_data(cfg, ("train_dataloader", "val_dataloader")) == [
+        f"train_dataloader: 10 images, {classes} classes",
+        f"val_dataloader: 5 images, {classes} classes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stem", "layout", "key"),
+    [
+        ("retinanet_casvit-mini_fpn_shapes", "coco", "model.bbox_head.num_classes"),
+        ("mask-rcnn_casvit-mini_fpn_shapes", "coco", "model.roi_head.mask_head.num_classes"),
+        ("fpn_casvit-mini_shapes", "ade", "model.decode_head.num_classes"),
+    ],
+)
+def test_every_head_is_compared_with_the_classes(
+    shapes: Path, stem: str, layout: str, key: str
+) -> None:
+    with pytest.raises(UserError, match=r"has \d classes, but .*Head is built for 9"):
+        check_data(demo_config(stem, shapes / layout, **{key: 9}), ("train_dataloader",))
+
+
+def test_unknown_kind_of_data_set_is_refused(shapes: Path) -> None:
+    stem = "retinanet_casvit-mini_fpn_shapes"
+    cfg = demo_config(stem, shapes / "coco", **{"train_dataloader.dataset.type": "CocoDatasett"})
+    with pytest.raises(UserError, match="unknown data set 'CocoDatasett'"):
+        check_data(cfg, ("train_dataloader",))

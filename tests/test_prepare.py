@@ -1,0 +1,166 @@
+"""From config file and options to the config that runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import (
+    leaf_datasets,
+    prepare,
+    scale_learning_rate,
+    set_launcher,
+    set_precision,
+    set_weights,
+)
+from casvit_dense.errors import UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RETINANET = CONFIGS / "retinanet/retinanet_casvit-m_fpn_8xb4-1x_coco.py"
+SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
+
+
+def test_missing_and_broken_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no config file .*none.py"):
+        prepare(tmp_path / "none.py", RunOptions())
+    broken = tmp_path / "broken.py"
+    broken.write_text("model = dict(")
+    with pytest.raises(UserError, match="broken.py: SyntaxError"):
+        prepare(broken, RunOptions())
+
+
+def test_one_flag_moves_every_path_of_the_data() -> None:
+    cfg = prepare(RETINANET, RunOptions(data_root="/somewhere/else"))
+    roots = {
+        dataset.data_root
+        for key in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for dataset in leaf_datasets(cfg[key].dataset)
+    }
+    assert roots == {"/somewhere/else"}
+    expected = "/somewhere/else/annotations/instances_val2017.json"
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == expected
+
+
+def test_data_sets_inside_wrappers_are_found() -> None:
+    inner = [dict(type="A"), dict(type="RepeatDataset", dataset=dict(type="B"))]
+    cfg = Config(dict(dataset=dict(type="ConcatDataset", datasets=inner)))
+    assert [d.type for d in leaf_datasets(cfg.dataset)] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("option", "in_file", "expected"),
+    [
+        (None, None, "work_dirs/retinanet_casvit-m_fpn_8xb4-1x_coco"),
+        (None, "from_file", "from_file"),
+        (Path("from_flag"), "from_file", "from_flag"),
+    ],
+)
+def test_work_dir_flag_beats_file_beats_stem(
+    option: Path | None, in_file: str | None, expected: str
+) -> None:
+    overrides = {"work_dir": in_file} if in_file else {}
+    assert prepare(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).work_dir == expected
+
+
+def test_seed_and_determinism() -> None:
+    cfg = prepare(RETINANET, RunOptions(seed=7, deterministic=True))
+    assert cfg.randomness == dict(seed=7, deterministic=True)
+
+
+def test_workers_none_means_none_kept_alive() -> None:
+    cfg = prepare(RETINANET, RunOptions(cfg_options={"train_dataloader.num_workers": 0}))
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.persistent_workers is True
+
+
+def test_missing_weights_stop_with_the_place_to_get_them() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    with pytest.raises(UserError) as caught:
+        set_weights(cfg, RunOptions())
+    for part in ("pretrained/casvit-m_in1k.pth", "MODEL_ZOO.md", "--from-scratch", "'m'"):
+        assert part in str(caught.value)
+
+
+def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.touch()
+    cfg = prepare(RETINANET, RunOptions())
+    assert set_weights(cfg, RunOptions(pretrained=str(file))) == []
+    assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
+    assert cfg.model.backbone.norm_eval is True
+
+
+def test_from_scratch_trains_norms_and_says_so() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    (note,) = set_weights(cfg, RunOptions(from_scratch=True))
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.model.backbone.norm_eval is False
+    assert "BatchNorm is trained" in note
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "steps", "flag", "note", "lr"),
+    [
+        (4, 8, 1, False, None, 2e-4),
+        (4, 8, 1, True, None, 2e-4),
+        (4, 1, 8, False, None, 2e-4),
+        (2, 1, 1, False, "global batch is 2 .*the recipe's is 32.*lr stays 0.0002", 2e-4),
+        (2, 1, 1, True, "lr 0.0002 -> 1.25e-05", 2e-4),
+        # mmengine will multiply by 2 / 32; two steps make it 4 / 32.
+        (2, 1, 2, True, "lr 0.0002 -> 2.5e-05", 4e-4),
+    ],
+)
+def test_batch_against_learning_rate(
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    processes: int,
+    steps: int,
+    flag: bool,
+    note: str | None,
+    lr: float,
+) -> None:
+    options = RunOptions(
+        auto_scale_lr=flag,
+        cfg_options={
+            "train_dataloader.batch_size": batch,
+            "optim_wrapper.accumulative_counts": steps,
+        },
+    )
+    cfg = prepare(RETINANET, options)
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    notes = scale_learning_rate(cfg, options)
+    assert len(notes) == (note is not None)
+    for line in notes:
+        assert re.search(note, line), line
+    assert cfg.auto_scale_lr.enable is flag
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr)
+
+
+def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="add --launcher pytorch"):
+        prepare(RETINANET, RunOptions())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
+class TestWithoutGPU:
+    def test_mixed_precision_is_refused(self) -> None:
+        with pytest.raises(UserError, match="--amp needs a GPU"):
+            set_precision(prepare(RETINANET, RunOptions()), RunOptions(amp=True))
+
+    def test_sync_bn_becomes_bn(self) -> None:
+        cfg = prepare(SEM_FPN, RunOptions())
+        assert cfg.model.decode_head.norm_cfg.type == "BN"
+
+    def test_processes_talk_by_gloo(self) -> None:
+        cfg = prepare(RETINANET, RunOptions())
+        set_launcher(cfg, "pytorch")
+        assert cfg.env_cfg.dist_cfg.backend == "gloo"
+        assert cfg.model_wrapper_cfg.device_ids is None
+
+    def test_slurm_is_refused(self) -> None:
+        with pytest.raises(UserError, match="torchrun"):
+            prepare(RETINANET, RunOptions(launcher="slurm"))
