@@ -4,7 +4,16 @@ Importing the package registers the backbone and its weight initialiser with mme
 """
 
 from casvit_dense.casvit import CASViT
+from casvit_dense.checkpoint import LoadReport, load_pretrained
+from casvit_dense.classifier import CASViTClassifier, get_model
 
 __version__ = "0.1.0"
 
-__all__ = ["CASViT", "__version__"]
+__all__ = [
+    "CASViT",
+    "CASViTClassifier",
+    "LoadReport",
+    "__version__",
+    "get_model",
+    "load_pretrained",
+]

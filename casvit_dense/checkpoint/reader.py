@@ -1,0 +1,129 @@
+"""Safe reading of weight files: restricted unpickling with a closed list, or safetensors."""
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casvit_dense.checkpoint.allowlist import closed_allowlist
+from casvit_dense.errors import UserError
+
+#: Under this key a safetensors file of ours keeps its ``meta``, as JSON.
+META_KEY = "meta"
+
+# What torch's unpickler and archive reader raise on bytes that are no checkpoint.
+DAMAGED = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    struct.error,
+)
+
+
+def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
+    """Reads a weight file or training checkpoint without running anything it contains.
+
+    Safetensors is recognised by content; everything else goes through
+    ``torch.load(weights_only=True)`` with a closed list of types. There is no fallback. Needs
+    torch 2.6: its predecessors have a hole in ``weights_only`` (CVE-2025-32434) and no renamed
+    entries in the list.
+
+    Args:
+        path: the file; ``~`` is expanded.
+        map_location: as in ``torch.load``.
+
+    Returns:
+        The file's table. A safetensors file gives its tensors, or ``state_dict`` and ``meta``
+        when this project wrote it.
+
+    Raises:
+        UserError: the file is absent, unreadable, damaged, no table, or needs a type outside the
+            list (which is named).
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "is a folder; give the weight file in it" if file.is_dir() else "does not exist"
+        raise UserError(f"weight file {file} {what}")
+    try:
+        read = read_safetensors if is_safetensors(file) else read_pickle
+        content = read(file, map_location)
+    except OSError as error:
+        raise UserError(f"weight file {file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"weight file {file} holds a {type(content).__name__}; expected a table of tensors"
+        )
+    return content
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether the file starts with the length of a JSON header that fits into it."""
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    return start[8:] == b"{" and 8 + int.from_bytes(start[:8], "little") <= file.stat().st_size
+
+
+def read_safetensors(file: Path, map_location: Any) -> dict[str, Any]:
+    """Tensors by name, or ``state_dict`` and ``meta`` where the file's header holds ours."""
+    # Not at the top: the backbone must import where there is only torch and mmengine.
+    from safetensors import SafetensorError, safe_open
+
+    device = map_location if isinstance(map_location, str | torch.device) else "cpu"
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as archive:
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+            header = archive.metadata() or {}
+        if META_KEY in header:
+            return {"state_dict": tensors, "meta": json.loads(header[META_KEY])}
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"weight file {file} is damaged: {error}") from error
+    return tensors
+
+
+def read_pickle(file: Path, map_location: Any) -> Any:
+    """Whatever ``torch.save`` wrote, through the restricted unpickler."""
+    if file.stat().st_size == 0:
+        raise UserError(f"weight file {file} is empty; fetch it again")
+    try:
+        with closed_allowlist():
+            return torch.load(file, map_location=map_location, weights_only=True)
+    except DAMAGED as error:
+        raise refusal(file, error) from error
+
+
+def refusal(file: Path, error: Exception) -> UserError:
+    """The error for a file that torch would not read, with the offending type where it has one."""
+    text = str(error)
+    needed = re.search(r"GLOBAL (\S+) (?:was|whose)", text)
+    if needed:
+        return UserError(
+            f"weight file {file} is refused: it needs the type {needed[1]}, and only tensors and "
+            "plain data are read, since anything else could run code. Ask its author for the "
+            "state dict alone, or for safetensors"
+        )
+    reason = text.rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [""]
+    return UserError(
+        f"weight file {file} is damaged or no weight file ({type(error).__name__}: {reason[0]}); "
+        "fetch it again"
+    )

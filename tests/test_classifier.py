@@ -1,0 +1,149 @@
+"""The official classifier: size, arithmetic, loading of official files."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from weight_files import (
+    CLASSES,
+    TINY,
+    backbone_state,
+    classifier_state,
+    port_names,
+    save_official_classification,
+)
+
+from casvit_dense import CASViTClassifier, get_model
+from casvit_dense.checkpoint import convert
+from casvit_dense.classifier import load_classifier
+from casvit_dense.errors import UserError
+
+TOTALS = {"xs": 3_200_700, "s": 5_764_224, "m": 12_421_520, "t": 21_763_120}
+
+
+@pytest.mark.parametrize(("arch", "total"), TOTALS.items())
+def test_parameters_of_the_published_classifiers(arch, total):
+    with torch.device("meta"):
+        model = CASViTClassifier(arch)
+    assert sum(p.numel() for p in model.parameters()) == total
+
+
+class Reference:
+    """The classifier as plain functions over the official tensors."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        self.state = state
+
+    def conv(self, x: Tensor, name: str, **options: int) -> Tensor:
+        return F.conv2d(x, self.state[f"{name}.weight"], self.state.get(f"{name}.bias"), **options)
+
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        mean, var, weight, bias = (
+            self.state[f"{name}.{part}"].view(1, -1, 1, 1)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def depthwise(self, x: Tensor, name: str) -> Tensor:
+        return self.conv(x, name, padding=1, groups=x.shape[1])
+
+    def gate(self, x: Tensor, name: str) -> Tensor:
+        y = self.norm(self.depthwise(x, f"{name}.0.block.0"), f"{name}.0.block.1").relu()
+        x = x * self.conv(y, f"{name}.0.block.3").sigmoid()
+        return x * self.conv(x.mean((2, 3), keepdim=True), f"{name}.1.block.1").sigmoid()
+
+    def block(self, x: Tensor, name: str) -> Tensor:
+        local = f"{name}.local_perception.network"
+        y = self.norm(self.conv(x, f"{local}.0"), f"{local}.1")
+        x = x + self.conv(F.gelu(self.depthwise(y, f"{local}.2")), f"{local}.4")
+        attn = f"{name}.attn"
+        q, k, v = self.conv(self.norm(x, f"{name}.norm1"), f"{attn}.qkv").chunk(3, 1)
+        y = self.gate(q, f"{attn}.oper_q") + self.gate(k, f"{attn}.oper_k")
+        x = x + self.depthwise(self.depthwise(y, f"{attn}.dwc") * v, f"{attn}.proj")
+        y = F.gelu(self.conv(self.norm(x, f"{name}.norm2"), f"{name}.mlp.fc1"))
+        return x + self.conv(y, f"{name}.mlp.fc2")
+
+    def features(self, x: Tensor) -> Tensor:
+        for conv, norm in ((0, 1), (3, 4)):
+            x = self.conv(x, f"patch_embed.{conv}", stride=2, padding=1)
+            x = self.norm(x, f"patch_embed.{norm}").relu()
+        for i, depth in enumerate(TINY["depths"]):
+            if i:
+                x = self.conv(x, f"network.{2 * i - 1}.proj", stride=2, padding=1)
+                x = self.norm(x, f"network.{2 * i - 1}.norm")
+            for j in range(depth):
+                x = self.block(x, f"network.{2 * i}.{j}")
+        return self.norm(x, "norm").mean((2, 3))
+
+    def head(self, features: Tensor, name: str) -> Tensor:
+        return features @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+
+
+@pytest.fixture
+def official(tmp_path):
+    state = classifier_state()
+    return state, save_official_classification(tmp_path / "official.pth", model=state)
+
+
+def test_an_official_file_gives_the_official_arithmetic(official):
+    state, path = official
+    model = CASViTClassifier(TINY, num_classes=CLASSES)
+    report = load_classifier(model, path)
+    model.eval()
+    assert report.matched == len(state)
+    assert not report.left_out
+    assert not report.initialised
+    images = torch.randn(2, 3, 65, 96)
+    reference = Reference(state)
+    features = reference.features(images)
+    torch.testing.assert_close(model.extract_feat(images), features)
+    heads = [reference.head(features, name) for name in ("head", "dist_head")]
+    torch.testing.assert_close(model(images), torch.stack(heads).mean(0))
+    for branch in model.modules():
+        branch.training = branch is model  # the two heads, with every norm as in eval
+    torch.testing.assert_close(model(images), tuple(heads))
+
+
+@pytest.mark.parametrize("dialect", ["official", "ema", "port", "ours", "own state dict"])
+def test_every_classification_dialect_loads_with_both_heads(dialect, tmp_path):
+    state, path = classifier_state("xs"), tmp_path / "x.pth"
+    if dialect == "port":
+        names = port_names(list(state))
+        torch.save({"state_dict": {names[n]: t for n, t in state.items()}}, path)
+    elif dialect == "ours":
+        official = save_official_classification(tmp_path / "official.pth", model=state)
+        convert(official, path)
+    elif dialect == "ema":
+        save_official_classification(path, model=classifier_state("xs", 1), model_ema=state)
+    else:
+        save_official_classification(path, model=state)
+    if dialect == "own state dict":
+        torch.save(get_model("casvit-xs", path, num_classes=CLASSES).state_dict(), path)
+    model = get_model("casvit-xs", path, num_classes=CLASSES, ema=dialect == "ema")
+    own = model.state_dict()
+    assert len(own) == len(state)
+    for name, tensor in (
+        ("backbone.patch_embed.0.weight", state["patch_embed.0.weight"]),
+        ("backbone.norm6.running_var", state["norm.running_var"]),
+        ("head.weight", state["head.weight"]),
+        ("dist_head.bias", state["dist_head.bias"]),
+    ):
+        assert torch.equal(own[name], tensor)
+
+
+def test_a_file_without_a_head_is_refused(tmp_path):
+    state = {n: t for n, t in classifier_state("xs").items() if not n.startswith("dist_head.")}
+    path = save_official_classification(tmp_path / "x.pth", model=state)
+    with pytest.raises(UserError, match=r"missing \(2\): dist_head\.bias, dist_head\.weight"):
+        get_model("casvit-xs", path, num_classes=CLASSES)
+
+
+def test_a_backbone_is_no_classifier(tmp_path):
+    torch.save(backbone_state(), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds no classifier"):
+        get_model("casvit-xs", tmp_path / "x.pth")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UserError, match="choose from casvit-xs, casvit-s, casvit-m, casvit-t"):
+        get_model("casvit-l")
