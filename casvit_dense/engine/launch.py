@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -174,11 +173,11 @@ def drop_training(cfg: Config) -> None:
 
 def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
     """Tells the metrics where predictions go and whether to print every class."""
-    places: dict[str, dict[str, Any]] = {
-        "DenseCocoMetric": dict(outfile_prefix=str(folder / "predictions")),
-        "DenseIoUMetric": dict(output_dir=str(folder / "maps")),
-    }
     for metric in evaluators(cfg):
-        metric.update(places.get(metric.type, {}))
-        if metric.type in places:
-            metric.classwise = classwise
+        if metric.type == "DenseCocoMetric":
+            metric.update(outfile_prefix=str(folder / "predictions"), classwise=classwise)
+            folder.mkdir(parents=True, exist_ok=True)
+        elif metric.type == "DenseIoUMetric":
+            maps = folder / "maps"
+            metric.update(output_dir=str(maps), classwise=classwise)
+            maps.mkdir(parents=True, exist_ok=True)  # by every process: all of them write maps

@@ -1,0 +1,192 @@
+"""Training, resuming and evaluating all three tasks, by the program, on generated data."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from casvit_dense.cli import main
+from casvit_dense.engine import launch
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import prepare
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+TASKS = {
+    "retinanet": ("retinanet_casvit-mini_fpn_shapes", "coco", "coco/bbox_mAP"),
+    "mask-rcnn": ("mask-rcnn_casvit-mini_fpn_shapes", "coco", "coco/segm_mAP"),
+    "fpn": ("fpn_casvit-mini_shapes", "ade", "mIoU"),
+}
+SMALL = (64, 64)
+
+
+def config_of(task: str) -> Path:
+    return CONFIGS / "demo" / f"{TASKS[task][0]}.py"
+
+
+def options_of(task: str, shapes: Path, work_dir: Path, rounds: int = 1) -> RunOptions:
+    """Options that make a demo config a matter of seconds; a round is an epoch or 2 iterations."""
+    length = {"train_cfg.max_iters": 2 * rounds, "train_cfg.val_interval": 2}
+    if task != "fpn":
+        length = {"train_cfg.max_epochs": rounds, "train_cfg.val_interval": 1}
+    overrides = {
+        **length,
+        "default_hooks.checkpoint.interval": 2 if task == "fpn" else 1,
+        "train_dataloader.batch_size": 4,
+        "train_dataloader.dataset.pipeline.2.scale": SMALL,
+        "val_dataloader.dataset.pipeline.1.scale": SMALL,
+        "test_dataloader.dataset.pipeline.1.scale": SMALL,
+        "custom_hooks.0.seconds": 0.0,
+        "visualizer.name": work_dir.name,  # mmengine keeps one of a name in a process
+    }
+    data_root = str(shapes / TASKS[task][1])
+    return RunOptions(work_dir=work_dir, data_root=data_root, seed=0, cfg_options=overrides)
+
+
+def log_of(work_dir: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(work_dir.glob("*/*.log")))
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> tuple[str, Path]:
+    """A task and its work directory after one round."""
+    task = request.param
+    work_dir = tmp_path_factory.mktemp(f"{task}-work")
+    checkpoint = launch.train(config_of(task), options_of(task, shapes, work_dir))
+    assert checkpoint.parent == work_dir
+    return task, work_dir
+
+
+def test_training_says_how_far_it_is(trained: tuple[str, Path]) -> None:
+    log = log_of(trained[1])
+    assert "training iteration 1 of" in log
+    assert "s left" in log
+    assert "evaluation batch 1 of" in log
+
+
+def test_evaluation_leaves_metrics_conditions_and_predictions(
+    trained: tuple[str, Path], shapes: Path
+) -> None:
+    task, work_dir = trained
+    options = options_of(task, shapes, work_dir)
+    options.classwise = True
+    checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
+    metrics = launch.test(config_of(task), checkpoint, options)
+    left = json.loads((work_dir / "test/metrics.json").read_text())
+    assert left["metrics"] == pytest.approx(metrics)
+    assert TASKS[task][2] in metrics
+    assert left["conditions"]["images"] == 5
+    assert left["conditions"]["versions"]["torch"] == torch.__version__
+    assert len(left["conditions"]["weights_sha256"]) == 64
+    kinds = {"retinanet": ["bbox"], "mask-rcnn": ["bbox", "segm"], "fpn": ["IoU"]}[task]
+    assert list(left["per_class"]) == kinds
+    if task == "fpn":
+        assert len(list((work_dir / "test/maps").glob("*.png"))) == 5
+    else:
+        assert len(metrics) == 12 * len(kinds)
+        for kind in kinds:
+            assert isinstance(
+                json.loads((work_dir / f"test/predictions.{kind}.json").read_text()), list
+            )
+
+
+def test_resuming_goes_on_from_the_newest_sound_checkpoint(
+    trained: tuple[str, Path], shapes: Path
+) -> None:
+    task, work_dir = trained
+    first = Path((work_dir / "last_checkpoint").read_text().strip())
+    # A run that was killed while writing the next checkpoint leaves half of it.
+    number = int(first.stem.split("_")[1])
+    step = 2 if task == "fpn" else 1
+    half = first.with_name(first.name.replace(str(number), str(number + step)))
+    half.write_bytes(first.read_bytes()[:1000])
+    options = options_of(task, shapes, work_dir, rounds=2)
+    options.resume = "auto"
+    assert launch.find_resumed(prepare(config_of(task), options), options) == first
+    last = launch.train(config_of(task), options)
+    assert last == half  # written whole this time
+    assert f"resumed epoch: {number}" in log_of(work_dir) or f"iter: {number}" in log_of(work_dir)
+    steps = {"fpn": 4}.get(task, 6)  # 10 images, batch 4: three iterations an epoch
+    state = torch.load(last, weights_only=False)  # written by this very test
+    assert state["meta"]["iter"] == steps
+    optimizer_steps = {int(s["step"]) for s in state["optimizer"]["state"].values()}
+    assert optimizer_steps == {steps}
+
+
+def test_nothing_to_resume_starts_from_the_beginning(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = options_of("fpn", shapes, tmp_path / "empty")
+    options.resume = "auto"
+    assert launch.find_resumed(prepare(config_of("fpn"), options), options) is None
+    assert "starting from the beginning" in capsys.readouterr().out
+
+
+def run_cli(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_user_errors_are_one_message_and_exit_code_2(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    task, work_dir = trained
+    recipe = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
+    cases = {
+        ("train", recipe): "no pretrained weights at pretrained/casvit-xs_in1k.pth",
+        ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no annotation file",
+        ("train", tmp_path / "none.py"): "no config file",
+        ("test", config_of(task), tmp_path / "none.pth"): "no checkpoint",
+        ("train", recipe, "--resume", tmp_path / "none.pth"): "none.pth",
+    }
+    for arguments, message in cases.items():
+        assert run_cli(*arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+
+
+def test_checkpoint_of_another_model_is_refused(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    task, work_dir = trained
+    other = {"retinanet": "mask-rcnn", "mask-rcnn": "fpn", "fpn": "retinanet"}[task]
+    checkpoint = next(work_dir.glob("*_*.pth"))
+    data_root = shapes / TASKS[other][1]
+    flags = ("--data-root", data_root, "--work-dir", tmp_path / f"{other}-refused")
+    assert run_cli("test", config_of(other), checkpoint, *flags) == 2
+    assert checkpoint.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) -> None:
+    """Five images over two processes: the sixth place is filled up and must not count."""
+    from casvit_dense.engine.registries import use_scope_of
+
+    cfg = prepare(config_of(task), RunOptions())
+    scope = use_scope_of(cfg)
+    registry = __import__(f"{scope}.registry", fromlist=["MODELS"])
+    checkpoint = tmp_path / "random.pth"
+    torch.save({"state_dict": registry.MODELS.build(cfg.model).state_dict()}, checkpoint)
+
+    found = []
+    for processes in (1, 2):
+        work_dir = tmp_path / str(processes)
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc_per_node", str(processes), "-m", "casvit_dense", "test"),
+            *(config_of(task), checkpoint, "--launcher", "pytorch", "--work-dir", work_dir),
+            *("--data-root", shapes / TASKS[task][1]),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [str(c) for c in command], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads((work_dir / "test/metrics.json").read_text()))
+    one, two = found
+    assert (one["conditions"]["processes"], two["conditions"]["processes"]) == (1, 2)
+    assert one["conditions"]["images"] == two["conditions"]["images"] == 5
+    assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-9)
