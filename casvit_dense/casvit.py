@@ -267,9 +267,8 @@ class CASViT(BaseModule):
         """
         # A trace records shapes as tensors, on which no branch may depend.
         if not torch.jit.is_tracing() and min(x.shape[-2:]) < MIN_SIZE:
-            raise ValueError(
-                f"input is {x.shape[-2]}x{x.shape[-1]} pixels; both sides must be {MIN_SIZE} or more"
-            )
+            size = f"{x.shape[-2]}x{x.shape[-1]}"
+            raise ValueError(f"input is {size} pixels; both sides must be {MIN_SIZE} or more")
         x = self.patch_embed(x)
         outs = []
         for i, layer in enumerate(self.network):

@@ -105,7 +105,9 @@ def test_resuming_goes_on_from_the_newest_sound_checkpoint(
     half.write_bytes(first.read_bytes()[:1000])
     options = options_of(task, shapes, work_dir, rounds=2)
     options.resume = "auto"
-    assert launch.find_resumed(prepare(config_of(task), options), options) == first
+    found, (note,) = launch.find_resumed(prepare(config_of(task), options), options)
+    assert found == first
+    assert half.name in note
     last = launch.train(config_of(task), options)
     assert last == half  # written whole this time
     assert f"resumed epoch: {number}" in log_of(work_dir) or f"iter: {number}" in log_of(work_dir)
@@ -116,13 +118,12 @@ def test_resuming_goes_on_from_the_newest_sound_checkpoint(
     assert optimizer_steps == {steps}
 
 
-def test_nothing_to_resume_starts_from_the_beginning(
-    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Path) -> None:
     options = options_of("fpn", shapes, tmp_path / "empty")
     options.resume = "auto"
-    assert launch.find_resumed(prepare(config_of("fpn"), options), options) is None
-    assert "starting from the beginning" in capsys.readouterr().out
+    found, (note,) = launch.find_resumed(prepare(config_of("fpn"), options), options)
+    assert found is None
+    assert "starting from the beginning" in note
 
 
 def run_cli(*arguments: object) -> int:
@@ -130,15 +131,14 @@ def run_cli(*arguments: object) -> int:
 
 
 def test_user_errors_are_one_message_and_exit_code_2(
-    trained: tuple[str, Path], shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    task, work_dir = trained
     recipe = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
     cases = {
         ("train", recipe): "no pretrained weights at pretrained/casvit-xs_in1k.pth",
         ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no annotation file",
         ("train", tmp_path / "none.py"): "no config file",
-        ("test", config_of(task), tmp_path / "none.pth"): "no checkpoint",
+        ("test", config_of("fpn"), tmp_path / "none.pth"): "no checkpoint",
         ("train", recipe, "--resume", tmp_path / "none.pth"): "none.pth",
     }
     for arguments, message in cases.items():

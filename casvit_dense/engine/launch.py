@@ -41,10 +41,11 @@ def train(config: str | Path, options: RunOptions) -> Path:
             built then.
     """
     cfg = prepare(config, options)
-    resumed = find_resumed(cfg, options)
-    if resumed is not None:
+    resumed, notes = find_resumed(cfg, options)
+    if resumed is None:
+        notes += set_weights(cfg, options)
+    else:
         cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(resumed), None
-    notes = [] if resumed is not None else set_weights(cfg, options)
     set_precision(cfg, options)
     notes += scale_learning_rate(cfg, options)
     use_scope_of(cfg)
@@ -120,30 +121,33 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     return metrics
 
 
-def find_resumed(cfg: Config, options: RunOptions) -> Path | None:
+def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:
     """The checkpoint to go on from: the one named, or the newest readable one.
 
     A run that was killed while writing leaves half a file; the one before it serves.
+
+    Returns:
+        The checkpoint, if any, and what the user should be told.
 
     Raises:
         UserError: the named checkpoint is missing or unreadable.
     """
     if options.resume is None:
-        return None
+        return None, []
     if options.resume != "auto":
         read_checkpoint(options.resume)
-        return Path(options.resume)
+        return Path(options.resume), []
     folder = Path(cfg.work_dir)
     saved = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
+    notes = []
     for path in sorted(saved, key=lambda p: int(p.stem.split("_")[1]), reverse=True):
         try:
             read_checkpoint(path)
         except UserError as error:
-            print(f"skipped: {error}")
+            notes.append(f"skipped: {error}")
         else:
-            return path
-    print(f"nothing to resume in {folder}: starting from the beginning")
-    return None
+            return path, notes
+    return None, [*notes, f"nothing to resume in {folder}: starting from the beginning"]
 
 
 def start_runner(cfg: Config) -> Runner:
