@@ -62,7 +62,9 @@ def test_work_dir_flag_beats_file_beats_stem(
     option: Path | None, in_file: str | None, expected: str
 ) -> None:
     overrides = {"work_dir": in_file} if in_file else {}
-    assert prepare(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).work_dir == expected
+    assert (
+        prepare(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).work_dir == expected
+    )
 
 
 def test_seed_and_determinism() -> None:

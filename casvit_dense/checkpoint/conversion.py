@@ -31,6 +31,7 @@ from casvit_dense.checkpoint.matching import LoadReport, compare
 from casvit_dense.checkpoint.reader import META_KEY, file_sha256
 from casvit_dense.checkpoint.variant import arch_of, describe_arch
 from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
 
 SUFFIXES = (".pth", ".safetensors")
 #: What inference needs of a training run's ``meta``: class names and colours.
@@ -204,17 +205,3 @@ def serialised(suffix: str, state: dict[str, Tensor], meta: dict[str, Any]) -> b
     buffer = io.BytesIO()
     torch.save({"state_dict": state, "meta": meta}, buffer)
     return buffer.getvalue()
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Writes beside the target and renames, so that no reader ever sees half a file."""
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}") from error

@@ -7,11 +7,13 @@ import platform
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from casvit_dense.doctor import installed_versions
+from casvit_dense.files import write_whole
 
 STACK = (
     *("casvit-dense", "torch", "pycocotools", "numpy"),
@@ -53,28 +55,15 @@ def conditions(**more: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": "float32",
         "python": platform.python_version(),
-        "versions": installed_versions(),
+        "versions": installed_versions(STACK),
         **more,
     }
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the stack, by distribution name, of what is installed."""
-    found = {}
-    for name in STACK:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file whole or not at all; NaN becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
-    scratch.replace(path)
+    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _plain(value: Any) -> Any:

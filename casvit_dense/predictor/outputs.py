@@ -12,6 +12,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from pycocotools import mask as rle
 
 from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
 from casvit_dense.predictor.labels import Labels
 from casvit_dense.predictor.pictures import draw
 
@@ -171,11 +172,3 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     """Encodes by the file's ending and writes."""
     _, data = cv2.imencode(path.suffix, pixels)
     write_whole(path, data.tobytes())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside the file, then renames: nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
