@@ -13,6 +13,8 @@ from casvit_dense.cli import main
 from casvit_dense.engine import launch
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
+from casvit_dense.engine.resume import find_resumed
+from casvit_dense.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TASKS = {
@@ -105,7 +107,7 @@ def test_resuming_goes_on_from_the_newest_sound_checkpoint(
     half.write_bytes(first.read_bytes()[:1000])
     options = options_of(task, shapes, work_dir, rounds=2)
     options.resume = "auto"
-    found, (note,) = launch.find_resumed(prepare(config_of(task), options), options)
+    found, (note,) = find_resumed(prepare(config_of(task), options), options)
     assert found == first
     assert half.name in note
     last = launch.train(config_of(task), options)
@@ -118,10 +120,19 @@ def test_resuming_goes_on_from_the_newest_sound_checkpoint(
     assert optimizer_steps == {steps}
 
 
+def test_resuming_as_another_experiment_is_refused(trained: tuple[str, Path], shapes: Path) -> None:
+    task, work_dir = trained
+    options = options_of(task, shapes, work_dir)
+    options.cfg_options["model.backbone.norm_eval"] = True
+    options.resume = "auto"
+    with pytest.raises(UserError, match="norm_eval was False, is True"):
+        launch.train(config_of(task), options)
+
+
 def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Path) -> None:
     options = options_of("fpn", shapes, tmp_path / "empty")
     options.resume = "auto"
-    found, (note,) = launch.find_resumed(prepare(config_of("fpn"), options), options)
+    found, (note,) = find_resumed(prepare(config_of("fpn"), options), options)
     assert found is None
     assert "starting from the beginning" in note
 

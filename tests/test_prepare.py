@@ -12,6 +12,7 @@ from casvit_dense.engine.prepare import (
     leaf_datasets,
     prepare,
     scale_learning_rate,
+    set_from_scratch,
     set_launcher,
     set_precision,
     set_weights,
@@ -81,7 +82,7 @@ def test_workers_none_means_none_kept_alive() -> None:
 def test_missing_weights_stop_with_the_place_to_get_them() -> None:
     cfg = prepare(RETINANET, RunOptions())
     with pytest.raises(UserError) as caught:
-        set_weights(cfg, RunOptions())
+        set_weights(cfg, None)
     for part in ("pretrained/casvit-m_in1k.pth", "MODEL_ZOO.md", "--from-scratch", "'m'"):
         assert part in str(caught.value)
 
@@ -90,14 +91,14 @@ def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.touch()
     cfg = prepare(RETINANET, RunOptions())
-    assert set_weights(cfg, RunOptions(pretrained=str(file))) == []
+    set_weights(cfg, str(file))
     assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
     assert cfg.model.backbone.norm_eval is True
 
 
 def test_from_scratch_trains_norms_and_says_so() -> None:
     cfg = prepare(RETINANET, RunOptions())
-    (note,) = set_weights(cfg, RunOptions(from_scratch=True))
+    (note,) = set_from_scratch(cfg)
     assert cfg.model.backbone.init_cfg is None
     assert cfg.model.backbone.norm_eval is False
     assert "BatchNorm is trained" in note

@@ -6,7 +6,8 @@ mmengine's checkpoint loading safe.
 
 from casvit_dense.checkpoint import install_safe_loader
 from casvit_dense.engine.hooks import ProgressHook
+from casvit_dense.engine.resume import BackboneRecordHook
 
-__all__ = ["ProgressHook"]
+__all__ = ["BackboneRecordHook", "ProgressHook"]
 
 install_safe_loader()

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.checkpoint import load_model
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.preflight import check_data
@@ -18,11 +18,13 @@ from casvit_dense.engine.prepare import (
     evaluators,
     prepare,
     scale_learning_rate,
+    set_from_scratch,
     set_precision,
     set_weights,
 )
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.engine.results import conditions, write_json
+from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
 
 
@@ -41,9 +43,11 @@ def train(config: str | Path, options: RunOptions) -> Path:
             built then.
     """
     cfg = prepare(config, options)
-    resumed, notes = find_resumed(cfg, options)
+    notes = set_from_scratch(cfg) if options.from_scratch else []
+    resumed, more = find_resumed(cfg, options)
+    notes += more
     if resumed is None:
-        notes += set_weights(cfg, options)
+        set_weights(cfg, options.pretrained)
     else:
         cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(resumed), None
     set_precision(cfg, options)
@@ -119,35 +123,6 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
         took = format_duration(time.monotonic() - started)
         runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
     return metrics
-
-
-def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from: the one named, or the newest readable one.
-
-    A run that was killed while writing leaves half a file; the one before it serves.
-
-    Returns:
-        The checkpoint, if any, and what the user should be told.
-
-    Raises:
-        UserError: the named checkpoint is missing or unreadable.
-    """
-    if options.resume is None:
-        return None, []
-    if options.resume != "auto":
-        read_checkpoint(options.resume)
-        return Path(options.resume), []
-    folder = Path(cfg.work_dir)
-    saved = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
-    notes = []
-    for path in sorted(saved, key=lambda p: int(p.stem.split("_")[1]), reverse=True):
-        try:
-            read_checkpoint(path)
-        except UserError as error:
-            notes.append(f"skipped: {error}")
-        else:
-            return path, notes
-    return None, [*notes, f"nothing to resume in {folder}: starting from the beginning"]
 
 
 def start_runner(cfg: Config) -> Runner:

@@ -29,6 +29,8 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     """
     said = []
     for key in loaders:
+        if cfg.get(key) is None:
+            continue
         for dataset in leaf_datasets(cfg[key].dataset):
             kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
             if kind is None:

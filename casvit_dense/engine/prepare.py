@@ -91,36 +91,47 @@ def move_data_root(cfg: Config, root: str) -> None:
                 break
 
 
-def set_weights(cfg: Config, options: RunOptions) -> list[str]:
-    """Settles how the backbone starts, before anything is built.
+def set_from_scratch(cfg: Config) -> list[str]:
+    """Takes the pretrained weights out and lets BatchNorm of the backbone train.
 
     Returns:
         What the user should be told.
+    """
+    backbone = cfg.model.backbone
+    backbone.init_cfg = None
+    if backbone.type != "CASViT" and "norm_eval" not in backbone:
+        return ["from scratch: the backbone starts from random weights"]
+    backbone.norm_eval = False
+    return [
+        "from scratch: the backbone starts from random weights and its BatchNorm is trained "
+        "(norm_eval=False), since frozen random statistics cannot learn"
+    ]
+
+
+def set_weights(cfg: Config, pretrained: str | None) -> None:
+    """Settles where the backbone's first weights come from, before anything is built.
+
+    Args:
+        cfg: the config.
+        pretrained: weight file in place of the config's.
 
     Raises:
         UserError: the weight file is missing.
     """
     backbone = cfg.model.backbone
-    if options.from_scratch:
-        backbone.init_cfg = None
-        backbone.norm_eval = False
-        return [
-            "from scratch: the backbone starts from random weights and its BatchNorm is trained "
-            "(norm_eval=False), since frozen random statistics cannot learn"
-        ]
-    if options.pretrained is not None:
-        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=options.pretrained)
-    init_cfg = backbone.get("init_cfg")
-    if not init_cfg:
-        return []
+    init_cfg = backbone.get("init_cfg") or {}
+    if pretrained is not None:
+        init_cfg = {"type": "CASViTWeights", **init_cfg, "checkpoint": pretrained}
+        backbone.init_cfg = init_cfg
     file = init_cfg.get("checkpoint")
-    if file is not None and not Path(file).expanduser().is_file():
-        raise UserError(
-            f"no pretrained weights at {file}. Download the ImageNet file of CAS-ViT "
-            f"'{backbone.get('arch')}' from {MODEL_ZOO} and give its path by --pretrained FILE "
-            "(or save it under that name), or train with --from-scratch"
-        )
-    return []
+    if file is None or Path(file).expanduser().is_file():
+        return
+    origin = f"from {MODEL_ZOO}" if backbone.type == "CASViT" else "from its authors"
+    raise UserError(
+        f"no pretrained weights at {file}. Download the ImageNet file of {backbone.type} "
+        f"'{backbone.get('arch')}' {origin} and give its path by --pretrained FILE (or save it "
+        "under that name), or train with --from-scratch"
+    )
 
 
 def set_precision(cfg: Config, options: RunOptions) -> None:

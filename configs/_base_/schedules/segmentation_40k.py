@@ -30,7 +30,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
-custom_hooks = [dict(type="ProgressHook")]
+custom_hooks = [dict(type="ProgressHook"), dict(type="BackboneRecordHook")]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -1,0 +1,92 @@
+"""Going on where a run stopped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.errors import UserError
+
+#: Key of a checkpoint's ``meta`` that holds how its backbone was built.
+RECORD = "backbone_cfg"
+
+
+@HOOKS.register_module()
+class BackboneRecordHook(Hook):
+    """Notes in every checkpoint how its backbone was built.
+
+    The tensors do not tell whether BatchNorm was trained, and a run that is resumed otherwise goes
+    on as another experiment.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"][RECORD] = recorded(runner.cfg)
+
+
+def recorded(cfg: Config) -> dict[str, Any]:
+    """How a config builds its backbone, without where the first weights come from."""
+    backbone = cfg.model.backbone.to_dict()  # plain types: the only ones that may be read back
+    return {key: value for key, value in backbone.items() if key != "init_cfg"}
+
+
+def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from: the one named, or the newest readable one.
+
+    A run that was killed while writing leaves half a file; the one before it serves.
+
+    Args:
+        cfg: the prepared config, with what ``--from-scratch`` changes.
+        options: see `RunOptions`.
+
+    Returns:
+        The checkpoint, if any, and what the user should be told.
+
+    Raises:
+        UserError: the named checkpoint is missing or unreadable, or the backbone was built in
+            another way.
+    """
+    if options.resume is None:
+        return None, []
+    if options.resume != "auto":
+        path = Path(options.resume)
+        check_same_backbone(cfg, path, read_checkpoint(path))
+        return path, []
+    notes = []
+    folder = Path(cfg.work_dir)
+    saved = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
+    for path in sorted(saved, key=lambda p: int(p.stem.split("_")[1]), reverse=True):
+        try:
+            content = read_checkpoint(path)
+        except UserError as error:
+            notes.append(f"skipped: {error}")
+            continue
+        check_same_backbone(cfg, path, content)
+        return path, notes
+    return None, [*notes, f"nothing to resume in {folder}: starting from the beginning"]
+
+
+def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
+    """Compares how a checkpoint's backbone was built with how the config builds it.
+
+    Raises:
+        UserError: with every option that differs, then and now.
+    """
+    then, now = content.get("meta", {}).get(RECORD), recorded(cfg)
+    if then is None:
+        return
+    changed = [
+        f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path} cannot be resumed: its backbone was built in another way "
+            f"({'; '.join(changed)}). Give the flags of the first run, --from-scratch included"
+        )
