@@ -1,0 +1,66 @@
+# One command from a fresh clone to a working suite; `make help` lists them.
+# Every step leaves a stamp inside the environment: a broken run resumes where it stopped.
+
+VENV ?= .venv
+PYTHON ?= python3
+WHEELHOUSE ?=
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/.casvit
+# torch warns at every import while numpy is not there yet.
+SETUP_ENV := $(PY) -W ignore tools/setup_env.py
+LOCK := requirements/lock.txt
+
+# $(call step,name,expected time on two cores,command): says both, runs, says the real time.
+define step
+	@mkdir -p $(STAMPS)
+	@echo "==> $(1) (about $(2) on two cores)"; start=$$(date +%s); $(3) \
+	  && echo "    $(1): $$(($$(date +%s) - start)) s" && touch $@
+endef
+
+.DELETE_ON_ERROR:
+.PHONY: help setup test demo lint doctor clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  	/p' Makefile
+	@echo "Variables: VENV=$(VENV) (may be an environment that has a torch; it stays)"
+	@echo "           PYTHON=$(PYTHON) (makes VENV)  WHEELHOUSE=dir (has a built onedl-mmcv)"
+	@echo "           PYTEST_ARGS=... (for make test)"
+
+setup: $(STAMPS)/opencv  ## environment, torch, mmcv, the project
+
+test: setup  ## set-up and the test suite
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+demo: setup  ## set-up, then three models trained and evaluated on generated data
+	$(VENV)/bin/casvit-dense demo
+
+lint: setup  ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy casvit_dense
+
+# Runs the file, not the program: it has to speak where importing the package fails.
+doctor: $(STAMPS)/torch  ## what is installed, what works, what to do about the rest
+	@$(PY) -c "import runpy; runpy.run_path('casvit_dense/doctor.py', run_name='__main__')"
+
+clean:  ## stamps, build folders and tool caches; the environment and built wheels stay
+	rm -rf $(STAMPS) .cache/build build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMPS)/venv:
+	$(call step,environment $(VENV),10 s,\
+	  { $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV); })
+
+$(STAMPS)/torch: $(STAMPS)/venv requirements/build.txt $(LOCK)
+	$(call step,torch and build tools,1 min,$(SETUP_ENV) torch)
+
+$(STAMPS)/mmcv: $(STAMPS)/torch
+	$(call step,onedl-mmcv,10 s from a wheel or 20 min from source,\
+	  $(SETUP_ENV) mmcv --wheelhouse "$(WHEELHOUSE)")
+
+$(STAMPS)/packages: $(STAMPS)/mmcv pyproject.toml
+	$(call step,casvit-dense and its needs,1 min,$(SETUP_ENV) packages)
+
+$(STAMPS)/opencv: $(STAMPS)/packages
+	$(call step,OpenCV without libGL,10 s,$(SETUP_ENV) opencv)

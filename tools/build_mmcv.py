@@ -1,0 +1,116 @@
+"""Compiles an onedl-mmcv wheel for the torch of this environment; needs only the standard library.
+
+The source folder is kept until all is compiled: ninja skips what a broken build has done.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPORT_SECONDS = 30
+LOG_TAIL_LINES = 15
+
+
+def build_wheel(requirement: str, with_cuda: bool, work: Path, dest: Path) -> Path:
+    """Builds ``requirement`` (``name==version``) in ``work`` and returns the wheel in ``dest``.
+
+    Ends the program with the log's place and its last lines when the build fails.
+    """
+    log = work / "build.log"
+    work.mkdir(parents=True, exist_ok=True)
+    source = _fetch_source(requirement, work)
+    print(f"    compiling {requirement} in {source}, log in {log}", flush=True)
+    command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation"]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, "-w", str(dest), str(source)],
+            env=_build_environment(with_cuda),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        _report_until_done(process, source)
+    wheels = list(dest.glob("onedl_mmcv-*.whl"))
+    if process.returncode or not wheels:
+        tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        sys.exit("\n".join([*tail, f"error: building {requirement} failed; whole log: {log}"]))
+    shutil.rmtree(source)
+    return wheels[0]
+
+
+def _fetch_source(requirement: str, work: Path) -> Path:
+    source = work / "source"
+    if not source.is_dir():
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
+        subprocess.run(
+            [*pip, "--no-binary", ":all:", "-d", str(work), requirement],
+            check=True,
+            # The metadata step runs the package's set-up, which looks for CUDA where it is visible.
+            env=_build_environment(with_cuda=False),
+        )
+        unpacked = work / "unpacked"
+        shutil.rmtree(unpacked, ignore_errors=True)
+        shutil.unpack_archive(next(work.glob("*.tar.gz")), unpacked)
+        next(unpacked.iterdir()).rename(source)
+        unpacked.rmdir()
+    return source
+
+
+def _build_environment(with_cuda: bool) -> dict[str, str]:
+    environment = dict(os.environ)
+    scripts = Path(sys.executable).parent
+    environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"
+    environment.setdefault("MAX_JOBS", str(len(os.sched_getaffinity(0))))
+    environment["FORCE_CUDA"] = str(int(with_cuda))
+    if not with_cuda:
+        # The package compiles for CUDA whenever a device is visible.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return environment
+
+
+def _report_until_done(process: subprocess.Popen[bytes], source: Path) -> None:
+    start = time.monotonic()
+    compiled_before = _count_objects(source)
+    while True:
+        try:
+            process.wait(REPORT_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            elapsed = time.monotonic() - start
+            line = progress_line(
+                elapsed, _count_objects(source), compiled_before, _count_targets(source)
+            )
+            print(f"    {line}", flush=True)
+        except KeyboardInterrupt:
+            process.wait()
+            sys.exit("interrupted; the same command goes on from here")
+
+
+def progress_line(elapsed: float, compiled: int, compiled_before: int, total: int) -> str:
+    """One line of progress: seconds so far, files compiled of ``total``, estimate of what is left.
+
+    ``compiled_before`` files came from an earlier run and say nothing about this run's speed.
+    """
+    line = f"{_minutes(elapsed)} elapsed, {compiled} of {total or '?'} files compiled"
+    fresh = compiled - compiled_before
+    if fresh > 0 and total:
+        line += f", about {_minutes(elapsed / fresh * (total - compiled))} left"
+    return line
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def _count_objects(source: Path) -> int:
+    return sum(1 for _ in source.glob("build/temp*/**/*.o"))
+
+
+def _count_targets(source: Path) -> int:
+    return sum(
+        len(re.findall(r"^build .*: (?:cuda_)?compile ", plan.read_text(), re.MULTILINE))
+        for plan in source.glob("build/temp*/build.ninja")
+    )
