@@ -17,6 +17,7 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 #: Blocks and channels of each stage. ``t`` is the largest variant (21.8 M with its classifier).
@@ -282,7 +283,7 @@ class CASViT(BaseModule):
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, _BatchNorm):  # SyncBatchNorm too
                     module.eval()
         for part in self._frozen_parts():
             part.eval()

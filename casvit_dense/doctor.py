@@ -135,7 +135,9 @@ def check_package(name: str, supported: Requirement | None) -> Check:
     version = next(iter(found.values()))
     if supported and not supported.specifier.contains(version, prereleases=True):
         detail = f"{detail}, outside the tested {supported.specifier}"
-        return Check(name, Status.WARN, detail, _install_remedy(name, wanted))
+        # Without torch 2.6 no checkpoint can be read safely; the others may work.
+        status = Status.FAIL if name == "torch" else Status.WARN
+        return Check(name, status, detail, _install_remedy(name, wanted))
     return Check(name, Status.OK, detail)
 
 

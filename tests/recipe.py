@@ -31,6 +31,7 @@ COMMON = {
     "model.data_preprocessor.bgr_to_rgb": True,
     "model.neck.type": "FPN",
     "model.neck.out_channels": 256,
+    "train_dataloader.dataset.pipeline.0.type": "LoadImageFromFile",
 }
 
 DETECTION = {
@@ -44,6 +45,8 @@ DETECTION = {
     "param_scheduler.0.end": 500,
     "param_scheduler.1.type": "MultiStepLR",
     "param_scheduler.1.by_epoch": True,
+    "param_scheduler.1.begin": 0,
+    "param_scheduler.1.end": 12,
     "param_scheduler.1.milestones": [8, 11],
     "param_scheduler.1.gamma": 0.1,
     "model.data_preprocessor.pad_size_divisor": 32,
@@ -58,7 +61,12 @@ DETECTION = {
     "train_dataloader.dataset.pipeline.2.keep_ratio": True,
     "train_dataloader.dataset.pipeline.3.type": "RandomFlip",
     "train_dataloader.dataset.pipeline.3.prob": 0.5,
+    "val_dataloader.dataset.pipeline.1.scale": (1333, 800),
+    "val_dataloader.dataset.pipeline.1.keep_ratio": True,
     "test_dataloader.dataset.pipeline.1.scale": (1333, 800),
+    "test_dataloader.dataset.pipeline.1.keep_ratio": True,
+    "val_evaluator.ann_file": "data/coco/annotations/instances_val2017.json",
+    "test_evaluator.ann_file": "data/coco/annotations/instances_val2017.json",
     "default_hooks.checkpoint.save_best": "coco/bbox_mAP",
 }
 
@@ -101,6 +109,9 @@ SEM_FPN = {
     "model.data_preprocessor.size": (512, 512),
     "model.data_preprocessor.seg_pad_val": 255,
     "model.decode_head.type": "FPNHead",
+    "model.decode_head.in_channels": [256, 256, 256, 256],
+    "model.decode_head.in_index": [0, 1, 2, 3],
+    "model.decode_head.feature_strides": [4, 8, 16, 32],
     "model.decode_head.channels": 128,
     "model.decode_head.dropout_ratio": 0.1,
     "model.decode_head.num_classes": 150,
@@ -109,6 +120,18 @@ SEM_FPN = {
     "train_dataloader.sampler.type": "InfiniteSampler",
     "train_dataloader.dataset.type": "ADE20KDataset",
     "train_dataloader.dataset.data_root": "data/ade/ADEChallengeData2016/",
+    "train_dataloader.dataset.data_prefix": {
+        "img_path": "images/training",
+        "seg_map_path": "annotations/training",
+    },
+    "val_dataloader.dataset.data_prefix": {
+        "img_path": "images/validation",
+        "seg_map_path": "annotations/validation",
+    },
+    "test_dataloader.dataset.data_prefix": {
+        "img_path": "images/validation",
+        "seg_map_path": "annotations/validation",
+    },
     "train_dataloader.dataset.pipeline.1.reduce_zero_label": True,
     "train_dataloader.dataset.pipeline.2.type": "RandomResize",
     "train_dataloader.dataset.pipeline.2.scale": (2048, 512),
@@ -120,10 +143,17 @@ SEM_FPN = {
     "train_dataloader.dataset.pipeline.4.type": "RandomFlip",
     "train_dataloader.dataset.pipeline.4.prob": 0.5,
     "train_dataloader.dataset.pipeline.5.type": "PhotoMetricDistortion",
-    "test_dataloader.dataset.pipeline.1.scale": (2048, 512),
-    "test_dataloader.dataset.pipeline.1.keep_ratio": True,
-    "test_dataloader.dataset.pipeline.2.type": "ResizeToMultiple",
-    "test_dataloader.dataset.pipeline.2.size_divisor": 32,
+    **{
+        f"{loader}.dataset.pipeline.{key}": value
+        for loader in ("val_dataloader", "test_dataloader")  # validation chooses the best
+        for key, value in {
+            "1.scale": (2048, 512),
+            "1.keep_ratio": True,
+            "2.type": "ResizeToMultiple",
+            "2.size_divisor": 32,
+            "3.reduce_zero_label": True,
+        }.items()
+    },
     "val_evaluator.iou_metrics": ["mIoU"],
 }
 

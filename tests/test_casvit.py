@@ -72,6 +72,13 @@ def test_norm_eval_leaves_statistics_and_trains_scale() -> None:
     assert all(bn.weight.requires_grad for bn in batch_norms(model))
 
 
+def test_norm_eval_holds_for_synchronised_norms() -> None:
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(CASViT(TINY)).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+
+
 def test_norm_training_moves_statistics() -> None:
     model = CASViT(TINY, norm_eval=False).train()
     assert all(bn.training for bn in batch_norms(model))

@@ -80,10 +80,15 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
     left = json.loads((work_dir / "test/metrics.json").read_text())
     assert left["metrics"] == pytest.approx(metrics)
     assert TASKS[task][2] in metrics
-    assert left["conditions"]["images"] == 5
+    conditions = left["conditions"]
+    assert conditions["images"] == 5
+    assert conditions["batch_size"] == (1 if task == "fpn" else 4)
+    assert conditions["dataset"]["data_root"] == options.data_root
+    assert conditions["dataset"]["pipeline"][1]["scale"] == list(SMALL)
+    assert conditions["device"]
     assert left["conditions"]["versions"]["torch"] == torch.__version__
     assert len(left["conditions"]["weights_sha256"]) == 64
-    kinds = {"retinanet": ["bbox"], "mask-rcnn": ["bbox", "segm"], "fpn": ["IoU"]}[task]
+    kinds = {"retinanet": ["bbox"], "mask-rcnn": ["bbox", "segm"], "fpn": ["IoU", "Acc"]}[task]
     assert list(left["per_class"]) == kinds
     if task == "fpn":
         assert len(list((work_dir / "test/maps").glob("*.png"))) == 5
@@ -135,6 +140,27 @@ def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Pat
     found, (note,) = find_resumed(prepare(config_of("fpn"), options), options)
     assert found is None
     assert "starting from the beginning" in note
+
+
+def test_the_best_copy_is_not_a_step_and_no_sound_checkpoint_is_an_error(
+    shapes: Path, tmp_path: Path
+) -> None:
+    options = options_of("fpn", shapes, tmp_path)
+    options.resume = "auto"
+    cfg = prepare(config_of("fpn"), options)
+    (tmp_path / "best_mIoU_iter_4.pth").touch()
+    (tmp_path / "epoch_best.pth").touch()
+    assert find_resumed(cfg, options)[0] is None
+    (tmp_path / "iter_4.pth").touch()
+    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+        find_resumed(cfg, options)
+
+
+def test_an_argument_that_nothing_takes_is_a_user_error(shapes: Path, tmp_path: Path) -> None:
+    options = options_of("fpn", shapes, tmp_path / "unknown-argument")
+    options.cfg_options["model.backbone.colour"] = "red"
+    with pytest.raises(UserError, match="unexpected keyword argument 'colour'"):
+        launch.train(config_of("fpn"), options)
 
 
 def run_cli(*arguments: object) -> int:
@@ -191,7 +217,7 @@ def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) 
             *(config_of(task), checkpoint, "--launcher", "pytorch", "--work-dir", work_dir),
             *("--data-root", shapes / TASKS[task][1]),
         ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
             [str(c) for c in command], env=environment, capture_output=True, text=True
         )

@@ -90,13 +90,26 @@ def test_class_ap_by_hand(truth: Path) -> None:
     assert values["coco/bbox_mAP"] == pytest.approx(2 / 3)
 
 
-def test_order_of_classes_is_the_configs_not_the_files(truth: Path) -> None:
-    samples = detections(truth)
-    order = torch.tensor([2, 0, 1])  # label of circle, square, triangle
-    for sample in samples:
-        instances = sample["pred_instances"]
-        instances["labels"] = order[instances["labels"]]
-    values = evaluate(DenseCocoMetric(str(truth)), samples, ("square", "triangle", "circle"))
+def test_labels_are_those_that_the_data_set_gives(truth: Path) -> None:
+    """With a chosen subset of classes, labels as mmdet's own data set numbers them."""
+    from mmdet.datasets import CocoDataset
+
+    classes = ("circle", "triangle")
+    dataset = CocoDataset(
+        ann_file=str(truth), data_prefix={"img": ""}, metainfo={"classes": classes}, test_mode=True
+    )
+    samples = []
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        found = [a for a in info["instances"] if not a["ignore_flag"]]
+        prediction = {
+            "bboxes": torch.tensor([a["bbox"] for a in found]).reshape(-1, 4),
+            "scores": torch.ones(len(found)),
+            "labels": torch.tensor([a["bbox_label"] for a in found], dtype=torch.long),
+        }
+        size = info["height"], info["width"]
+        samples.append({"img_id": info["img_id"], "ori_shape": size, "pred_instances": prediction})
+    values = evaluate(DenseCocoMetric(str(truth)), samples, classes)
     assert values["coco/bbox_mAP"] == pytest.approx(1.0)
 
 
@@ -155,6 +168,13 @@ def test_iou_by_hand() -> None:
     assert values["mIoU"] == pytest.approx(50 * (iou_a + iou_b))
     assert values["mAcc"] == pytest.approx(50 * (4 / 6 + 3 / 4))
     assert values["aAcc"] == pytest.approx(100 * 7 / 10)
+
+
+def test_dice_by_hand() -> None:
+    metric = DenseIoUMetric(iou_metrics=["mDice"])
+    values = evaluate(metric, map_samples(PAIRS), ("a", "b", "c"))
+    assert values["mDice"] == pytest.approx(50 * (2 * 4 / (6 + 5) + 2 * 3 / (4 + 5)))
+    assert metric.per_class["Dice"]["a"] == pytest.approx(100 * 2 * 4 / 11)
 
 
 def test_a_map_counted_twice_is_an_error() -> None:

@@ -69,6 +69,8 @@ def test_missing_images_are_counted_and_named(coco: Path) -> None:
         (("circle", "square", "star"), False, "only in the config: star; .*file: triangle"),
         (("circle", "square"), False, "only in the config: none; only in the file: triangle"),
         (("circle", "star"), True, "only in the config: star; only in the file: none"),
+        (("triangle", "circle", "square"), False, "write the classes in the file's order"),
+        (("square", "circle"), True, "write the classes in the file's order"),
     ],
 )
 def test_categories_against_classes(
@@ -171,6 +173,44 @@ def test_every_head_is_compared_with_the_classes(
 ) -> None:
     with pytest.raises(UserError, match=r"has \d classes, but .*Head is built for 9"):
         check_data(demo_config(stem, shapes / layout, **{key: 9}), ("train_dataloader",))
+
+
+def test_backbones_and_proposals_have_no_classes_of_the_data(shapes: Path) -> None:
+    stem = "mask-rcnn_casvit-mini_fpn_shapes"
+    cfg = demo_config(stem, shapes / "coco")
+    cfg.model.backbone.num_classes = 1000
+    cfg.model.rpn_head.num_classes = 1
+    assert check_data(cfg, ("train_dataloader",))
+
+
+def test_evaluator_with_the_truth_of_another_set_is_refused(shapes: Path) -> None:
+    cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
+    cfg.val_dataloader.dataset.ann_file = "annotations/instances_train2017.json"
+    cfg.val_dataloader.dataset.data_prefix = dict(img="train2017/")
+    with pytest.raises(UserError, match="val_evaluator.ann_file is .*val2017.json, but .*set both"):
+        check_data(cfg, ("val_dataloader",))
+
+
+def test_classes_may_stand_in_a_file(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
+    cfg.train_dataloader.dataset.metainfo.classes = str(tmp_path / "classes.txt")
+    assert check_data(cfg, ("train_dataloader",)) == ["train_dataloader: 10 images, 3 classes"]
+
+
+def test_suffixes_of_the_data_sets_type_hold(ade: Path) -> None:
+    """LoveDA's images end in .png, which only its type says."""
+    cfg = demo_config("fpn_casvit-mini_shapes", ade)
+    dataset = cfg.train_dataloader.dataset
+    dataset.type = "LoveDADataset"
+    del dataset["img_suffix"]
+    assert check_data(cfg, ("train_dataloader",)) == ["train_dataloader: 10 images, 4 classes"]
+
+
+def test_a_config_without_validation_passes(shapes: Path) -> None:
+    cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
+    cfg.val_dataloader = None
+    assert len(check_data(cfg, ("train_dataloader", "val_dataloader"))) == 1
 
 
 def test_unknown_kind_of_data_set_is_refused(shapes: Path) -> None:

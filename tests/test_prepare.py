@@ -16,6 +16,7 @@ from casvit_dense.engine.prepare import (
     set_launcher,
     set_precision,
     set_weights,
+    world_size,
 )
 from casvit_dense.errors import UserError
 
@@ -31,6 +32,9 @@ def test_missing_and_broken_config(tmp_path: Path) -> None:
     broken.write_text("model = dict(")
     with pytest.raises(UserError, match="broken.py: SyntaxError"):
         prepare(broken, RunOptions())
+    broken.write_text("model = undefined_name")
+    with pytest.raises(UserError, match="broken.py: .*undefined_name"):
+        prepare(broken, RunOptions())
 
 
 def test_one_flag_moves_every_path_of_the_data() -> None:
@@ -43,6 +47,17 @@ def test_one_flag_moves_every_path_of_the_data() -> None:
     assert roots == {"/somewhere/else"}
     expected = "/somewhere/else/annotations/instances_val2017.json"
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == expected
+
+
+def test_data_sets_inside_wrappers_are_moved() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    plain = cfg.train_dataloader.dataset
+    repeated = dict(type="RepeatDataset", times=2, dataset=plain)
+    wrapped = dict(type="ConcatDataset", datasets=[plain, repeated])
+    options = {"train_dataloader.dataset": wrapped}
+    cfg = prepare(RETINANET, RunOptions(data_root="/else", cfg_options=options))
+    moved = list(leaf_datasets(cfg.train_dataloader.dataset))
+    assert [dataset.data_root for dataset in moved] == ["/else", "/else"]
 
 
 def test_data_sets_inside_wrappers_are_found() -> None:
@@ -111,9 +126,10 @@ def test_from_scratch_trains_norms_and_says_so() -> None:
         (4, 8, 1, True, None, 2e-4),
         (4, 1, 8, False, None, 2e-4),
         (2, 1, 1, False, "global batch is 2 .*the recipe's is 32.*lr stays 0.0002", 2e-4),
-        (2, 1, 1, True, "lr 0.0002 -> 1.25e-05", 2e-4),
-        # mmengine will multiply by 2 / 32; two steps make it 4 / 32.
-        (2, 1, 2, True, "lr 0.0002 -> 2.5e-05", 4e-4),
+        (2, 1, 1, True, "lr 0.0002 -> 1.25e-05", 1.25e-5),
+        (2, 1, 2, True, "lr 0.0002 -> 2.5e-05", 2.5e-5),
+        (4, 1, 8, True, None, 2e-4),
+        (4, 2, 1, True, "lr 0.0002 -> 5e-05", 5e-5),
     ],
 )
 def test_batch_against_learning_rate(
@@ -127,6 +143,7 @@ def test_batch_against_learning_rate(
 ) -> None:
     options = RunOptions(
         auto_scale_lr=flag,
+        launcher="pytorch",
         cfg_options={
             "train_dataloader.batch_size": batch,
             "optim_wrapper.accumulative_counts": steps,
@@ -138,8 +155,40 @@ def test_batch_against_learning_rate(
     assert len(notes) == (note is not None)
     for line in notes:
         assert re.search(note, line), line
-    assert cfg.auto_scale_lr.enable is flag
+    assert cfg.auto_scale_lr.enable is False  # mmengine must not scale once more
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr)
+
+
+def test_an_allocation_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    assert (world_size("none"), world_size("slurm")) == (1, 8)
+
+
+def test_only_what_is_asked_for_changes_the_randomness() -> None:
+    demo = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
+    cfg = prepare(demo, RunOptions(deterministic=True))
+    assert cfg.randomness == dict(seed=0, deterministic=True)
+
+
+def test_from_scratch_freezes_nothing() -> None:
+    cfg = prepare(RETINANET, RunOptions(cfg_options={"model.backbone.frozen_stages": 1}))
+    set_from_scratch(cfg)
+    assert cfg.model.backbone.frozen_stages == -1
+
+
+def test_pretrained_flag_is_for_our_backbone(tmp_path: Path) -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=dict(type="Pretrained"))
+    set_weights(cfg, None)
+    with pytest.raises(UserError, match="weights of CASViT; those of ResNet"):
+        set_weights(cfg, str(tmp_path / "weights.pth"))
+
+
+def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    cfg.model.backbone.init_cfg = [dict(type="Constant"), cfg.model.backbone.init_cfg]
+    with pytest.raises(UserError, match="no pretrained weights"):
+        set_weights(cfg, None)
 
 
 def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,14 @@ RECIPES = [
 #: Variables of config files: read while a file is loaded, by nothing afterwards.
 VARIABLES = {
     *("dataset_type", "data_root", "backend_args", "vis_backends"),
-    *("train_pipeline", "test_pipeline"),
+    *("train_pipeline", "test_pipeline", "metainfo", "norm_cfg", "max_epochs", "max_iters"),
 }
-#: Parameters in millions as counted on the official code (two digits after the point).
-PARAMETERS = {"retinanet": 12.19, "mask-rcnn": 22.78, "fpn": 6.88}
+#: Parameters in millions by digits as counted on the official code.
+PARAMETERS = {
+    "retinanet": {"xs": 12.19, "s": 14.8, "m": 21.5, "t": 31.0},
+    "mask-rcnn": {"xs": 22.78, "s": 25.3, "m": 31.7, "t": 40.9},
+    "fpn": {"xs": 6.88, "s": 9.4, "m": 15.8, "t": 25.0},
+}
 
 
 def value_at(node: Any, dotted: str) -> Any:
@@ -87,12 +91,8 @@ def test_model_builds(path: Path, arch: str, tables: tuple) -> None:
     model = build_model(Config.fromfile(path))
     family = path.stem.split("_")[0]
     total = sum(p.numel() for p in model.parameters()) / 1e6
-    if arch == "xs":
-        assert round(total, 2) == PARAMETERS[family]
-    # Between variants only the backbone and the neck's lateral convolutions change.
-    own = sum(p.numel() for p in model.backbone.parameters()) / 1e6
-    assert own < total
-    assert model.with_neck
+    expected = PARAMETERS[family][arch]
+    assert round(total, 2 if arch == "xs" else 1) == expected
 
 
 def build_model(cfg: ConfigDict) -> Any:

@@ -17,4 +17,4 @@ per_node=${GPUS_PER_NODE:-8}
 exec srun --partition="$partition" --job-name="$job" \
     --gres="gpu:$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
     --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    python -u -m casvit_dense train "$config" --launcher slurm "$@"
+    "${PYTHON:-python}" -u -m casvit_dense train "$config" --launcher slurm "$@"

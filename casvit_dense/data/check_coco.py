@@ -37,7 +37,15 @@ def check_coco(
             f"config; only in the config: {some(missing)}; only in the file: {some(extra)}. Set "
             "metainfo=dict(classes=(…)) of every data set and num_classes of every head"
         )
-    check_images(image_dir, [image["file_name"] for image in content["images"]], ann_file)
+    in_file_order = [name for name in names if name in classes]
+    if in_file_order != list(classes):
+        # mmdet numbers labels in the file's order, whatever the order of the classes.
+        raise UserError(
+            f"{ann_file}: its categories come as {some(in_file_order)}, the classes of the config "
+            f"as {some(classes)}; write the classes in the file's order"
+        )
+    names_of_images = [image["file_name"] for image in content["images"] if "file_name" in image]
+    check_images(image_dir, names_of_images, ann_file)
     return len(content["images"])
 
 

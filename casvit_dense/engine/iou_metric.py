@@ -19,13 +19,13 @@ class DenseIoUMetric(IoUMetric):
     after every evaluation and forgets it.
 
     Args:
-        classwise: log the IoU of every class.
+        classwise: log the values of every class.
         **kwargs: those of mmseg's ``IoUMetric``; with ``output_dir`` the predicted maps are kept,
             numbered as the data set's own.
 
     Attributes:
-        per_class: after evaluation, IoU in percent by class name; NaN where a class neither
-            occurs nor is predicted.
+        per_class: after evaluation, percent by class name for ``IoU``, ``Acc`` and whatever else
+            was asked for; NaN where a class neither occurs nor is predicted.
     """
 
     def __init__(self, classwise: bool = False, **kwargs: Any) -> None:
@@ -47,17 +47,20 @@ class DenseIoUMetric(IoUMetric):
             results: one pair (image path, areas by class) an image.
 
         Returns:
-            ``aAcc``, ``mIoU``, ``mAcc`` in percent.
+            ``aAcc``, ``mIoU``, ``mAcc`` and other means asked for, in percent.
         """
         check_once_each([path for path, _ in results])
         areas = [sum(parts) for parts in zip(*(counts for _, counts in results), strict=True)]
         values = self.total_area_to_metrics(*areas, self.metrics, self.nan_to_num, self.beta)
-        iou = 100 * values["IoU"]
-        self.per_class["IoU"] = dict(
-            zip(self.dataset_meta["classes"], map(float, iou), strict=True)
-        )
+        classes = self.dataset_meta["classes"]
+        self.per_class = {
+            kind: dict(zip(classes, map(float, 100 * by_class), strict=True))
+            for kind, by_class in values.items()
+            if kind != "aAcc"
+        }
         if self.classwise:
-            print_log(class_table("IoU", self.per_class["IoU"]), logger="current")
+            for kind, by_name in self.per_class.items():
+                print_log(class_table(kind, by_name), logger="current")
         return {
             name if name == "aAcc" else f"m{name}": float(np.nanmean(value) * 100)
             for name, value in values.items()

@@ -46,10 +46,12 @@ def train(config: str | Path, options: RunOptions) -> Path:
     notes = set_from_scratch(cfg) if options.from_scratch else []
     resumed, more = find_resumed(cfg, options)
     notes += more
-    if resumed is None:
-        set_weights(cfg, options.pretrained)
+    if resumed is not None:
+        cfg.resume, cfg.load_from = True, str(resumed)
+    if cfg.get("load_from"):
+        cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
     else:
-        cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(resumed), None
+        set_weights(cfg, options.pretrained)
     set_precision(cfg, options)
     notes += scale_learning_rate(cfg, options)
     use_scope_of(cfg)
@@ -62,9 +64,10 @@ def train(config: str | Path, options: RunOptions) -> Path:
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(unwrapped(runner.model), cfg.load_from)
     runner.train()
-    last = Path(runner.work_dir, "last_checkpoint").read_text().strip()
+    # Not from the file `last_checkpoint`, which other processes may not see yet.
+    last = Path(runner.message_hub.get_info("last_ckpt"))
     runner.logger.info(f"trained: {last}")
-    return Path(last)
+    return last
 
 
 def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
@@ -111,6 +114,7 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
                 for kind, values in getattr(metric, "per_class", {}).items()
             },
             "conditions": conditions(
+                cfg,
                 weights_sha256=report.sha256,
                 images=len(runner.test_dataloader.dataset),
                 seed=runner.seed,
@@ -129,10 +133,18 @@ def start_runner(cfg: Config) -> Runner:
     """The runner of a prepared config.
 
     On CPUs the process group is made here: mmengine would select a GPU first.
+
+    Raises:
+        UserError: the config gives a part an argument that it does not take.
     """
     if cfg.launcher == "pytorch" and not torch.cuda.is_available():
         torch.distributed.init_process_group(backend="gloo")
-    return Runner.from_cfg(cfg)
+    try:
+        return Runner.from_cfg(cfg)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UserError(f"{cfg.filename}: {error}") from error
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

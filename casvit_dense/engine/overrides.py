@@ -16,16 +16,13 @@ KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {"self",
     "custom_imports",
     "find_unused_parameters",
     "model_wrapper_cfg",
-    "runner_type",
     "sync_bn",
-    "tta_model",
-    "tta_pipeline",
 }
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that ``name`` is probably a misspelling of, if any."""
-    matches = difflib.get_close_matches(name, [str(c) for c in choices], n=1, cutoff=0.9)
+    matches = difflib.get_close_matches(name, [str(c) for c in choices], n=1, cutoff=0.85)
     return matches[0] if matches else None
 
 
@@ -42,10 +39,10 @@ def check_top_level_keys(cfg: Config) -> None:
 
 
 def check_override(cfg: Config, dotted: str) -> None:
-    """Refuses an override that would have no effect.
+    """Refuses an override that would have no effect or looks misspelt.
 
-    The last part of a key may be new (an option that the config leaves at its default) unless it
-    looks like a misspelt neighbour; every part before it must exist.
+    A part of a key may be new (an option that the config leaves at its default), unless it
+    resembles a neighbour, or stands below a list or a plain value.
 
     Args:
         cfg: the config as it is before the override.
@@ -54,44 +51,35 @@ def check_override(cfg: Config, dotted: str) -> None:
     Raises:
         UserError: with the part that is wrong and what is there instead.
     """
-    *parents, last = dotted.split(".")
-    if (parents or [last])[0] not in KNOWN_KEYS:
-        raise UserError(_unread(cfg, dotted))
+    parts = dotted.split(".")
+    if parts[0] not in KNOWN_KEYS:
+        raise UserError(f"--cfg-options {dotted}: {_why_unread(cfg, parts[0])}")
     node: Any = cfg
-    for depth, part in enumerate(parents):
-        node = _child(node, part, dotted, ".".join(parents[:depth]))
-    if isinstance(node, (list, tuple)):
-        _child(node, last, dotted, ".".join(parents))
-    elif isinstance(node, dict) or node is cfg:
-        meant = None if last in node else nearest(last, node)
-        if meant is not None:
-            raise UserError(f"--cfg-options {dotted}: no key '{last}'; '{meant}' is meant?")
-    else:
-        raise UserError(f"--cfg-options {dotted}: '{'.'.join(parents)}' is {node!r}, not a dict")
+    for depth, part in enumerate(parts):
+        reason = _why_wrong(node, part, ".".join(parts[:depth]))
+        if reason is not None:
+            raise UserError(f"--cfg-options {dotted}: {reason}")
+        node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
+        if node is None:  # new from here on
+            return
 
 
-def _unread(cfg: Config, dotted: str) -> str:
-    top = dotted.split(".")[0]
+def _why_unread(cfg: Config, top: str) -> str:
     if top in cfg:
         return (
-            f"--cfg-options {dotted}: '{top}' is a variable of the config file that nothing reads "
-            "afterwards; override the place that uses it, e.g. train_dataloader.dataset.…"
+            f"'{top}' is a variable of the config file that nothing reads afterwards; override the "
+            "place that uses it, e.g. train_dataloader.dataset.…"
         )
     meant = nearest(top, KNOWN_KEYS)
-    return f"--cfg-options {dotted}: nothing reads '{top}'" + (
-        f"; '{meant}' is meant?" * bool(meant)
-    )
+    return f"nothing reads '{top}'" + (f"; '{meant}' is meant?" if meant else "")
 
 
-def _child(node: Any, part: str, dotted: str, path: str) -> Any:
+def _why_wrong(node: Any, part: str, path: str) -> str | None:
     if isinstance(node, (list, tuple)):
         if part.isdigit() and int(part) < len(node):
-            return node[int(part)]
-        raise UserError(
-            f"--cfg-options {dotted}: '{path}' is a list of {len(node)}; "
-            f"'{part}' is no index into it"
-        )
-    if hasattr(node, "get") and node.get(part) is not None:
-        return node[part]
-    known = ", ".join(map(str, node)) if hasattr(node, "keys") else repr(node)
-    raise UserError(f"--cfg-options {dotted}: no '{part}' in '{path or 'the config'}' ({known})")
+            return None
+        return f"'{path}' is a list of {len(node)}; '{part}' is no index into it"
+    if not hasattr(node, "get"):
+        return f"'{path}' is {node!r}, not a dict"
+    meant = None if part in node else nearest(part, node)
+    return f"no key '{part}'; '{meant}' is meant?" if meant else None

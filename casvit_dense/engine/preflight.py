@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
 from casvit_dense.data.check_coco import check_coco
@@ -40,19 +41,15 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
             images = _check_files(dataset, kind, classes)
             if images is not None:
                 said.append(f"{key}: {images} images, {len(classes)} classes")
-    for metric in evaluators(cfg):
-        ann_file = metric.get("ann_file")
-        if ann_file and not Path(ann_file).is_file():
-            raise UserError(
-                f"the evaluator's annotation file {ann_file} is missing; see --data-root"
-            )
+        check_evaluator(cfg, key)
     return said
 
 
 def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
-    """Class names of a data set: its own ``metainfo`` or those of its type."""
-    metainfo = dataset.get("metainfo") or {}
-    return metainfo.get("classes") or getattr(kind, "METAINFO", {}).get("classes") or ()
+    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's."""
+    metainfo = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+    classes = metainfo.get("classes", ())
+    return list_from_file(classes) if isinstance(classes, str) else classes
 
 
 def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
@@ -61,12 +58,41 @@ def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
     Raises:
         UserError: with the head and both numbers.
     """
-    for part in dicts_in(cfg.model):
-        count = part.get("num_classes")
-        if count is not None and part.get("type") != "RPNHead" and count != len(classes):
+    heads = [
+        head
+        for part in dicts_in(cfg.model)
+        for key, value in part.items()
+        if key.endswith("_head") and key != "rpn_head"
+        for head in (value if isinstance(value, (list, tuple)) else [value])
+        if head
+    ]
+    for head in heads:
+        count = head.get("num_classes")
+        if count is not None and count != len(classes):
             raise UserError(
-                f"{where} has {len(classes)} classes, but {part.get('type')} is built for {count}; "
+                f"{where} has {len(classes)} classes, but {head.get('type')} is built for {count}; "
                 "set num_classes of the head or metainfo.classes of the data set"
+            )
+
+
+def check_evaluator(cfg: Config, loader: str) -> None:
+    """Compares the truth that an evaluator reads with that of its loader's data set.
+
+    Raises:
+        UserError: with both files.
+    """
+    truths = [
+        Path(dataset.get("data_root") or "", dataset.ann_file)
+        for dataset in leaf_datasets(cfg[loader].dataset)
+        if dataset.get("ann_file")
+    ]
+    evaluator = loader.replace("_dataloader", "_evaluator")
+    for metric in evaluators(cfg, [evaluator]):
+        ann_file = metric.get("ann_file")
+        if ann_file and Path(ann_file) not in truths:
+            raise UserError(
+                f"{evaluator}.ann_file is {ann_file}, but the data set of {loader} is "
+                f"{', '.join(map(str, truths))}; set both"
             )
 
 
@@ -82,14 +108,15 @@ def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int 
             classes,
             allow_more=bool(dataset.get("metainfo")),
         )
-    if "BaseSegDataset" in bases and not dataset.get("ann_file"):
+    maps = prefix.get("seg_map_path")
+    if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):
         return check_maps(
             root / prefix.get("img_path", ""),
-            root / prefix.get("seg_map_path", ""),
+            root / maps,
             len(classes),
             reduces_zero_label(dataset, kind),
-            image_suffix=dataset.get("img_suffix", ".jpg"),
-            map_suffix=dataset.get("seg_map_suffix", ".png"),
+            image_suffix=setting(dataset, kind, "img_suffix"),
+            map_suffix=setting(dataset, kind, "seg_map_suffix"),
         )
     return None
 
@@ -97,8 +124,16 @@ def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int 
 def reduces_zero_label(dataset: ConfigDict, kind: Any) -> bool:
     """Whether label 0 means unlabelled: said by the pipeline, the data set or its type."""
     steps = [step for step in dicts_in(dataset.pipeline) if step.get("type") == "LoadAnnotations"]
-    said = [part.get("reduce_zero_label") for part in (*steps, dataset)]
-    default = inspect.signature(kind.__init__).parameters.get("reduce_zero_label")
-    if all(flag is None for flag in said) and default is not None:
-        return bool(default.default)
-    return any(said)
+    said = [flag for flag in (step.get("reduce_zero_label") for step in steps) if flag is not None]
+    return any(said) if said else bool(setting(dataset, kind, "reduce_zero_label"))
+
+
+def setting(dataset: ConfigDict, kind: Any, name: str) -> Any:
+    """An argument of a data set: as configured, else the default of its type or of a base."""
+    if name in dataset:
+        return dataset[name]
+    for base in kind.__mro__:
+        parameter = inspect.signature(base.__init__).parameters.get(name)
+        if parameter is not None:
+            return parameter.default
+    return None

@@ -1,7 +1,7 @@
 """From a config file and a user's options to the config that runs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def read_config(path: str | Path) -> Config:
         raise UserError(f"no config file {path}")
     try:
         return Config.fromfile(str(path))
-    except (SyntaxError, KeyError, ImportError, FileNotFoundError) as error:
+    except Exception as error:  # a config file is a program and may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
 
 
@@ -51,7 +51,10 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
         options.work_dir or cfg.get("work_dir") or Path("work_dirs", Path(path).stem)
     )
     if options.seed is not None or options.deterministic:
-        cfg.randomness = dict(seed=options.seed, deterministic=options.deterministic)
+        randomness = cfg.setdefault("randomness", ConfigDict())
+        randomness.deterministic = options.deterministic
+        if options.seed is not None:
+            randomness.seed = options.seed
     set_launcher(cfg, options.launcher)
     settle_workers(cfg)
     return cfg
@@ -68,9 +71,11 @@ def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
         yield dataset
 
 
-def evaluators(cfg: Config) -> Iterator[ConfigDict]:
+def evaluators(
+    cfg: Config, keys: Iterable[str] = ("val_evaluator", "test_evaluator")
+) -> Iterator[ConfigDict]:
     """Every metric's config, of validation and test."""
-    for key in ("val_evaluator", "test_evaluator"):
+    for key in keys:
         found = cfg.get(key) or []
         yield from found if isinstance(found, (list, tuple)) else [found]
 
@@ -99,6 +104,8 @@ def set_from_scratch(cfg: Config) -> list[str]:
     """
     backbone = cfg.model.backbone
     backbone.init_cfg = None
+    if "frozen_stages" in backbone:
+        backbone.frozen_stages = -1  # random weights that never learn are of no use
     if backbone.type != "CASViT" and "norm_eval" not in backbone:
         return ["from scratch: the backbone starts from random weights"]
     backbone.norm_eval = False
@@ -116,22 +123,26 @@ def set_weights(cfg: Config, pretrained: str | None) -> None:
         pretrained: weight file in place of the config's.
 
     Raises:
-        UserError: the weight file is missing.
+        UserError: the weight file is missing, or it is asked for another backbone.
     """
     backbone = cfg.model.backbone
-    init_cfg = backbone.get("init_cfg") or {}
-    if pretrained is not None:
-        init_cfg = {"type": "CASViTWeights", **init_cfg, "checkpoint": pretrained}
-        backbone.init_cfg = init_cfg
-    file = init_cfg.get("checkpoint")
-    if file is None or Path(file).expanduser().is_file():
+    if backbone.type != "CASViT":
+        if pretrained is not None:
+            raise UserError(
+                f"--pretrained reads weights of CASViT; those of {backbone.type} are named in the "
+                "config, as model.backbone.init_cfg"
+            )
         return
-    origin = f"from {MODEL_ZOO}" if backbone.type == "CASViT" else "from its authors"
-    raise UserError(
-        f"no pretrained weights at {file}. Download the ImageNet file of {backbone.type} "
-        f"'{backbone.get('arch')}' {origin} and give its path by --pretrained FILE (or save it "
-        "under that name), or train with --from-scratch"
-    )
+    if pretrained is not None:
+        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=pretrained)
+    for part in dicts_in(backbone.get("init_cfg")):
+        file = part.get("checkpoint")
+        if file is not None and not Path(file).expanduser().is_file():
+            raise UserError(
+                f"no pretrained weights at {file}. Download the ImageNet file of CAS-ViT "
+                f"'{backbone.get('arch')}' from {MODEL_ZOO} and give its path by --pretrained "
+                "FILE (or save it under that name), or train with --from-scratch"
+            )
 
 
 def set_precision(cfg: Config, options: RunOptions) -> None:
@@ -157,8 +168,9 @@ def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
                 f"--auto-scale-lr: {cfg.filename} sets no auto_scale_lr.base_batch_size"
             )
         return []
-    cfg.auto_scale_lr.enable = options.auto_scale_lr
-    processes, batch = world_size(), cfg.train_dataloader.batch_size
+    # Not left to mmengine, which does not count accumulated steps.
+    cfg.auto_scale_lr.enable = False
+    processes, batch = world_size(options.launcher), cfg.train_dataloader.batch_size
     steps = cfg.optim_wrapper.get("accumulative_counts", 1)
     real = processes * batch * steps
     lr = cfg.optim_wrapper.optimizer.lr
@@ -166,20 +178,19 @@ def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
         return []
     counted = f"{processes} process(es) x {batch} images" + f" x {steps} steps" * (steps > 1)
     if options.auto_scale_lr:
-        # mmengine scales by processes x batch; accumulated steps are ours to add.
-        cfg.optim_wrapper.optimizer.lr = lr * steps
-        return [
-            f"global batch {real} ({counted}), recipe {base}: lr {lr:g} -> {lr * real / base:g}"
-        ]
+        scaled = lr * real / base
+        cfg.optim_wrapper.optimizer.lr = scaled
+        return [f"global batch is {real} ({counted}), the recipe's {base}: lr {lr:g} -> {scaled:g}"]
     return [
         f"global batch is {real} ({counted}), the recipe's is {base}, and lr stays {lr:g}; "
         "--auto-scale-lr scales it"
     ]
 
 
-def world_size() -> int:
+def world_size(launcher: str) -> int:
     """Number of processes of this run, as the launcher's environment says."""
-    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    variables = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
+    return int(os.environ.get(variables.get(launcher, ""), 1))
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

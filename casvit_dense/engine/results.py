@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size
 
 from casvit_dense.doctor import installed_versions
 from casvit_dense.files import write_whole
@@ -41,23 +42,38 @@ def class_table(title: str, values: Mapping[str, float]) -> str:
     )
 
 
-def conditions(**more: Any) -> dict[str, Any]:
-    """Everything a figure depends on beside the model: versions, device, date.
+def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
+    """Everything an evaluation depends on beside config and weights: data, versions, device.
 
     Args:
-        **more: further conditions, e.g. the config and the hash of the weights.
+        cfg: the config that ran.
+        **more: further conditions, e.g. the hash of the weights.
     """
-    cuda = torch.cuda.is_available()
+    loader = cfg.test_dataloader
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name() if cuda else platform.processor() or "cpu",
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
+        "processes": get_world_size(),
         "threads": torch.get_num_threads(),
-        "precision": "float32",
+        "precision": "float16" if (cfg.get("test_cfg") or {}).get("fp16") else "float32",
+        "tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn": torch.backends.cudnn.allow_tf32,
+        },
+        "batch_size": loader.batch_size,
+        "dataset": loader.dataset.to_dict(),  # paths and the whole test pipeline
         "python": platform.python_version(),
         "versions": installed_versions(STACK),
         **more,
     }
+
+
+def cpu_name() -> str:
+    """The processor's model, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

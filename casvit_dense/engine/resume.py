@@ -1,5 +1,6 @@
 """Going on where a run stopped."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from casvit_dense.errors import UserError
 #: Key of a checkpoint's ``meta`` that holds how its backbone was built.
 RECORD = "backbone_cfg"
 
+#: Options of a backbone that change how it runs, not what it learns.
+HOW_IT_RUNS = ("init_cfg", "with_cp")
+
+#: Checkpoints of a run, not the copy of the best one.
+NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
 
 @HOOKS.register_module()
 class BackboneRecordHook(Hook):
@@ -30,9 +37,9 @@ class BackboneRecordHook(Hook):
 
 
 def recorded(cfg: Config) -> dict[str, Any]:
-    """How a config builds its backbone, without where the first weights come from."""
+    """How a config builds its backbone, as far as it matters for what is learned."""
     backbone = cfg.model.backbone.to_dict()  # plain types: the only ones that may be read back
-    return {key: value for key, value in backbone.items() if key != "init_cfg"}
+    return {key: value for key, value in backbone.items() if key not in HOW_IT_RUNS}
 
 
 def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:
@@ -48,8 +55,8 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         The checkpoint, if any, and what the user should be told.
 
     Raises:
-        UserError: the named checkpoint is missing or unreadable, or the backbone was built in
-            another way.
+        UserError: the named checkpoint is missing or unreadable, none of those found can be
+            read, or the backbone was built in another way.
     """
     if options.resume is None:
         return None, []
@@ -59,8 +66,9 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         return path, []
     notes = []
     folder = Path(cfg.work_dir)
-    saved = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
-    for path in sorted(saved, key=lambda p: int(p.stem.split("_")[1]), reverse=True):
+    names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
+    numbers = {path: int(name[1]) for path, name in names.items() if name}
+    for path in sorted(numbers, key=numbers.__getitem__, reverse=True):
         try:
             content = read_checkpoint(path)
         except UserError as error:
@@ -68,7 +76,9 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
             continue
         check_same_backbone(cfg, path, content)
         return path, notes
-    return None, [*notes, f"nothing to resume in {folder}: starting from the beginning"]
+    if notes:
+        raise UserError("\n".join([f"no checkpoint in {folder} can be read:", *notes]))
+    return None, [f"nothing to resume in {folder}: starting from the beginning"]
 
 
 def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
