@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from weight_files import (
     TINY,
+    assert_holds,
     backbone_state,
     classifier_state,
     dense_state,
+    edited,
     port_names,
     save_official_classification,
     save_official_dense,
@@ -23,12 +25,6 @@ from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.errors import UserError
 
 OUTPUT_NORM = re.compile(r"norm[0246]\.")
-
-
-def assert_holds(module: nn.Module, expected: dict[str, Tensor]) -> None:
-    own = module.state_dict()
-    wrong = [name for name, tensor in expected.items() if not torch.equal(own[name], tensor)]
-    assert not wrong
 
 
 def trunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -125,18 +121,6 @@ def test_the_report_names_file_and_rules(tmp_path):
     assert_holds(backbone, {name: expected[name] for name in backbone.state_dict()})
 
 
-def edited(state: dict[str, Tensor], **edits: Tensor | None) -> dict[str, Tensor]:
-    """A copy with tensors replaced or, where `None`, removed; `__` stands for a dot."""
-    state = dict(state)
-    for key, tensor in edits.items():
-        name = key.replace("__", ".")
-        if tensor is None:
-            del state[name]
-        else:
-            state[name] = tensor
-    return state
-
-
 ONE = torch.ones(1)
 
 
@@ -154,7 +138,7 @@ ONE = torch.ones(1)
             r"another shape \(1\).*bias \[5\] instead of \[4\]",
         ),
         (edited(backbone_state(), norm2__weight=None), r"missing \(1\): backbone\.norm2\.weight"),
-        (classifier_state("xs"), r"seems to hold xs, the model is depths=\[1, 1, 2, 1\]"),
+        (classifier_state("xs"), r"seems to hold xs, the model has depths=\[1, 1, 2, 1\]"),
         ({"fc.weight": ONE}, "hold no CAS-ViT stages"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -180,7 +164,7 @@ def test_long_lists_are_cut(tmp_path):
     with pytest.raises(UserError) as caught:
         load_pretrained(CASViT("m"), path)
     message = str(caught.value)
-    assert "seems to hold s, the model is m" in message
+    assert "seems to hold s, the model has m" in message
     assert re.search(r"of another shape \(\d+\): .*, and \d+ more$", message)
     assert len(message) < 2000
 
@@ -262,3 +246,9 @@ def test_a_classifier_is_no_whole_model(tmp_path):
     path = save_official_classification(tmp_path / "x.pth", model=classifier_state())
     with pytest.raises(UserError, match="holds a classification"):
         load_model(Detector((1, 2, 3)), path)
+
+
+def test_names_must_be_text(tmp_path):
+    torch.save({"state_dict": {5: ONE}}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="there is no tensor under 5"):
+        load_pretrained(CASViT(TINY), tmp_path / "x.pth")

@@ -5,7 +5,6 @@ import pickle
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel, BaseModule, PretrainedInit
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+from opcodes import Reduced
 from torch import Tensor, nn
 from weight_files import TINY
 
@@ -30,16 +30,6 @@ class Payload:
 
     def __reduce__(self):
         return Path.touch, (self.marker,)
-
-
-class Reduced:
-    """Is pickled as a call."""
-
-    def __init__(self, function: Callable, *args: object) -> None:
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
 
 
 class Toy(BaseModel):
@@ -194,11 +184,19 @@ def message_hub_state() -> dict:
     return hub.state_dict()
 
 
-@pytest.mark.parametrize("module", [b"numpy._core.", b"numpy.core."])
+def save_with_names(content: object, path: Path, module: bytes) -> None:
+    """Writes a checkpoint as a numpy does whose functions lie in ``module``."""
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.", module))
+
+
+NUMPY_MODULES = pytest.mark.parametrize("module", [b"numpy._core.", b"numpy.core."])
+
+
+@NUMPY_MODULES
 def test_histories_and_arrays_are_restored_whichever_numpy_wrote_them(module, tmp_path):
     path = tmp_path / "file.pth"
-    torch.save({"hub": message_hub_state()}, path, _use_new_zipfile_serialization=False)
-    path.write_bytes(path.read_bytes().replace(b"numpy._core.", module))
+    save_with_names({"hub": message_hub_state()}, path, module)
     hub = read_checkpoint(path)["hub"]
     history = hub["log_scalars"]["train/loss"]
     np.testing.assert_array_equal(history.data, [[1.5, 2.5], [1, 1]])
@@ -206,13 +204,17 @@ def test_histories_and_arrays_are_restored_whichever_numpy_wrote_them(module, tm
     np.testing.assert_array_equal(hub["runtime_info"]["ids"], [0, 1, 2])
 
 
-def test_a_training_run_resumes_through_the_safe_loader(tmp_path, safe_loader):
+@NUMPY_MODULES
+def test_a_training_run_resumes_through_the_safe_loader(module, tmp_path, safe_loader):
     toy_runner(tmp_path / "first").train()
-    checkpoint = str(tmp_path / "first" / "epoch_1.pth")
-    losses = read_checkpoint(checkpoint)["message_hub"]["log_scalars"]["train/loss"]
-    runner = toy_runner(tmp_path / "second", epochs=2, load_from=checkpoint, resume=True)
+    checkpoint = tmp_path / "first" / "epoch_1.pth"
+    content = torch.load(checkpoint, weights_only=False)
+    save_with_names(content, checkpoint, module)
+    losses = content["message_hub"]["log_scalars"]["train/loss"]
+    runner = toy_runner(tmp_path / "second", epochs=2, load_from=str(checkpoint), resume=True)
     runner.train()
     assert runner.iter == 4
+    assert runner.param_schedulers[0].milestones == {1: 1}
     continued = runner.message_hub.log_scalars["train/loss"].data[0]
     np.testing.assert_array_equal(continued[:2], losses.data[0])
     assert len(continued) == 4

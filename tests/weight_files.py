@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from casvit_dense import CASViT
 from casvit_dense.casvit import resolve_arch
@@ -94,3 +94,22 @@ def by_analogy(name: str, listed: dict[str, str]) -> str:
         return listed[name]
     first = listed[".".join([*parts[:2], "0", *parts[3:]])].split(".")
     return ".".join([*first[:3], parts[2], *first[4:]])
+
+
+def edited(state: dict[str, Tensor], **edits: Tensor | None) -> dict[str, Tensor]:
+    """A copy with tensors replaced or, where `None`, removed; `__` stands for a dot."""
+    state = dict(state)
+    for key, tensor in edits.items():
+        name = key.replace("__", ".")
+        if tensor is None:
+            del state[name]
+        else:
+            state[name] = tensor
+    return state
+
+
+def assert_holds(module: nn.Module, expected: dict[str, Tensor]) -> None:
+    """Names the tensors of the module that differ."""
+    own = module.state_dict()
+    wrong = [name for name, tensor in expected.items() if not torch.equal(own[name], tensor)]
+    assert not wrong

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from casvit_dense.checkpoint.port_names import PORT_ONLY, official_name
+from casvit_dense.checkpoint.port_names import is_port, official_name
 from casvit_dense.checkpoint.reader import file_sha256, is_safetensors, read_checkpoint
 from casvit_dense.errors import UserError
 
@@ -52,12 +52,13 @@ class Weights:
     extras: tuple[str, ...]
 
 
-def read_weights(path: str | os.PathLike[str], ema: bool = False) -> Weights:
+def read_weights(path: str | os.PathLike[str], ema: bool = False, casvit: bool = True) -> Weights:
     """Reads a file of any known dialect.
 
     Args:
         path: the file.
         ema: take the averaged weights (``model_ema``).
+        casvit: bring the names into the one form; else they stay, as other networks need.
 
     Raises:
         UserError: unreadable file, no weights in it, or no averaged ones.
@@ -66,7 +67,7 @@ def read_weights(path: str | os.PathLike[str], ema: bool = False) -> Weights:
     content = read_checkpoint(file)
     wrapper = find_wrapper(content, file, ema)
     tensors = checked_tensors(content[wrapper] if wrapper else content, file)
-    state, port = to_one_form(tensors, file)
+    state, port = to_one_form(tensors, file) if casvit else (tensors, False)
     kind = kind_of(state, wrapper)
     meta = content.get("meta") if wrapper else None
     meta = meta if isinstance(meta, Mapping) else {}
@@ -94,7 +95,11 @@ def find_wrapper(content: Mapping[str, Any], file: Path, ema: bool) -> str:
 
 def checked_tensors(table: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
     """The table with every value a tensor, DataParallel's ``module.`` prefix taken off."""
-    strange = [key for key, value in table.items() if not isinstance(value, Tensor)]
+    strange = [
+        key
+        for key, value in table.items()
+        if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
     if strange or not table:
         found = f"there is no tensor under {', '.join(map(repr, strange[:4]))}" if strange else ""
         raise UserError(
@@ -107,7 +112,7 @@ def checked_tensors(table: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
 
 def to_one_form(tensors: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], bool]:
     """Tensors under the names of the one form, and whether they came from the port."""
-    port = any(name.startswith(PORT_ONLY) for name in tensors)
+    port = is_port(tensors)
     if port:
         tensors = renamed(tensors, {name: official_name(name) for name in tensors}, file)
     elif is_own_classifier(tensors):

@@ -58,17 +58,21 @@ def load_pretrained(
 def load_model(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> LoadReport:
     """Loads an official dense file or one of ours into a whole detector or segmenter, strictly.
 
-    Left over may be only output norms that the model's backbone does not build (official
-    RetinaNet files hold four, the neck reads three).
+    Left over may be only output norms that a CAS-ViT does not build (official RetinaNet files
+    hold four, the neck reads three). A model of another backbone takes exactly its own tensors,
+    by the names the file has.
 
     Args:
-        model: the model, its CAS-ViT under ``backbone``.
+        model: the model, its backbone under ``backbone``.
         path: the weight file.
         ema: take the averaged weights.
 
     Raises:
-        UserError: as ``load_pretrained``, or the file holds no dense model.
+        UserError: as ``load_pretrained``, or the file holds no dense model of a CAS-ViT.
     """
+    if not isinstance(getattr(model, "backbone", None), CASViT):
+        weights = read_weights(path, ema, casvit=False)
+        return load_strictly(model, weights, leave_out=lambda name: None)
     weights = read_weights(path, ema)
     if weights.kind != "dense":
         raise UserError(

@@ -128,9 +128,9 @@ def misfit(
 ) -> UserError:
     """The error that says how a file and a module differ."""
     theirs, ours = describe_arch(weights.state), describe_arch(own)
+    variants = f": it seems to hold {theirs}, the model has {ours}" if theirs != ours else ""
     lines = [
-        f"weight file {weights.path} ({weights.dialect}) does not fit: "
-        f"it seems to hold {theirs}, the model is {ours}; nothing was loaded"
+        f"weight file {weights.path} ({weights.dialect}) does not fit{variants}; nothing was loaded"
     ]
     lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
     lines += [capped(title, sorted(names)) for title, names in lists if names]

@@ -5,6 +5,7 @@ activation (so positions shift), and calls the final norm ``norm3``.
 """
 
 import re
+from collections.abc import Iterable
 
 # (start of the port's name, start of the official one).
 PARTS = (
@@ -39,8 +40,18 @@ POSITION_RULES = tuple(
     (re.compile(rf"(\.{module}\.){port}\."), rf"\g<1>{official}.")
     for module, port, official in POSITIONS
 )
+PORT_ATTENTION = re.compile(r"backbone\.stages\.\d+\.\d+\.attn\.oper_q\.")
 
-PORT_ONLY = ("backbone.downsample_layers.", "backbone.stages.")
+
+def is_port(names: Iterable[str]) -> bool:
+    """Whether these are names of the port: both its stem and its attention are among them.
+
+    ConvNeXt, Swin and others have names under ``backbone.downsample_layers.`` and
+    ``backbone.stages.`` too.
+    """
+    names = list(names)
+    stem = any(name.startswith("backbone.downsample_layers.0.conv1.conv.") for name in names)
+    return stem and any(PORT_ATTENTION.match(name) for name in names)
 
 
 def official_name(port_name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from casvit_dense.checkpoint.allowlist import closed_allowlist
+from casvit_dense.checkpoint.stand_ins import restored
 from casvit_dense.errors import UserError
 
 #: Under this key a safetensors file of ours keeps its ``meta``, as JSON.
@@ -107,7 +108,8 @@ def read_pickle(file: Path, map_location: Any) -> Any:
         raise UserError(f"weight file {file} is empty; fetch it again")
     try:
         with closed_allowlist():
-            return torch.load(file, map_location=map_location, weights_only=True)
+            content = torch.load(file, map_location=map_location, weights_only=True)
+        return restored(content)
     except DAMAGED as error:
         raise refusal(file, error) from error
 

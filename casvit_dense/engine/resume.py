@@ -87,8 +87,9 @@ def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> 
     Raises:
         UserError: with every option that differs, then and now.
     """
-    then, now = content.get("meta", {}).get(RECORD), recorded(cfg)
-    if then is None:
+    meta = content.get("meta")
+    then, now = meta.get(RECORD) if isinstance(meta, Mapping) else None, recorded(cfg)
+    if not isinstance(then, Mapping):  # written by other code, which does not say
         return
     changed = [
         f"{key} was {then.get(key)!r}, is {now.get(key)!r}"

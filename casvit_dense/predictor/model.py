@@ -113,8 +113,11 @@ def find_device(name: str | None) -> torch.device:
 
 def dataset_meta(checkpoint: str | Path) -> dict[str, Any]:
     """What a checkpoint says of its classes, keys in small letters (mmcv 1.x wrote ``CLASSES``)."""
-    meta = read_checkpoint(checkpoint).get("meta") or {}
-    return {key.lower(): value for key, value in {**meta, **meta.get("dataset_meta", {})}.items()}
+    meta = read_checkpoint(checkpoint).get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    nested = meta.get("dataset_meta")
+    both = {**meta, **(nested if isinstance(nested, Mapping) else {})}
+    return {key.lower(): value for key, value in both.items()}
 
 
 def build_pipeline(cfg: Config) -> Compose:
