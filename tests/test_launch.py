@@ -42,7 +42,10 @@ def options_of(task: str, shapes: Path, work_dir: Path, rounds: int = 1) -> RunO
         "val_dataloader.dataset.pipeline.1.scale": SMALL,
         "test_dataloader.dataset.pipeline.1.scale": SMALL,
         "custom_hooks.0.seconds": 0.0,
-        "visualizer.name": work_dir.name,  # mmengine keeps one of a name in a process
+        # mmengine keeps one visualiser and one logger of a name in a process; names end in the
+        # second they were made in.
+        "visualizer.name": work_dir.name,
+        "experiment_name": work_dir.name,
     }
     data_root = str(shapes / TASKS[task][1])
     return RunOptions(work_dir=work_dir, data_root=data_root, seed=0, cfg_options=overrides)

@@ -67,6 +67,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
     # Not from the file `last_checkpoint`, which other processes may not see yet.
     last = Path(runner.message_hub.get_info("last_ckpt"))
     runner.logger.info(f"trained: {last}")
+    end_together()
     return last
 
 
@@ -126,6 +127,7 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
             runner.logger.info(f"{name}: {value:.4g}")
         took = format_duration(time.monotonic() - started)
         runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
+    end_together()
     return metrics
 
 
@@ -145,6 +147,13 @@ def start_runner(cfg: Config) -> Runner:
         if "unexpected keyword argument" not in str(error):
             raise
         raise UserError(f"{cfg.filename}: {error}") from error
+
+
+def end_together() -> None:
+    """Ends the process group; one process that leaves while another works aborts both (gloo)."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
