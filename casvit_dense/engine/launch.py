@@ -93,10 +93,10 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     if not Path(checkpoint).is_file():
         raise UserError(f"no checkpoint {checkpoint}")
     drop_training(cfg)
-    folder = Path(cfg.work_dir, "test")
-    keep_predictions(cfg, folder, options.classwise)
     use_scope_of(cfg)
     notes = check_data(cfg, ("test_dataloader",))
+    folder = Path(cfg.work_dir, "test")
+    keep_predictions(cfg, folder, options.classwise)
 
     runner = start_runner(cfg)
     for note in notes:
@@ -104,23 +104,19 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     report = load_model(unwrapped(runner.model), checkpoint)
     metrics: dict[str, float] = runner.test()
     if is_main_process():
-        metric_objects = runner.test_loop.evaluator.metrics
+        facts = conditions(
+            cfg,
+            weights_sha256=report.sha256,
+            images=len(runner.test_dataloader.dataset),
+            seed=runner.seed,
+            duration_s=round(time.monotonic() - started, 1),
+        )
         content = {
             "config": Path(config).stem,
             "checkpoint": str(checkpoint),
             "metrics": metrics,
-            "per_class": {
-                kind: values
-                for metric in metric_objects
-                for kind, values in getattr(metric, "per_class", {}).items()
-            },
-            "conditions": conditions(
-                cfg,
-                weights_sha256=report.sha256,
-                images=len(runner.test_dataloader.dataset),
-                seed=runner.seed,
-                duration_s=round(time.monotonic() - started, 1),
-            ),
+            "per_class": per_class(runner),
+            "conditions": facts,
         }
         write_json(folder / "metrics.json", content)
         for name, value in metrics.items():
@@ -129,6 +125,15 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
         runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
     end_together()
     return metrics
+
+
+def per_class(runner: Runner) -> dict[str, dict[str, float]]:
+    """The value of every class, by kind, of the metrics that keep them."""
+    return {
+        kind: values
+        for metric in runner.test_loop.evaluator.metrics
+        for kind, values in getattr(metric, "per_class", {}).items()
+    }
 
 
 def start_runner(cfg: Config) -> Runner:
