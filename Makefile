@@ -33,8 +33,9 @@ setup: $(STAMPS)/opencv  ## environment, torch, mmcv, the project
 test: setup  ## set-up and the test suite
 	$(PY) -m pytest $(PYTEST_ARGS)
 
+# Threads that spin while they wait make training several times slower beside other work.
 demo: setup  ## set-up, then three models trained and evaluated on generated data
-	$(VENV)/bin/casvit-dense demo
+	OMP_WAIT_POLICY=passive $(VENV)/bin/casvit-dense demo
 
 lint: setup  ## lint, format and types
 	$(PY) -m ruff check .

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 # Small tensors gain nothing from threads, and the suite may run beside other work.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
