@@ -124,9 +124,7 @@ def find_config(stem: str) -> Path:
 
 def save_pictures(config: Path, checkpoint: Path, data_root: Path, folder: Path) -> None:
     """Draws truth and prediction side by side for the first images of the test set."""
-    predictor = Predictor(
-        config, checkpoint, cfg_options={"test_dataloader.dataset.data_root": str(data_root)}
-    )
+    predictor = Predictor(config, checkpoint, data_root=str(data_root))
     labels = predictor.labels
     dataset = DATASETS.build(predictor.cfg.test_dataloader.dataset)
     for i in range(min(NUM_PICTURES, len(dataset))):

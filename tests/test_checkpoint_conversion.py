@@ -184,3 +184,11 @@ def test_the_command_says_what_it_did(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "official classification" in out
     assert f"wrote {tmp_path / 'dst.pth'}" in out
+
+
+def test_the_source_is_never_overwritten(tmp_path):
+    src = save_official_classification(tmp_path / "official.pth", model=classifier_state())
+    content = src.read_bytes()
+    with pytest.raises(UserError, match="is the source itself"):
+        convert(src, src, force=True)
+    assert src.read_bytes() == content

@@ -252,3 +252,16 @@ def test_names_must_be_text(tmp_path):
     torch.save({"state_dict": {5: ONE}}, tmp_path / "x.pth")
     with pytest.raises(UserError, match="there is no tensor under 5"):
         load_pretrained(CASViT(TINY), tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(value, tmp_path):
+    state = backbone_state()
+    name = next(iter(state))
+    state[name] = torch.full_like(state[name], value)
+    torch.save(state, tmp_path / "broken.pth")
+    backbone = CASViT(TINY)
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    with pytest.raises(UserError, match=f"not finite.*{re.escape(name)}".replace(".*", "(?s:.*)")):
+        load_pretrained(backbone, tmp_path / "broken.pth")
+    assert_holds(backbone, before)

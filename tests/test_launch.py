@@ -166,6 +166,62 @@ def test_an_argument_that_nothing_takes_is_a_user_error(shapes: Path, tmp_path: 
         launch.train(config_of("fpn"), options)
 
 
+def test_a_copied_run_leaves_the_original_alone(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path
+) -> None:
+    """mmengine would delete the best checkpoint of the run that was copied."""
+    task, work_dir = trained
+    best = sorted(work_dir.glob("best_*.pth"))
+    assert best
+    first = min(work_dir.glob("[ei]*_[0-9]*.pth"), key=lambda p: int(p.stem.split("_")[1]))
+    options = options_of(task, shapes, tmp_path / f"{task}-copied", rounds=3)
+    options.resume = str(first)
+    last = launch.train(config_of(task), options)
+    assert last.parent == tmp_path / f"{task}-copied"
+    assert sorted(work_dir.glob("best_*.pth")) == best
+
+
+def test_nothing_left_to_train_is_said(trained: tuple[str, Path], shapes: Path) -> None:
+    task, work_dir = trained
+    options = options_of(task, shapes, work_dir)
+    options.resume = "auto"
+    with pytest.raises(UserError, match="the schedule was over"):
+        launch.train(config_of(task), options)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(shapes: Path, tmp_path: Path) -> None:
+    options = options_of("fpn", shapes, tmp_path / "nan", rounds=3)
+    options.cfg_options["optim_wrapper.optimizer.lr"] = 1e30
+    options.cfg_options["param_scheduler.0.start_factor"] = 1.0
+    options.cfg_options["custom_hooks.2.interval"] = 1
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at iteration \d; lower the"):
+        launch.train(config_of("fpn"), options)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.backbone.arch", "xxs", "unknown arch 'xxs'"),
+        ("model.backbone.type", "CASVit", "CASVit is not in"),
+        ("train_dataloader.batch_size", 0, "batch_size"),
+    ],
+)
+def test_what_cannot_be_built_is_a_user_error(
+    shapes: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    options = options_of("fpn", shapes, tmp_path / f"unbuilt-{value}")
+    options.cfg_options[key] = value
+    with pytest.raises(UserError, match=f"cannot be built: .*{message}"):
+        launch.train(config_of("fpn"), options)
+
+
+def test_a_work_dir_that_cannot_be_made_is_a_user_error(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = options_of("fpn", shapes, tmp_path / "file" / "below")
+    with pytest.raises(UserError, match="below cannot be made"):
+        launch.train(config_of("fpn"), options)
+
+
 def run_cli(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
@@ -178,7 +234,11 @@ def test_user_errors_are_one_message_and_exit_code_2(
         ("train", recipe): "no pretrained weights at pretrained/casvit-xs_in1k.pth",
         ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no annotation file",
         ("train", tmp_path / "none.py"): "no config file",
-        ("test", config_of("fpn"), tmp_path / "none.pth"): "no checkpoint",
+        ("test", config_of("fpn"), tmp_path / "none.pth"): "none.pth does not exist",
+        ("train", recipe, "--pretrained", __file__): "no weight file",
+        ("train", recipe, "--launcher", "pytorch"): "start with tools/dist_train.sh",
+        ("train", recipe, "--seed", -1): "from 0 to",
+        ("train", __file__): "",
         ("train", recipe, "--resume", tmp_path / "none.pth"): "none.pth",
     }
     for arguments, message in cases.items():

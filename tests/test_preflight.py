@@ -68,7 +68,7 @@ def test_missing_images_are_counted_and_named(coco: Path) -> None:
     [
         (("circle", "square", "star"), False, "only in the config: star; .*file: triangle"),
         (("circle", "square"), False, "only in the config: none; only in the file: triangle"),
-        (("circle", "star"), True, "only in the config: star; only in the file: none"),
+        (("circle", "star"), True, "only in the config: star; only in the file: square, triangle"),
         (("triangle", "circle", "square"), False, "write the classes in the file's order"),
         (("square", "circle"), True, "write the classes in the file's order"),
     ],
@@ -91,6 +91,36 @@ def test_files_that_are_not_cocos(coco: Path, text: str, message: str) -> None:
     (coco / "annotations/instances_train2017.json").write_text(text)
     with pytest.raises(UserError, match=message):
         check_train(coco)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["categories"][1].pop("name"), "categories 2 lacks name"),
+        (lambda c: c["images"][3].pop("width"), "images 3 lacks width"),
+        (lambda c: c["annotations"][0].pop("area"), "annotations 1 lacks area"),
+        (lambda c: c["annotations"].clear(), "holds no annotations"),
+        (lambda c: c["images"].clear(), "holds no images"),
+        (lambda c: c["annotations"][0].update(category_id=9), "annotation 1 has category_id 9"),
+        (lambda c: c["annotations"][0].update(image_id=99), "annotation 1 has image_id 99"),
+        (lambda c: c["images"][1].update(id=0), "ids that occur more than once: images 0"),
+    ],
+)
+def test_faults_of_records_are_named(coco: Path, change: Callable, message: str) -> None:
+    edit(coco / "annotations/instances_train2017.json", change)
+    with pytest.raises(UserError, match=message):
+        check_train(coco)
+
+
+def test_masks_are_needed_where_they_are_loaded(coco: Path) -> None:
+    def remove(content: dict) -> None:
+        for annotation in content["annotations"]:
+            del annotation["segmentation"]
+
+    edit(coco / "annotations/instances_train2017.json", remove)
+    assert check_train(coco) == 10
+    with pytest.raises(UserError, match="annotations 1 lacks segmentation"):
+        check_data(demo_config("mask-rcnn_casvit-mini_fpn_shapes", coco), ("train_dataloader",))
 
 
 def check_train_maps(ade: Path, num_classes: int = 4, reduce_zero_label: bool = True) -> int:
@@ -125,6 +155,18 @@ def test_ignored_label_passes_and_colour_map_does_not(ade: Path) -> None:
     check_train_maps(ade)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
     with pytest.raises(UserError, match="has 3 channels"):
+        check_train_maps(ade)
+
+
+def test_map_of_another_size_than_its_image_is_named(ade: Path) -> None:
+    Image.fromarray(np.ones((32, 64), np.uint8)).save(ade / "annotations/training/000000.png")
+    with pytest.raises(UserError, match=r"000000.png: is \(64, 32\) pixels large, its image"):
+        check_train_maps(ade)
+
+
+def test_unreadable_image_is_named(ade: Path) -> None:
+    (ade / "images/training/000000.png").write_text("no picture")
+    with pytest.raises(UserError, match="000000.png: not a readable image"):
         check_train_maps(ade)
 
 

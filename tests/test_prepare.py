@@ -104,11 +104,18 @@ def test_missing_weights_stop_with_the_place_to_get_them() -> None:
 
 def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
-    file.touch()
+    torch.save({"model": {}}, file)
     cfg = prepare(RETINANET, RunOptions())
     set_weights(cfg, str(file))
     assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
     assert cfg.model.backbone.norm_eval is True
+
+
+def test_damaged_weights_stop_before_anything_is_built(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"half a file")
+    with pytest.raises(UserError, match="weights.pth is damaged or no weight file"):
+        set_weights(prepare(RETINANET, RunOptions()), str(file))
 
 
 def test_from_scratch_trains_norms_and_says_so() -> None:
@@ -149,8 +156,9 @@ def test_batch_against_learning_rate(
             "optim_wrapper.accumulative_counts": steps,
         },
     )
-    cfg = prepare(RETINANET, options)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", str(processes))
+    cfg = prepare(RETINANET, options)
     notes = scale_learning_rate(cfg, options)
     assert len(notes) == (note is not None)
     for line in notes:
@@ -207,7 +215,8 @@ class TestWithoutGPU:
         cfg = prepare(SEM_FPN, RunOptions())
         assert cfg.model.decode_head.norm_cfg.type == "BN"
 
-    def test_processes_talk_by_gloo(self) -> None:
+    def test_processes_talk_by_gloo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RANK", "0")
         cfg = prepare(RETINANET, RunOptions())
         set_launcher(cfg, "pytorch")
         assert cfg.env_cfg.dist_cfg.backend == "gloo"

@@ -81,7 +81,7 @@ def convert(
         UserError: ``src`` cannot be read safely or is no complete CAS-ViT; ``dst`` exists, has
             another suffix, or cannot be written.
     """
-    target = checked_target(Path(dst).expanduser(), force)
+    target = checked_target(Path(dst).expanduser(), Path(src).expanduser(), force)
     weights = read_weights(src, ema)
     check_heads(weights)
     backbone = skeleton(weights)
@@ -106,12 +106,14 @@ def convert(
     )
 
 
-def checked_target(target: Path, force: bool) -> Path:
+def checked_target(target: Path, source: Path, force: bool) -> Path:
     """The path to write to, found fit before the work begins."""
     if target.suffix not in SUFFIXES:
         raise UserError(f"{target}: unknown suffix; write to {' or '.join(SUFFIXES)}")
     if target.exists() and not force:
         raise UserError(f"{target} exists already; remove it, or replace it with --force")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"{target} is the source itself; write to another file")
     return target
 
 

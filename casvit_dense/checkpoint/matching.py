@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ def compare(
         may_be_absent: whether the file may lack a tensor of the module.
 
     Raises:
-        UserError: anything missing, unexpected or of another shape, with lists.
+        UserError: anything missing, unexpected, of another shape or not finite, with lists.
     """
     state = weights.state
     left_out: dict[str, list[str]] = {}
@@ -84,6 +85,7 @@ def compare(
         for name in own.keys() & state.keys()
         if state[name].shape != own[name].shape
     ]
+    check_finite(weights)
     if missing or unexpected or reshaped:
         raise misfit(own, weights, missing, unexpected, reshaped)
     return LoadReport(
@@ -95,6 +97,20 @@ def compare(
         left_out={rule: tuple(sorted(left_out[rule])) for rule in sorted(left_out)},
         initialised=tuple(sorted(absent)),
     )
+
+
+def check_finite(weights: Weights) -> None:
+    """Refuses a file that a failed training left behind.
+
+    Raises:
+        UserError: with the tensors that hold NaN or infinity.
+    """
+    broken = sorted(name for name, t in weights.state.items() if not torch.isfinite(t).all())
+    if broken:
+        raise UserError(
+            f"weight file {weights.path} holds numbers that are not finite; nothing was loaded\n"
+            + capped("not finite", broken)
+        )
 
 
 def load_strictly(

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -30,13 +31,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit code 0: done; 2: bad input, said in one line; 130: interrupted."""
-    args = build_parser().parse_args(argv)
     try:
+        args = build_parser().parse_args(argv)
         return args.run(args) or 0
     except UserError as error:
-        # Processes of one machine fail alike; one of them says why.
+        # Processes of one machine fail alike; one of them says why, and the others leave it time
+        # for that: torchrun ends all of them with the first.
         if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
             print(f"error: {error}", file=sys.stderr)
+        else:
+            time.sleep(5)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,12 +1,47 @@
 """Flags that training and evaluation share."""
 
 import argparse
+import ast
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import DictAction
 
 from casvit_dense.engine.options import RunOptions
+
+
+class OverrideAction(DictAction):
+    """``KEY=VALUE …`` as a dict; a value is a Python literal, or mmengine's shorthand, or text.
+
+    mmengine's own action takes the spaces out of values and fails without a message.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values if isinstance(values, Sequence) else [values]:
+            key, equals, text = pair.partition("=")
+            if not equals or not key:
+                parser.error(f"{option_string} {pair}: expected KEY=VALUE")
+            try:
+                options[key] = self._value(text)
+            except (AssertionError, ValueError, SyntaxError) as error:
+                parser.error(f"{option_string} {pair}: {error}")
+        setattr(namespace, self.dest, options)
+
+    def _value(self, text: str) -> Any:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            is_list = text.startswith(("[", "(")) or "," in text
+            return self._parse_iterable(text) if is_list else self._parse_int_float_bool(text)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +55,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OverrideAction,
         default={},
         metavar="KEY=VALUE",
         help="override config values, e.g. train_cfg.max_epochs=1",

@@ -6,7 +6,7 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
+from casvit_dense.cli.options import OverrideAction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +18,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="result folder (default outputs/<config stem>)")
     parser.add_argument(
         "--score-thr",
-        type=float,
+        type=score,
         default=0.3,
         help="leave out detections of lower score (default %(default)s)",
+    )
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder of the data set, whose category ids are used"
     )
     parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="config overrides key=value"
+        "--cfg-options",
+        nargs="+",
+        action=OverrideAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="override config values",
     )
+
+
+def score(text: str) -> float:
+    """A score from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.out or Path("outputs", Path(args.config).stem)
     files = find_images(args.inputs, exclude=folder)
-    predictor = Predictor(args.config, args.checkpoint, args.device, args.cfg_options)
+    predictor = Predictor(
+        args.config, args.checkpoint, args.device, args.cfg_options, args.data_root
+    )
     summary = predict_files(predictor, files, folder, args.score_thr, not args.no_pictures)
     print(
         f"predicted {summary.predicted} images ({summary.skipped} skipped) in {folder}, "

@@ -1,6 +1,7 @@
 """Checks of a COCO-format data set that cost seconds and save hours."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,11 @@ SHOWN = 5  # examples named in a message
 
 
 def check_coco(
-    ann_file: Path, image_dir: Path, classes: Sequence[str], allow_more: bool = False
+    ann_file: Path,
+    image_dir: Path,
+    classes: Sequence[str],
+    allow_more: bool = False,
+    needs_masks: bool = False,
 ) -> int:
     """Compares an annotation file with the classes of the heads and the images on disk.
 
@@ -19,6 +24,7 @@ def check_coco(
         image_dir: folder of its images.
         classes: names that the model's heads were built for, in order.
         allow_more: the file may hold further categories (a chosen subset of classes).
+        needs_masks: every annotation must have a segmentation.
 
     Returns:
         Number of images.
@@ -28,10 +34,11 @@ def check_coco(
             the classes, missing images.
     """
     content = _read(ann_file)
+    check_records(content, ann_file, needs_masks)
     names = [category["name"] for category in content["categories"]]
     missing = [name for name in classes if name not in names]
-    extra = [] if allow_more else [name for name in names if name not in classes]
-    if missing or extra:
+    extra = [name for name in names if name not in classes]
+    if missing or (extra and not allow_more):
         raise UserError(
             f"{ann_file}: its {len(names)} categories are not the {len(classes)} classes of the "
             f"config; only in the config: {some(missing)}; only in the file: {some(extra)}. Set "
@@ -44,8 +51,7 @@ def check_coco(
             f"{ann_file}: its categories come as {some(in_file_order)}, the classes of the config "
             f"as {some(classes)}; write the classes in the file's order"
         )
-    names_of_images = [image["file_name"] for image in content["images"] if "file_name" in image]
-    check_images(image_dir, names_of_images, ann_file)
+    check_images(image_dir, [image["file_name"] for image in content["images"]], ann_file)
     return len(content["images"])
 
 
@@ -60,6 +66,38 @@ def _read(ann_file: Path) -> dict:
     if missing:
         raise UserError(f"{ann_file}: no COCO instances file, lacks {', '.join(sorted(missing))}")
     return content
+
+
+def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
+    """Looks for what the data loader would trip over, or drop without a word.
+
+    Raises:
+        UserError: with the first record that lacks a key, repeats an id, or refers to nothing.
+    """
+    needed = {
+        "categories": ("id", "name"),
+        "images": ("id", "file_name", "width", "height"),
+        "annotations": ("id", "image_id", "category_id", "bbox", "area")
+        + ("segmentation",) * needs_masks,
+    }
+    for kind, keys in needed.items():
+        if not content[kind]:
+            raise UserError(f"{ann_file}: holds no {kind}")
+        for record in content[kind]:
+            missing = [key for key in keys if key not in record]
+            if missing:
+                raise UserError(f"{ann_file}: {kind} {record.get('id')} lacks {', '.join(missing)}")
+    ids = {kind: Counter(record["id"] for record in content[kind]) for kind in needed}
+    twice = [f"{kind} {n}" for kind, counts in ids.items() for n, c in counts.items() if c > 1]
+    if twice:
+        raise UserError(f"{ann_file}: ids that occur more than once: {some(twice)}")
+    for record in content["annotations"]:
+        for key, kind in (("image_id", "images"), ("category_id", "categories")):
+            if record[key] not in ids[kind]:
+                raise UserError(
+                    f"{ann_file}: annotation {record['id']} has {key} {record[key]}, which is not "
+                    f"among the {kind}"
+                )
 
 
 def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None:

@@ -50,9 +50,19 @@ def check_maps(
     missing = [str(path) for path in maps if not path.is_file()]
     if missing:
         raise UserError(f"{len(missing)} of {len(maps)} images have no map: {some(missing)}")
-    for path in maps[:: max(1, len(maps) // SAMPLE)]:
-        _check_labels(path, num_classes, reduce_zero_label)
+    for i in range(0, len(maps), max(1, len(maps) // SAMPLE)):
+        _check_labels(maps[i], num_classes, reduce_zero_label)
+        _check_sizes(image_dir / (names[i] + image_suffix), maps[i])
     return len(names)
+
+
+def _check_sizes(image: Path, label_map: Path) -> None:
+    try:
+        sizes = [Image.open(path).size for path in (image, label_map)]
+    except OSError as error:
+        raise UserError(f"{image}: not a readable image ({error})") from error
+    if sizes[0] != sizes[1]:
+        raise UserError(f"{label_map}: is {sizes[1]} pixels large, its image {image} {sizes[0]}")
 
 
 def _check_labels(path: Path, num_classes: int, reduce_zero_label: bool) -> None:

@@ -67,6 +67,8 @@ def generate_shapes(root: Path, spec: ShapesSpec | None = None) -> bool:
         UserError: ``root`` holds something else, or only a part of the data set.
     """
     spec = spec or ShapesSpec()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is a file; choose a folder")
     if root.is_dir() and any(root.iterdir()):
         check_reusable(root, spec)
         return False

@@ -1,11 +1,14 @@
 """Hooks of our own for mmengine's runner."""
 
+import math
 import time
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from casvit_dense.errors import UserError
 
 
 def format_duration(seconds: float) -> str:
@@ -43,6 +46,35 @@ class Progress:
         pace = (now - self.started) / self.done
         left = format_duration(pace * (self.total - self.done))
         return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops a training whose loss is no number any more.
+
+    Args:
+        interval: steps between two looks; each makes a GPU wait.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        if not self.every_n_train_iters(runner, self.interval) or not outputs:
+            return
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            last = runner.message_hub.runtime_info.get("last_ckpt", "none")
+            raise UserError(
+                f"the loss is {loss} at iteration {runner.iter + 1}; lower the learning rate or go "
+                f"without --amp. Last checkpoint: {last}"
+            )
 
 
 @HOOKS.register_module()

@@ -1,6 +1,7 @@
 """Training and evaluation: one path for detection, instance and semantic segmentation."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from casvit_dense.checkpoint import load_model
+from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.preflight import check_data
@@ -39,15 +40,18 @@ def train(config: str | Path, options: RunOptions) -> Path:
         The last checkpoint.
 
     Raises:
-        UserError: anything that is wrong with config, options, weights or data; nothing has been
-            built then.
+        UserError: anything that is wrong with config, options, weights or data (most of it is
+            found before anything is built), a loss that is not finite, or nothing left to train.
     """
     cfg = prepare(config, options)
     notes = set_from_scratch(cfg) if options.from_scratch else []
     resumed, more = find_resumed(cfg, options)
     notes += more
+    cfg.resume = resumed is not None
     if resumed is not None:
-        cfg.resume, cfg.load_from = True, str(resumed)
+        cfg.load_from = str(resumed)
+        if options.pretrained is not None:
+            notes.append(f"--pretrained is not read: the run goes on from {resumed}")
     if cfg.get("load_from"):
         cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
     else:
@@ -57,7 +61,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
     use_scope_of(cfg)
     notes += check_data(cfg, ("train_dataloader", "val_dataloader"))
 
-    runner = start_runner(cfg)
+    started = time.time()
+    runner = start_runner(cfg, ("train_loop", "val_loop"))
     for note in notes:
         runner.logger.info(note)
     if cfg.get("load_from"):
@@ -65,10 +70,14 @@ def train(config: str | Path, options: RunOptions) -> Path:
         load_model(unwrapped(runner.model), cfg.load_from)
     runner.train()
     # Not from the file `last_checkpoint`, which other processes may not see yet.
-    last = Path(runner.message_hub.get_info("last_ckpt"))
+    last = runner.message_hub.runtime_info.get("last_ckpt") or cfg.get("load_from")
+    if last is None or (is_main_process() and Path(last).stat().st_mtime < started):
+        raise UserError(
+            "no checkpoint was written: the schedule was over, or the config keeps none"
+        )
     runner.logger.info(f"trained: {last}")
     end_together()
-    return last
+    return Path(last)
 
 
 def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
@@ -90,15 +99,14 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     """
     started = time.monotonic()
     cfg = prepare(config, options)
-    if not Path(checkpoint).is_file():
-        raise UserError(f"no checkpoint {checkpoint}")
+    read_checkpoint(checkpoint)  # a damaged file must not cost the building of everything
     drop_training(cfg)
     use_scope_of(cfg)
     notes = check_data(cfg, ("test_dataloader",))
     folder = Path(cfg.work_dir, "test")
     keep_predictions(cfg, folder, options.classwise)
 
-    runner = start_runner(cfg)
+    runner = start_runner(cfg, ("test_loop",))
     for note in notes:
         runner.logger.info(note)
     report = load_model(unwrapped(runner.model), checkpoint)
@@ -136,22 +144,32 @@ def per_class(runner: Runner) -> dict[str, dict[str, float]]:
     }
 
 
-def start_runner(cfg: Config) -> Runner:
-    """The runner of a prepared config.
+def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
+    """The runner of a prepared config, with everything built that some loops need.
 
     On CPUs the process group is made here: mmengine would select a GPU first.
 
+    Args:
+        cfg: the config.
+        loops: names of the runner's loops, whose data sets are then read.
+
     Raises:
-        UserError: the config gives a part an argument that it does not take.
+        UserError: the config names a part that does not exist or gives it arguments that it does
+            not take, or the work directory cannot be made.
     """
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"work directory {cfg.work_dir} cannot be made: {error}") from error
     if cfg.launcher == "pytorch" and not torch.cuda.is_available():
         torch.distributed.init_process_group(backend="gloo")
     try:
-        return Runner.from_cfg(cfg)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UserError(f"{cfg.filename}: {error}") from error
+        runner = Runner.from_cfg(cfg)
+        for loop in loops:
+            getattr(runner, loop)
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    return runner
 
 
 def end_together() -> None:

@@ -46,10 +46,20 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
 
 
 def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
-    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's."""
+    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's.
+
+    Raises:
+        UserError: neither names nor a file.
+    """
     metainfo = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
-    classes = metainfo.get("classes", ())
-    return list_from_file(classes) if isinstance(classes, str) else classes
+    classes = metainfo.get("classes") or ()
+    if isinstance(classes, str):
+        if not Path(classes).is_file():
+            raise UserError(f"metainfo.classes: no file {classes}; give names as ('a', 'b')")
+        return list_from_file(classes)
+    if not isinstance(classes, (list, tuple)):
+        raise UserError(f"metainfo.classes is {classes!r}; give names as ('a', 'b')")
+    return classes
 
 
 def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
@@ -101,12 +111,14 @@ def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int 
     root = Path(dataset.get("data_root") or "")
     prefix = dataset.get("data_prefix") or {}
     bases = {base.__name__ for base in kind.__mro__}
-    if "CocoDataset" in bases:
+    if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
+        loads = [step for step in dicts_in(dataset.pipeline) if "with_mask" in step]
         return check_coco(
             root / dataset.ann_file,
             root / prefix.get("img", ""),
             classes,
             allow_more=bool(dataset.get("metainfo")),
+            needs_masks=any(step.with_mask for step in loads),
         )
     maps = prefix.get("seg_map_path")
     if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.overrides import check_override, check_top_level_keys
 from casvit_dense.errors import UserError
@@ -41,6 +42,8 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
         UserError: unknown file, misspelt key, or an option that this machine cannot serve.
     """
     cfg = read_config(path)
+    if "model" not in cfg or "backbone" not in cfg.model:
+        raise UserError(f"{path}: no config of a model with a backbone")
     check_top_level_keys(cfg)
     for dotted in options.cfg_options:
         check_override(cfg, dotted)
@@ -50,6 +53,8 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
     cfg.work_dir = str(
         options.work_dir or cfg.get("work_dir") or Path("work_dirs", Path(path).stem)
     )
+    if options.seed is not None and not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: give a number from 0 to 2**32 - 1")
     if options.seed is not None or options.deterministic:
         randomness = cfg.setdefault("randomness", ConfigDict())
         randomness.deterministic = options.deterministic
@@ -123,7 +128,7 @@ def set_weights(cfg: Config, pretrained: str | None) -> None:
         pretrained: weight file in place of the config's.
 
     Raises:
-        UserError: the weight file is missing, or it is asked for another backbone.
+        UserError: the weight file is missing or damaged, or it is asked for another backbone.
     """
     backbone = cfg.model.backbone
     if backbone.type != "CASViT":
@@ -143,6 +148,8 @@ def set_weights(cfg: Config, pretrained: str | None) -> None:
                 f"'{backbone.get('arch')}' from {MODEL_ZOO} and give its path by --pretrained "
                 "FILE (or save it under that name), or train with --from-scratch"
             )
+        if file is not None:
+            read_checkpoint(file)  # a damaged file must not cost the building of everything
 
 
 def set_precision(cfg: Config, options: RunOptions) -> None:
@@ -197,11 +204,13 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     """Settles processes and their way to talk: NCCL between GPUs, gloo between CPUs.
 
     Raises:
-        UserError: torchrun started several processes that would not know of each other, or the
-            launcher needs GPUs and there are none.
+        UserError: torchrun and ``launcher`` contradict each other, or the launcher needs GPUs and
+            there are none.
     """
     if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("torchrun started several processes; add --launcher pytorch")
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        raise UserError("--launcher pytorch is for torchrun; start with tools/dist_train.sh")
     cfg.launcher = launcher
     if torch.cuda.is_available():
         return

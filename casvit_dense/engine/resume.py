@@ -35,6 +35,15 @@ class BackboneRecordHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["meta"][RECORD] = recorded(runner.cfg)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Forgets checkpoints outside the work directory: mmengine would delete the best one."""
+        info = checkpoint.get("message_hub", {}).get("runtime_info", {})
+        places = [key for key in info if "best_ckpt" in key or key == "last_ckpt"]
+        work_dir = Path(runner.work_dir).resolve()
+        if not all(Path(info[key]).resolve().is_relative_to(work_dir) for key in places):
+            for key in [*places, *(key for key in info if "best_score" in key)]:
+                del info[key]
+
 
 def recorded(cfg: Config) -> dict[str, Any]:
     """How a config builds its backbone, as far as it matters for what is learned."""
@@ -58,17 +67,21 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         UserError: the named checkpoint is missing or unreadable, none of those found can be
             read, or the backbone was built in another way.
     """
-    if options.resume is None:
+    resume = options.resume
+    if resume is None and cfg.get("resume"):
+        resume = cfg.get("load_from") or "auto"
+    if resume is None:
         return None, []
-    if options.resume != "auto":
-        path = Path(options.resume)
+    if resume != "auto":
+        path = Path(resume)
         check_same_backbone(cfg, path, read_checkpoint(path))
         return path, []
     notes = []
     folder = Path(cfg.work_dir)
     names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
     numbers = {path: int(name[1]) for path, name in names.items() if name}
-    for path in sorted(numbers, key=numbers.__getitem__, reverse=True):
+    # By age first: an earlier run in the same folder may have got further.
+    for path in sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True):
         try:
             content = read_checkpoint(path)
         except UserError as error:

@@ -30,6 +30,7 @@ class Predictor:
         checkpoint: its weights, loaded strictly.
         device: e.g. ``'cpu'`` or ``'cuda:1'``; by default the GPU where there is one.
         cfg_options: overrides by dotted key.
+        data_root: folder of the data set, whose annotation file tells the category ids.
 
     Attributes:
         cfg: the config.
@@ -47,9 +48,11 @@ class Predictor:
         checkpoint: str | Path,
         device: str | None = None,
         cfg_options: Mapping[str, Any] | None = None,
+        data_root: str | None = None,
     ) -> None:
         self.device = find_device(device)
-        self.cfg = prepare(config, RunOptions(cfg_options=dict(cfg_options or {})))
+        options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
+        self.cfg = prepare(config, options)
         self.scope = use_scope_of(self.cfg)
         # One process predicts: there is nobody to synchronise BatchNorm with.
         model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))

@@ -29,11 +29,14 @@ def find_images(inputs: Iterable[str | Path], exclude: Path | None = None) -> li
         The files in the order of the inputs; one that is reached twice stands at its first place.
 
     Raises:
-        UserError: an input names nothing, or nothing that is an image.
+        UserError: an input names nothing, nothing that is an image, or only earlier results.
     """
     found: dict[Path, Path] = {}
     for name in map(str, inputs):
-        images = [path for path in _expand(name) if not _is_inside(path, exclude)]
+        expanded = list(_expand(name))
+        images = [path for path in expanded if not _is_inside(path, exclude)]
+        if expanded and not images:
+            raise UserError(f"{name}: lies in the result folder {exclude}; choose another one")
         if not images:
             endings = " ".join(sorted(IMAGE_SUFFIXES))
             what = "no images" if os.path.lexists(name) else "no such file or folder, no match"

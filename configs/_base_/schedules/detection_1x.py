@@ -15,4 +15,8 @@ auto_scale_lr = dict(enable=False, base_batch_size=32)
 default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best="coco/bbox_mAP", rule="greater"),
 )
-custom_hooks = [dict(type="ProgressHook"), dict(type="BackboneRecordHook")]
+custom_hooks = [
+    dict(type="ProgressHook"),
+    dict(type="BackboneRecordHook"),
+    dict(type="FiniteLossHook"),
+]

@@ -30,7 +30,11 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
-custom_hooks = [dict(type="ProgressHook"), dict(type="BackboneRecordHook")]
+custom_hooks = [
+    dict(type="ProgressHook"),
+    dict(type="BackboneRecordHook"),
+    dict(type="FiniteLossHook"),
+]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -1,0 +1,46 @@
+"""Flags as a shell hands them over."""
+
+import argparse
+
+import pytest
+
+from casvit_dense.cli.options import add_run_options, run_options
+
+
+def parse(*pairs: str) -> dict:
+    parser = argparse.ArgumentParser()
+    add_run_options(parser)
+    return run_options(parser.parse_args(["--cfg-options", *pairs])).cfg_options
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1e-3", 1e-3),
+        ("True", True),
+        ("true", True),
+        ("None", None),
+        ("SGD", "SGD"),
+        ("(128,96)", (128, 96)),
+        ("('traffic light','dog')", ("traffic light", "dog")),
+        ("[a,b]", ["a", "b"]),
+        ("{'type': 'SGD', 'lr': 0.1}", {"type": "SGD", "lr": 0.1}),
+        ("my data/coco", "my data/coco"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    assert parse(f"key.part={text}") == {"key.part": value}
+
+
+def test_several_pairs() -> None:
+    assert parse("a=1", "b=x") == {"a": 1, "b": "x"}
+
+
+@pytest.mark.parametrize("pair", ["train_cfg", "=3", "scale=(128,96"])
+def test_malformed_pairs_exit_with_2_and_name_it(pair: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(pair)
+    assert caught.value.code == 2
+    assert pair in capsys.readouterr().err
