@@ -61,7 +61,6 @@ def train(config: str | Path, options: RunOptions) -> Path:
     use_scope_of(cfg)
     notes += check_data(cfg, ("train_dataloader", "val_dataloader"))
 
-    started = time.time()
     runner = start_runner(cfg, ("train_loop", "val_loop"))
     for note in notes:
         runner.logger.info(note)
@@ -70,8 +69,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
         load_model(unwrapped(runner.model), cfg.load_from)
     runner.train()
     # Not from the file `last_checkpoint`, which other processes may not see yet.
-    last = runner.message_hub.runtime_info.get("last_ckpt") or cfg.get("load_from")
-    if last is None or (is_main_process() and Path(last).stat().st_mtime < started):
+    last = runner.message_hub.runtime_info.get("last_ckpt")
+    if last is None or (resumed is not None and Path(last).resolve() == resumed.resolve()):
         raise UserError(
             "no checkpoint was written: the schedule was over, or the config keeps none"
         )
