@@ -1,7 +1,9 @@
 """Training and evaluation: one path for detection, instance and semantic segmentation."""
 
+import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,6 +31,21 @@ from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
 
 
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Ends the process group of a run that went well.
+
+    A process that leaves while another works aborts it (gloo), and so does a group that is still
+    held by a model when the interpreter ends.
+    """
+    yield
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+@ending_together()
 def train(config: str | Path, options: RunOptions) -> Path:
     """Trains a config from start or from a checkpoint of itself.
 
@@ -75,10 +92,10 @@ def train(config: str | Path, options: RunOptions) -> Path:
             "no checkpoint was written: the schedule was over, or the config keeps none"
         )
     runner.logger.info(f"trained: {last}")
-    end_together()
     return Path(last)
 
 
+@ending_together()
 def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
     """Evaluates a checkpoint on the test set of a config.
 
@@ -130,7 +147,6 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
             runner.logger.info(f"{name}: {value:.4g}")
         took = format_duration(time.monotonic() - started)
         runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
-    end_together()
     return metrics
 
 
@@ -169,13 +185,6 @@ def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     return runner
-
-
-def end_together() -> None:
-    """Ends the process group; one process that leaves while another works aborts both (gloo)."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
