@@ -6,14 +6,17 @@ Importing the package registers the backbone and its weight initialiser with mme
 from casvit_dense.casvit import CASViT
 from casvit_dense.checkpoint import LoadReport, load_pretrained
 from casvit_dense.classifier import CASViTClassifier, get_model
+from casvit_dense.deploy import FoldedCASViT, fuse
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CASViT",
     "CASViTClassifier",
+    "FoldedCASViT",
     "LoadReport",
     "__version__",
+    "fuse",
     "get_model",
     "load_pretrained",
 ]

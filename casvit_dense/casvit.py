@@ -181,16 +181,18 @@ class Downsample(nn.Module):
         return self.norm(self.proj(x))
 
 
-def make_stem(dim: int) -> nn.Sequential:
+class Stem(nn.Sequential):
     """Two strided convolutions that reduce the image to a quarter of its size."""
-    return nn.Sequential(
-        nn.Conv2d(3, dim // 2, 3, stride=2, padding=1),
-        nn.BatchNorm2d(dim // 2),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1),
-        nn.BatchNorm2d(dim),
-        nn.ReLU(inplace=True),
-    )
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(
+            nn.Conv2d(3, dim // 2, 3, stride=2, padding=1),
+            nn.BatchNorm2d(dim // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1),
+            nn.BatchNorm2d(dim),
+            nn.ReLU(inplace=True),
+        )
 
 
 @MODELS.register_module()
@@ -239,7 +241,7 @@ class CASViT(BaseModule):
         self.frozen_stages = frozen_stages
 
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
-        self.patch_embed = make_stem(dims[0])
+        self.patch_embed = Stem(dims[0])
         # Stages at even positions, downsampling between them, as in the official files.
         self.network = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):

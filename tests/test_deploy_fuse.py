@@ -1,0 +1,174 @@
+"""The inference form: equal outputs, no norm left, the original untouched."""
+
+import copy
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from casvit_dense import CASViT, fuse
+from casvit_dense.deploy.folding import fold_after, fold_before
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import prepare
+from casvit_dense.engine.registries import use_scope_of
+
+TINY = {"depths": [1, 2, 1, 1], "dims": [16, 24, 32, 40]}
+
+
+def with_statistics(module: nn.Module) -> nn.Module:
+    """Norms that do something: as after a training."""
+    torch.manual_seed(0)
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.running_mean.normal_(0, 0.2)
+            part.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, 0, 0.2)
+    module.eval()
+    return module
+
+
+def norms(module: nn.Module) -> list[str]:
+    return [name for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def test_norm_behind_a_convolution_by_hand():
+    conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=0)
+    values = {"weight": 3.0, "bias": 1.0}
+    for module, numbers in ((conv, values), (norm, {"weight": 2.0, "bias": 5.0})):
+        for name, value in numbers.items():
+            nn.init.constant_(getattr(module, name), value)
+    norm.running_mean.fill_(4.0)
+    norm.running_var.fill_(16.0)
+    # norm(y) = 2 (y - 4) / 4 + 5 = y / 2 + 3
+    behind = fold_after(conv, norm)
+    assert (behind.weight.item(), behind.bias.item()) == (1.5, 3.5)
+    before = fold_before(norm, conv)
+    assert (before.weight.item(), before.bias.item()) == (1.5, 10.0)
+
+
+def test_a_norm_before_padding_is_refused():
+    with pytest.raises(ValueError, match="cannot be folded in"):
+        fold_before(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))
+
+
+@pytest.mark.parametrize("arch", ["xs", "s", "m", "t"])
+def test_official_variants(arch):
+    backbone = with_statistics(CASViT(arch))
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert_close(fuse(backbone)(x), backbone(x))
+
+
+@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 2, 3), (0, 2)])
+@pytest.mark.parametrize("size", [(64, 64), (75, 50)])
+def test_any_outputs_and_sizes(out_indices, size):
+    backbone = with_statistics(CASViT(TINY, out_indices=out_indices)).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    fused = fuse(backbone)
+    with torch.no_grad():
+        assert_close(fused(x), backbone(x), 1e-12)
+    assert fused.out_channels == backbone.out_channels
+    assert norms(fused) == [f"norm{2 * i}" for i in out_indices]
+
+
+def test_the_original_stays_and_a_second_time_changes_nothing():
+    backbone = with_statistics(CASViT(TINY)).train()
+    before = copy.deepcopy(backbone.state_dict())
+    fused = fuse(backbone)
+    assert backbone.training and not fused.training
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    again = fuse(fused).state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in fused.state_dict().items())
+
+
+def test_maps_are_channels_last_without_a_word_about_the_input():
+    maps = fuse(CASViT(TINY))(torch.randn(1, 3, 64, 64))
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+
+
+def test_small_images_are_still_refused():
+    with pytest.raises(ValueError, match="32 or more"):
+        fuse(CASViT(TINY))(torch.randn(1, 3, 64, 31))
+
+
+def model_of(config: str) -> nn.Module:
+    cfg = prepare(config, RunOptions())
+    use_scope_of(cfg)
+    cfg.model.backbone.init_cfg = None
+    return import_module(f"{cfg.default_scope}.registry").MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize(
+    ("config", "left"),
+    [
+        # RetinaNet's extra levels start from the last input: its norm stays.
+        ("configs/retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py", ["backbone.norm6"]),
+        ("configs/mask_rcnn/mask-rcnn_casvit-xs_fpn_8xb4-1x_coco.py", []),
+        ("configs/demo/retinanet_casvit-mini_fpn_shapes.py", ["backbone.norm6"]),
+    ],
+)
+def test_output_norms_go_into_the_neck(config, left):
+    model = with_statistics(model_of(config)).double()
+    fused = fuse(model)
+    x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        assert_close(fused.neck(fused.backbone(x)), model.neck(model.backbone(x)), 1e-12)
+    assert norms(fused) == left
+
+
+def test_a_segmenter_keeps_no_norm_at_all():
+    model = with_statistics(model_of("configs/demo/fpn_casvit-mini_shapes.py")).double()
+    fused = fuse(model)
+    x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        assert_close([fused._forward(x)], [model._forward(x)], 1e-12)
+    assert norms(fused) == []
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"type": "ResNet", "depth": 18},
+        {"type": "ResNet", "depth": 50},
+        {"type": "MobileNetV2"},
+    ],
+    ids=lambda cfg: f"{cfg['type']}{cfg.get('depth', '')}",
+)
+def test_peers_get_what_their_structure_allows(backbone):
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    module = with_statistics(MODELS.build(backbone)).double()
+    fused = fuse(module)
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        assert_close(fused(x), module(x), 1e-12)
+    assert norms(module) and not norms(fused)
+
+
+def test_norms_that_follow_no_convolution_stay():
+    class PreNorm(nn.Module):
+        """conv and bn by name and width, but the norm comes first."""
+
+        order = ("norm", "act", "conv")
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.conv(self.bn(x))
+
+    module = with_statistics(PreNorm())
+    assert norms(fuse(module)) == ["bn"]
