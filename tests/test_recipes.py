@@ -21,7 +21,7 @@ RECIPES = [
 #: Variables of config files: read while a file is loaded, by nothing afterwards.
 VARIABLES = {
     *("dataset_type", "data_root", "backend_args", "vis_backends"),
-    *("train_pipeline", "test_pipeline", "metainfo", "norm_cfg"),
+    *("train_pipeline", "test_pipeline", "metainfo", "norm_cfg", "peer"),
 }
 #: Parameters in millions by digits as counted on the official code.
 PARAMETERS = {

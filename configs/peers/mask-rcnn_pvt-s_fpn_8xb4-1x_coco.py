@@ -1,0 +1,6 @@
+_base_ = ["./_base_/mask-rcnn.py", "./_base_/backbones/pvt-s.py"]
+
+model = dict(
+    backbone=_base_.peer.backbone,
+    neck=dict(in_channels=_base_.peer.channels),
+)

@@ -1,0 +1,6 @@
+_base_ = ["./_base_/retinanet.py", "./_base_/backbones/pvtv2-b0.py"]
+
+model = dict(
+    backbone=_base_.peer.backbone,
+    neck=dict(in_channels=_base_.peer.channels),
+)
