@@ -126,6 +126,18 @@ def test_output_norms_go_into_the_neck(config, left):
     assert norms(fused) == left
 
 
+def test_operators_of_mmcv_get_what_they_can_read():
+    """RoIAlign reads channels-last maps as if they were contiguous."""
+    model = model_of("configs/demo/mask-rcnn_casvit-mini_fpn_shapes.py").eval()
+    maps = [torch.randn(1, 64, side, side) for side in (32, 16, 8, 4)]
+    boxes = torch.tensor([[0, 4.0, 4.0, 60.0, 40.0], [0, 10.0, 20.0, 120.0, 110.0]])
+    channels_last = [m.contiguous(memory_format=torch.channels_last) for m in maps]
+    extract = fuse(model).roi_head.bbox_roi_extractor
+    torch.testing.assert_close(
+        extract(channels_last, boxes), model.roi_head.bbox_roi_extractor(maps, boxes)
+    )
+
+
 def test_a_segmenter_keeps_no_norm_at_all():
     model = with_statistics(model_of("configs/demo/fpn_casvit-mini_shapes.py")).double()
     fused = fuse(model)

@@ -4,13 +4,14 @@ import copy
 
 import pytest
 import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.registry import MODELS
-from test_deploy_fuse import TINY, with_statistics
+from test_deploy_fuse import TINY, model_of, with_statistics
 from torch import Tensor, nn
 
 from casvit_dense import CASViT, FoldedCASViT
 from casvit_dense.casvit import DropPath
-from casvit_dense.deploy import training_form
+from casvit_dense.deploy import fold_in_training, training_form
 from casvit_dense.measure.training import saved_bytes
 
 
@@ -91,6 +92,30 @@ def test_evaluates_as_the_plain_backbone():
     with torch.no_grad():
         for out, expected in zip(training_form(backbone, True)(x), backbone(x), strict=True):
             torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "mask-rcnn"])
+def test_losses_and_gradients_of_a_whole_detector(name):
+    """Behind the backbone, mmcv's RoIAlign reads channels-last maps as if they were contiguous."""
+    model = model_of(f"configs/demo/{name}_casvit-mini_fpn_shapes.py")
+    with_statistics(model).train()
+    model.backbone.norm_eval = True
+    model.train()
+    packed = demo_mm_inputs(2, [[3, 128, 128], [3, 125, 130]], num_classes=3, with_mask=True)
+    data = model.data_preprocessor(packed, True)
+    found = []
+    for fold in (False, True):
+        if fold:
+            fold_in_training(model.backbone, recompute=True)
+        torch.manual_seed(0)  # of the sampled proposals
+        losses, _ = model.parse_losses(model(**copy.deepcopy(data), mode="loss"))
+        model.zero_grad()
+        losses.backward()
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        found.append((losses.detach(), torch.cat(gradients)))
+    (loss, gradient), (folded_loss, folded_gradient) = found
+    torch.testing.assert_close(folded_loss, loss, rtol=1e-4, atol=0)
+    assert (folded_gradient - gradient).norm() <= 1e-3 * gradient.norm()
 
 
 def test_tensor_names_are_official():

@@ -1,6 +1,6 @@
 """Faster forms of a backbone or model, tested against the plain one."""
 
 from casvit_dense.deploy.fuse import fuse
-from casvit_dense.deploy.training import FoldedCASViT, training_form
+from casvit_dense.deploy.training import FoldedCASViT, fold_in_training, training_form
 
-__all__ = ["FoldedCASViT", "fuse", "training_form"]
+__all__ = ["FoldedCASViT", "fold_in_training", "fuse", "training_form"]

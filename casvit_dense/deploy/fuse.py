@@ -29,7 +29,8 @@ def fuse(module: nn.Module) -> nn.Module:
 
     Returns:
         A new module in eval mode without gradients, outputs equal to those of ``module.eval()``
-        within 1e-5 of their largest value in float32. Fusing it again changes nothing.
+        within 1e-5 of their largest value in float32. Fusing it again changes nothing. The maps of
+        a backbone by itself are channels-last: what reads their memory must heed their strides.
     """
     fused = deepcopy(module).requires_grad_(False)
     fused.eval()  # mmdet's ResNet returns nothing here
@@ -38,7 +39,26 @@ def fuse(module: nn.Module) -> nn.Module:
             fuse_casvit(part)
     fold_output_norms(fused)
     fold_conv_norms(fused)
-    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(fused)
+    return fused
+
+
+def lay_out(model: nn.Module) -> None:
+    """Lays weights out channels-last, in place, but for mmcv's operators (RoIAlign and others).
+
+    Those read memory as if it were contiguous, whatever the strides say: without this, Mask R-CNN
+    detects nothing.
+    """
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in model.modules():
+        if type(part).__module__.startswith("mmcv.ops"):
+            for weight in part.parameters(recurse=False):
+                weight.data = weight.contiguous()
+            part.register_forward_pre_hook(_contiguous_inputs)
+
+
+def _contiguous_inputs(_: nn.Module, inputs: tuple) -> tuple:
+    return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
 
 
 class FusedBlock(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample, Stem
+from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample, Stage, Stem
 from casvit_dense.deploy.blocks import Run, call, fold_block, run_block
 from casvit_dense.deploy.folding import fold_after
 
@@ -94,8 +94,8 @@ def learns_statistics(module: nn.Module) -> bool:
 class FoldedCASViT(CASViT):
     """CAS-ViT that trains faster, or with less memory, while its BatchNorm statistics are fixed.
 
-    Same tensors under the same names, same outputs (1e-5) and gradients (1e-4) as `CASViT`; maps
-    are channels-last. Where statistics are learned, it computes as `CASViT` does.
+    Same tensors under the same names, same outputs (1e-5) and gradients (1e-4) as `CASViT`; inside,
+    maps are channels-last. Where statistics are learned, it computes as `CASViT` does.
 
     Args:
         recompute: keep no result of GELU, gates and products for the backward pass but compute it
@@ -108,34 +108,42 @@ class FoldedCASViT(CASViT):
 
     def __init__(self, *args: Any, recompute: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
-        if recompute and options.get("with_cp"):
-            raise ValueError("recompute and with_cp exclude each other: with_cp keeps still less")
-        _take_folded_forms(self, recompute)
+        fold_in_training(self, recompute)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """As `CASViT.forward`."""
-        return super().forward(x.contiguous(memory_format=torch.channels_last))
+        maps = super().forward(x.contiguous(memory_format=torch.channels_last))
+        # Operators of mmcv behind it, RoIAlign first, read memory as if it were contiguous.
+        return tuple(m.contiguous() for m in maps)
+
+
+def fold_in_training(backbone: CASViT, recompute: bool) -> None:
+    """Gives a backbone its training form, in place; its tensors stay.
+
+    Raises:
+        ValueError: ``recompute`` for a backbone with ``with_cp``.
+    """
+    stages = [part for part in backbone.network if isinstance(part, Stage)]
+    if recompute and any(stage.with_cp for stage in stages):
+        raise ValueError("recompute and with_cp exclude each other: with_cp keeps still less")
+    # Only how the parts compute changes, and that is their class.
+    backbone.__class__ = FoldedCASViT
+    for part in backbone.modules():
+        part.__class__ = FOLDED_FORMS.get(type(part), type(part))
+        if isinstance(part, FoldedBlock):
+            part.recompute = recompute
 
 
 def training_form(backbone: CASViT, save_memory: bool) -> FoldedCASViT:
     """A copy of a backbone in its training form.
 
     Args:
-        backbone: any CAS-ViT without ``with_cp``; it stays as it is.
+        backbone: any CAS-ViT; it stays as it is.
         save_memory: compute cheap results again in the backward pass.
     """
     folded = deepcopy(backbone)
-    folded.__class__ = FoldedCASViT
-    _take_folded_forms(folded, save_memory)
+    fold_in_training(folded, save_memory)
     return cast(FoldedCASViT, folded)
-
-
-def _take_folded_forms(backbone: CASViT, recompute: bool) -> None:
-    # Tensors and their names stay: only how the parts compute changes, and that is their class.
-    for part in backbone.modules():
-        part.__class__ = FOLDED_FORMS.get(type(part), type(part))
-        if isinstance(part, FoldedBlock):
-            part.recompute = recompute
 
 
 FOLDED_FORMS: dict[type[nn.Module], type[nn.Module]] = {
