@@ -20,10 +20,10 @@ define step
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint doctor clean
+.PHONY: help setup test demo lint speed speed-page doctor clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  	/p' Makefile
 	@echo "Variables: VENV=$(VENV) (may be an environment that has a torch; it stays)"
 	@echo "           PYTHON=$(PYTHON) (makes VENV)  WHEELHOUSE=dir (has a built onedl-mmcv)"
 	@echo "           PYTEST_ARGS=... (for make test)"
@@ -37,6 +37,14 @@ test: setup  ## set-up and the test suite
 # other spin, and beside other work that makes training ten times slower.
 demo: setup  ## set-up, then three models trained and evaluated on generated data
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/casvit-dense demo
+
+speed: setup  ## every CPU figure of docs/speed.md; says how long that takes
+	$(VENV)/bin/casvit-dense benchmark --suite cpu --out docs/speed/cpu.csv
+	$(VENV)/bin/casvit-dense benchmark --suite paper --out docs/speed/paper.csv
+	$(MAKE) speed-page
+
+speed-page: setup  ## tables and charts of docs/speed.md from docs/speed/*.csv
+	$(VENV)/bin/casvit-dense benchmark --page docs/speed.md
 
 lint: setup  ## lint, format and types
 	$(PY) -m ruff check .

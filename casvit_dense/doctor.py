@@ -36,6 +36,7 @@ DISTRIBUTIONS = {
     "mmdet": ("onedl-mmdetection", "mmdet"),
     "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
     "pycocotools": ("pycocotools",),
+    "faster_coco_eval": ("faster-coco-eval",),
     "numpy": ("numpy",),
 }
 OPENCV_DISTRIBUTIONS = (

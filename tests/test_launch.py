@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense.cli import main
+from casvit_dense.deploy import FoldedCASViT, fuse
 from casvit_dense.engine import launch
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
@@ -89,6 +91,7 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
     assert conditions["dataset"]["data_root"] == options.data_root
     assert conditions["dataset"]["pipeline"][1]["scale"] == list(SMALL)
     assert conditions["device"]
+    assert conditions["coco_backend"] == (None if task == "fpn" else "faster-coco-eval")
     assert left["conditions"]["versions"]["torch"] == torch.__version__
     assert len(left["conditions"]["weights_sha256"]) == 64
     kinds = {"retinanet": ["bbox"], "mask-rcnn": ["bbox", "segm"], "fpn": ["IoU", "Acc"]}[task]
@@ -101,6 +104,59 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
             assert isinstance(
                 json.loads((work_dir / f"test/predictions.{kind}.json").read_text()), list
             )
+
+
+@pytest.mark.parametrize("aim", ["time", "memory"])
+def test_training_in_the_folded_form(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aim: str
+) -> None:
+    folded = []
+    put = launch.put_folded
+    monkeypatch.setattr(
+        launch, "put_folded", lambda model, aim: (put(model, aim), folded.append(model.backbone))
+    )
+    options = options_of("retinanet", shapes, tmp_path)
+    options.cfg_options["model.backbone.norm_eval"] = True
+    options.fold = aim
+    launch.train(config_of("retinanet"), options)
+    (backbone,) = folded
+    assert isinstance(backbone, FoldedCASViT)
+    assert backbone.network[0][0].recompute is (aim == "memory")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "BatchNorm learns here"),
+        ({"model.backbone.norm_eval": True, "model.backbone.with_cp": True}, "exclude each other"),
+    ],
+)
+def test_folding_without_effect_is_refused(
+    shapes: Path, tmp_path: Path, more: dict, message: str
+) -> None:
+    options = options_of("retinanet", shapes, tmp_path)
+    options.fold = "memory"
+    options.cfg_options |= more
+    with pytest.raises(UserError, match=message):
+        launch.train(config_of("retinanet"), options)
+
+
+def test_fused_form_gives_the_same_metrics(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, work_dir = trained
+    checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
+    fused = []
+    monkeypatch.setattr(launch, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
+    found = {}
+    for form in ("reference", "fused"):
+        options = options_of(task, shapes, tmp_path / form)
+        options.fuse = form == "fused"
+        found[form] = launch.test(config_of(task), checkpoint, options)
+        left = json.loads((tmp_path / form / "test/metrics.json").read_text())
+        assert left["conditions"]["form"] == form
+    assert found["fused"] == pytest.approx(found["reference"], abs=2e-3, nan_ok=True)
+    assert not any(isinstance(m, _BatchNorm) for m in fused[0].backbone.network.modules())
 
 
 def test_resuming_goes_on_from_the_newest_sound_checkpoint(

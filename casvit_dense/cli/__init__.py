@@ -10,7 +10,7 @@ from importlib import import_module
 from casvit_dense import __version__
 from casvit_dense.errors import UserError
 
-COMMANDS = ("train", "test", "predict", "demo", "convert", "doctor")
+COMMANDS = ("train", "test", "predict", "demo", "convert", "export", "benchmark", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

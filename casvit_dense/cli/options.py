@@ -9,7 +9,11 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from casvit_dense.engine.coco_backends import BACKENDS
+from casvit_dense.engine.image_decoder import IMAGE_DECODERS
 from casvit_dense.engine.options import RunOptions
+
+FUSE_HELP = "run the fused form: same results, faster"
 
 
 class OverrideAction(DictAction):
@@ -59,6 +63,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar="KEY=VALUE",
         help="override config values, e.g. train_cfg.max_epochs=1",
+    )
+    parser.add_argument(
+        "--coco-backend",
+        choices=BACKENDS,
+        help=f"package that evaluates boxes and masks, same numbers (default {BACKENDS[0]})",
+    )
+    parser.add_argument(
+        "--image-decoder",
+        choices=IMAGE_DECODERS,
+        help=f"library that decodes images (default {IMAGE_DECODERS[0]})",
     )
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     # Launchers of old torch versions pass it; torchrun sets the environment instead.

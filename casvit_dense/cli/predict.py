@@ -6,12 +6,12 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.options import OverrideAction
+from casvit_dense.cli.options import FUSE_HELP, OverrideAction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file of the model")
-    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument("checkpoint", help="its weights, or an exported file")
     parser.add_argument(
         "inputs", nargs="+", metavar="input", help="image, folder (searched in depth) or pattern"
     )
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", metavar="DIR", help="folder of the data set, whose category ids are used"
     )
+    parser.add_argument("--fuse", action="store_true", help=FUSE_HELP)
     parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
     parser.add_argument(
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out or Path("outputs", Path(args.config).stem)
     files = find_images(args.inputs, exclude=folder)
     predictor = Predictor(
-        args.config, args.checkpoint, args.device, args.cfg_options, args.data_root
+        args.config, args.checkpoint, args.device, args.cfg_options, args.data_root, args.fuse
     )
     summary = predict_files(predictor, files, folder, args.score_thr, not args.no_pictures)
     print(

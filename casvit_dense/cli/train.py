@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="scale the learning rate to the real global batch",
     )
+    parser.add_argument(
+        "--fold",
+        choices=("time", "memory"),
+        help="fold the backbone's fixed BatchNorm at each step: same gradients, for less time, or "
+        "for less memory",
+    )
     add_run_options(parser)
 
 

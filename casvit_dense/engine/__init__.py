@@ -4,15 +4,10 @@ Importing this package, which every config of ours does, registers the hooks and
 mmengine's checkpoint loading safe.
 """
 
-import warnings
-
 from casvit_dense.checkpoint import install_safe_loader
 from casvit_dense.engine.hooks import FiniteLossHook, ProgressHook
 from casvit_dense.engine.resume import BackboneRecordHook
 
 __all__ = ["BackboneRecordHook", "FiniteLossHook", "ProgressHook"]
-
-# mmdet asks at every import for a package that only its own fast metric needs.
-warnings.filterwarnings("ignore", message="faster_coco_eval is not installed")
 
 install_safe_loader()

@@ -1,20 +1,24 @@
 """COCO's own twelve numbers, for boxes and masks, at full precision."""
 
-import contextlib
-import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from casvit_dense.engine.coco_backends import (
+    BACKENDS,
+    collector_paused,
+    evaluate_coco,
+    load_backend,
+)
 from casvit_dense.engine.results import check_once_each, class_table
+from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
 
 #: COCO's summary in its order: precision at 100 detections, then recall.
 COCO_NUMBERS = (
@@ -25,10 +29,10 @@ COCO_NUMBERS = (
 
 @METRICS.register_module()
 class DenseCocoMetric(CocoMetric):
-    """COCO average precision and recall by pycocotools, as the COCO server computes them.
+    """COCO average precision and recall, as the COCO server computes them.
 
-    mmdet's metric, from which collecting and writing of results come, evaluates at 100, 300 and
-    1000 detections, rounds to three digits and gives up when nothing was detected.
+    mmdet's metric, from which the collecting of results comes, evaluates at 100, 300 and 1000
+    detections, rounds to three digits and gives up when nothing was detected.
 
     Args:
         ann_file: instances file with the truth.
@@ -37,6 +41,7 @@ class DenseCocoMetric(CocoMetric):
             in COCO's results format; without it they are not kept.
         classwise: log the AP of every class.
         collect_device: where processes gather results.
+        backend: package that evaluates, see `coco_backends.BACKENDS`; the numbers are the same.
 
     Attributes:
         per_class: after evaluation, AP by class name for each kind; NaN without truth.
@@ -49,7 +54,9 @@ class DenseCocoMetric(CocoMetric):
         outfile_prefix: str | None = None,
         classwise: bool = False,
         collect_device: str = "cpu",
+        backend: str = BACKENDS[0],
     ) -> None:
+        load_backend(backend)  # before hours of testing, not after
         kinds = [metric] if isinstance(metric, str) else list(metric)
         super().__init__(
             ann_file=ann_file,
@@ -58,8 +65,10 @@ class DenseCocoMetric(CocoMetric):
             classwise=classwise,
             collect_device=collect_device,
         )
+        self.backend = backend
         self.per_class: dict[str, dict[str, float]] = {}
 
+    @collector_paused()
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Evaluates the gathered results.
 
@@ -68,60 +77,87 @@ class DenseCocoMetric(CocoMetric):
 
         Returns:
             ``{kind}_{number}`` for each of the twelve; fractions, -1 where there is no truth.
+
+        Raises:
+            UserError: masks are to be evaluated and the model predicts none.
         """
         predictions = [prediction for _, prediction in results]
-        image_ids = [prediction["img_id"] for prediction in predictions]
-        check_once_each(image_ids)
+        check_once_each([prediction["img_id"] for prediction in predictions])
         self.cat_ids = self._category_ids()
-        with TemporaryDirectory() as scratch:
-            prefix = self.outfile_prefix or str(Path(scratch, "results"))
-            files = self.results2json(predictions, prefix)
-            return {
-                f"{kind}_{name}": float(value)
-                for kind in self.metrics
-                for name, value in zip(
-                    COCO_NUMBERS, self._evaluate(kind, files.get(kind), image_ids), strict=True
-                )
-            }
+        values = {}
+        for kind in self.metrics:
+            detections = coco_results(predictions, kind, self.cat_ids)
+            if self.outfile_prefix:
+                file = Path(f"{self.outfile_prefix}.{kind}.json")
+                write_whole(file, json.dumps(detections).encode())
+            stats = self._evaluate(kind, detections, [p["img_id"] for p in predictions])
+            for name, value in zip(COCO_NUMBERS, stats, strict=True):
+                values[f"{kind}_{name}"] = float(value)
+        return values
 
     def _category_ids(self) -> list[int]:
         """Ids of the classes, in the order of the classes."""
         ids = {category["name"]: category["id"] for category in self._coco_api.cats.values()}
         return [ids[name] for name in self.dataset_meta["classes"]]
 
-    def _evaluate(self, kind: str, file: str | None, image_ids: list[int]) -> np.ndarray:
-        detections = load(file) if file else []
-        if kind == "segm":
-            for detection in detections:
-                detection.pop("bbox")  # else pycocotools sorts sizes by box area, not mask area
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            evaluation = COCOeval(self._coco_api, with_results(self._coco_api, detections), kind)
-            evaluation.params.catIds = self.cat_ids
-            evaluation.params.imgIds = image_ids
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        lines = [line for line in printed.getvalue().splitlines() if " Average " in line]
-        print_log("\n".join([f"COCO {kind}:", *lines]), logger="current")
-        self.per_class[kind] = self._class_ap(evaluation)
+    def _evaluate(self, kind: str, detections: list[dict], image_ids: list[int]) -> np.ndarray:
+        numbers = evaluate_coco(
+            self._coco_api.dataset, detections, kind, self.cat_ids, image_ids, self.backend
+        )
+        print_log("\n".join([f"COCO {kind}:", *numbers.summary]), logger="current")
+        classes = self.dataset_meta["classes"]
+        self.per_class[kind] = dict(zip(classes, map(float, numbers.class_ap), strict=True))
         if self.classwise:
             print_log(class_table(f"{kind} AP", self.per_class[kind]), logger="current")
-        return evaluation.stats
-
-    def _class_ap(self, evaluation: COCOeval) -> dict[str, float]:
-        # (IoU, recall, class, area, detections): over all areas, at 100 detections
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]
-        values = [precision[:, :, i] for i in range(len(self.cat_ids))]
-        means = [float(v[v > -1].mean()) if (v > -1).any() else float("nan") for v in values]
-        return dict(zip(self.dataset_meta["classes"], means, strict=True))
+        return numbers.stats
 
 
-def with_results(truth: COCO, detections: list[dict]) -> COCO:
-    """Detections as a COCO object; `COCO.loadRes` fails on an empty list."""
-    if detections:
-        return truth.loadRes(detections)
-    empty = COCO()
-    empty.dataset = {**truth.dataset, "annotations": []}
-    empty.createIndex()
-    return empty
+def coco_results(
+    predictions: Sequence[Mapping[str, Any]], kind: str, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Predictions in COCO's results format.
+
+    Args:
+        predictions: of every image ``img_id``, ``bboxes`` ``(N, 4)`` as corners, ``scores``,
+            ``labels`` and, for masks, ``masks`` (compressed RLE) and perhaps ``mask_scores``.
+        kind: ``'bbox'`` or ``'segm'``.
+        category_ids: id of every label.
+
+    Raises:
+        UserError: masks are asked for and there are none.
+    """
+    return [
+        result
+        for prediction in predictions
+        for result in _results_of_image(prediction, kind, category_ids)
+    ]
+
+
+def _results_of_image(
+    prediction: Mapping[str, Any], kind: str, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    image_id = prediction["img_id"]
+    boxes = prediction["bboxes"].astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    scores = prediction["scores"]
+    if kind == "segm":
+        scores = prediction.get("mask_scores", scores)
+    rows = zip(boxes.tolist(), scores.tolist(), prediction["labels"].tolist(), strict=True)
+    results: list[dict[str, Any]] = [
+        {"image_id": image_id, "bbox": box, "score": score, "category_id": category_ids[label]}
+        for box, score, label in rows
+    ]
+    if kind == "segm":
+        for result, mask in zip(results, _masks_of(prediction), strict=True):
+            result["segmentation"] = mask
+    return results
+
+
+def _masks_of(prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "masks" not in prediction:
+        raise UserError("the metric asks for 'segm', but the model predicts no masks")
+    # Text can be written as JSON, bytes cannot.
+    return [
+        {**m, "counts": m["counts"].decode() if isinstance(m["counts"], bytes) else m["counts"]}
+        for m in prediction["masks"]
+    ]

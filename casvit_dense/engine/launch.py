@@ -5,20 +5,26 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import nn
 
+from casvit_dense.casvit import CASViT
 from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.deploy import fold_in_training, fuse
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.preflight import check_data
+from casvit_dense.engine.packing import pack_index
+from casvit_dense.engine.preflight import check_data, class_names
 from casvit_dense.engine.prepare import (
     evaluators,
+    leaf_datasets,
     prepare,
     scale_learning_rate,
     set_from_scratch,
@@ -26,9 +32,16 @@ from casvit_dense.engine.prepare import (
     set_weights,
 )
 from casvit_dense.engine.registries import use_scope_of
-from casvit_dense.engine.results import conditions, write_json
+from casvit_dense.engine.results import conditions, cpu_name, write_json
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
+from casvit_dense.export.description import read_description
+from casvit_dense.export.exported import (
+    ExportedModel,
+    check_origin,
+    check_overrides,
+    is_exported,
+)
 
 
 @contextmanager
@@ -81,6 +94,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
     runner = start_runner(cfg, ("train_loop", "val_loop"))
     for note in notes:
         runner.logger.info(note)
+    if options.fold is not None:
+        put_folded(unwrapped(runner.model), options.fold)
     if cfg.get("load_from"):
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(unwrapped(runner.model), cfg.load_from)
@@ -104,7 +119,8 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
 
     Args:
         config: config file.
-        checkpoint: dense checkpoint, ours or an official one.
+        checkpoint: dense checkpoint, ours or an official one, or a file that
+            ``casvit-dense export`` wrote.
         options: see `RunOptions`.
 
     Returns:
@@ -115,32 +131,44 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     """
     started = time.monotonic()
     cfg = prepare(config, options)
-    read_checkpoint(checkpoint)  # a damaged file must not cost the building of everything
+    exported = is_exported(checkpoint)
+    if not exported:
+        read_checkpoint(checkpoint)  # a damaged file must not cost the building of everything
     drop_training(cfg)
     use_scope_of(cfg)
     notes = check_data(cfg, ("test_dataloader",))
+    if exported:
+        put_exported(cfg, checkpoint, options)
     folder = Path(cfg.work_dir, "test")
     keep_predictions(cfg, folder, options.classwise)
 
     runner = start_runner(cfg, ("test_loop",))
     for note in notes:
         runner.logger.info(note)
-    report = load_model(unwrapped(runner.model), checkpoint)
+    model = unwrapped(runner.model)
+    if isinstance(model, ExportedModel):
+        facts = {**model.facts(), "device": cpu_name()}
+    else:
+        facts = {"weights_sha256": load_model(model, checkpoint).sha256, "form": "reference"}
+        if options.fuse:
+            put_fused(runner)
+            facts["form"] = "fused"
     metrics: dict[str, float] = runner.test()
     if is_main_process():
-        facts = conditions(
+        condition = conditions(
             cfg,
-            weights_sha256=report.sha256,
+            **facts,
             images=len(runner.test_dataloader.dataset),
             seed=runner.seed,
             duration_s=round(time.monotonic() - started, 1),
+            coco_backend=coco_backend(runner),
         )
         content = {
             "config": Path(config).stem,
             "checkpoint": str(checkpoint),
             "metrics": metrics,
             "per_class": per_class(runner),
-            "conditions": facts,
+            "conditions": condition,
         }
         write_json(folder / "metrics.json", content)
         for name, value in metrics.items():
@@ -150,6 +178,51 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     return metrics
 
 
+def put_exported(cfg: Config, file: str | Path, options: RunOptions) -> None:
+    """Puts an exported file in the place of the config's model.
+
+    Raises:
+        UserError: the file does not belong to the config, or an option has no effect on it.
+    """
+    if options.launcher != "none":
+        raise UserError("an exported file is evaluated by one process; leave --launcher out")
+    if options.fuse:
+        raise UserError("an exported file has the form that it was exported in; leave --fuse out")
+    check_overrides(options.cfg_options)
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    classes = class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
+    check_origin(read_description(Path(file)), cfg.filename, classes)
+    cfg.model = dict(type="ExportedModel", file=str(file))
+
+
+def put_folded(model: Any, aim: str) -> None:
+    """Gives a model's backbone its training form.
+
+    Raises:
+        UserError: the backbone is another one, or its BatchNorm learns statistics.
+    """
+    if not isinstance(model.backbone, CASViT):
+        raise UserError(f"--fold is for CASViT; the backbone is {type(model.backbone).__name__}")
+    if not model.backbone.norm_eval:
+        raise UserError(
+            "--fold needs fixed statistics, and BatchNorm learns here (norm_eval=False, as by "
+            "--from-scratch); leave --fold out"
+        )
+    try:
+        fold_in_training(model.backbone, recompute=aim == "memory")
+    except ValueError as error:
+        raise UserError(f"--fold {aim}: {error}") from error
+
+
+def put_fused(runner: Runner) -> None:
+    """Puts the fused form in the place of the runner's model, inside its distributed wrapper."""
+    fused = fuse(unwrapped(runner.model))
+    if is_model_wrapper(runner.model):
+        runner.model.module = fused
+    else:
+        runner.model = fused
+
+
 def per_class(runner: Runner) -> dict[str, dict[str, float]]:
     """The value of every class, by kind, of the metrics that keep them."""
     return {
@@ -157,6 +230,12 @@ def per_class(runner: Runner) -> dict[str, dict[str, float]]:
         for metric in runner.test_loop.evaluator.metrics
         for kind, values in getattr(metric, "per_class", {}).items()
     }
+
+
+def coco_backend(runner: Runner) -> str | None:
+    """The package that evaluated boxes and masks; its version is among the versions."""
+    metrics = runner.test_loop.evaluator.metrics
+    return next((m.backend for m in metrics if hasattr(m, "backend")), None)
 
 
 def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
@@ -181,7 +260,7 @@ def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
     try:
         runner = Runner.from_cfg(cfg)
         for loop in loops:
-            getattr(runner, loop)
+            pack_index(getattr(runner, loop).dataloader.dataset)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     return runner

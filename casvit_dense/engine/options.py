@@ -18,11 +18,17 @@ class RunOptions:
         resume: ``'auto'`` for the newest readable checkpoint of ``work_dir``, or a path.
         amp: mixed precision (GPU only). The published recipes do not use it.
         auto_scale_lr: scale the learning rate to the real global batch.
+        fold: train the backbone's folded form: ``'time'`` for speed, ``'memory'`` to keep less for
+            the backward pass; the same gradients.
         seed: seed of every random generator.
         deterministic: ask torch for deterministic algorithms.
         cfg_options: overrides by dotted key, e.g. ``{'train_cfg.max_epochs': 1}``.
         launcher: ``'none' | 'pytorch' | 'slurm' | 'mpi'``.
         classwise: print the result of every class.
+        fuse: evaluate the fused form of the model.
+        coco_backend: package that evaluates boxes and masks, one of `coco_backends.BACKENDS`, in
+            place of the config's.
+        image_decoder: ``'cv2' | 'turbojpeg'``, in place of the configs'.
     """
 
     work_dir: Path | None = None
@@ -32,8 +38,12 @@ class RunOptions:
     resume: str | None = None
     amp: bool = False
     auto_scale_lr: bool = False
+    fold: str | None = None
     seed: int | None = None
     deterministic: bool = False
     cfg_options: dict[str, Any] = field(default_factory=dict)
     launcher: str = "none"
     classwise: bool = False
+    fuse: bool = False
+    coco_backend: str | None = None
+    image_decoder: str | None = None

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
+from casvit_dense.engine.image_decoder import check_images_decodable
 from casvit_dense.engine.prepare import dicts_in, evaluators, leaf_datasets
 from casvit_dense.errors import UserError
 
@@ -111,6 +112,9 @@ def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int 
     root = Path(dataset.get("data_root") or "")
     prefix = dataset.get("data_prefix") or {}
     bases = {base.__name__ for base in kind.__mro__}
+    images = root / (prefix.get("img") or prefix.get("img_path") or "")
+    for step in dicts_in(dataset.get("pipeline")):
+        check_images_decodable(images, step.get("imdecode_backend", "cv2"))
     if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
         loads = [step for step in dicts_in(dataset.pipeline) if "with_mask" in step]
         return check_coco(

@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.engine.coco_backends import load_backend
+from casvit_dense.engine.image_decoder import check_decoder
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.overrides import check_override, check_top_level_keys
 from casvit_dense.errors import UserError
@@ -60,6 +62,10 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
         randomness.deterministic = options.deterministic
         if options.seed is not None:
             randomness.seed = options.seed
+    if options.coco_backend is not None:
+        set_coco_backend(cfg, options.coco_backend)
+    if options.image_decoder is not None:
+        set_image_decoder(cfg, options.image_decoder)
     set_launcher(cfg, options.launcher)
     settle_workers(cfg)
     return cfg
@@ -99,6 +105,39 @@ def move_data_root(cfg: Config, root: str) -> None:
             if ann_file.is_relative_to(old) and metric.get("ann_file"):
                 metric.ann_file = str(Path(root, ann_file.relative_to(old)))
                 break
+
+
+def set_coco_backend(cfg: Config, backend: str) -> None:
+    """Names the package that evaluates boxes and masks, in validation and test.
+
+    Raises:
+        UserError: the config has no COCO metric, or the package cannot be imported.
+    """
+    metrics = [metric for metric in evaluators(cfg) if metric.get("type") == "DenseCocoMetric"]
+    if not metrics:
+        raise UserError(f"--coco-backend: {cfg.filename} has no evaluator of type DenseCocoMetric")
+    load_backend(backend)
+    for metric in metrics:
+        metric.backend = backend
+
+
+def set_image_decoder(cfg: Config, decoder: str) -> None:
+    """Names the library that decodes the images of every loader.
+
+    Raises:
+        UserError: no pipeline reads images by mmcv, or the library cannot be used.
+    """
+    steps = [
+        step
+        for key in LOADERS
+        for step in dicts_in(cfg.get(key))
+        if step.get("type") == "LoadImageFromFile"
+    ]
+    if not steps:
+        raise UserError(f"--image-decoder: no pipeline of {cfg.filename} has a LoadImageFromFile")
+    check_decoder(cfg, decoder)
+    for step in steps:
+        step.imdecode_backend = decoder
 
 
 def set_from_scratch(cfg: Config) -> list[str]:

@@ -17,7 +17,7 @@ from casvit_dense.doctor import installed_versions
 from casvit_dense.files import write_whole
 
 STACK = (
-    *("casvit-dense", "torch", "pycocotools", "numpy"),
+    *("casvit-dense", "torch", "pycocotools", "faster-coco-eval", "numpy"),
     *("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation"),
     *("mmengine", "mmcv", "mmdet", "mmsegmentation"),
 )

@@ -14,10 +14,17 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.deploy import fuse as fused
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.errors import UserError
+from casvit_dense.export.exported import (
+    ExportedModel,
+    check_origin,
+    check_overrides,
+    is_exported,
+)
 from casvit_dense.predictor.labels import labels_of, test_dataset
 from casvit_dense.predictor.reading import read_image
 
@@ -27,15 +34,18 @@ class Predictor:
 
     Args:
         config: config file of an mmdet or mmseg model.
-        checkpoint: its weights, loaded strictly.
+        checkpoint: its weights, loaded strictly, or a file that ``casvit-dense export`` wrote,
+            which runs on the CPU.
         device: e.g. ``'cpu'`` or ``'cuda:1'``; by default the GPU where there is one.
         cfg_options: overrides by dotted key.
         data_root: folder of the data set, whose annotation file tells the category ids.
+        fuse: run the fused form of the model.
 
     Attributes:
         cfg: the config.
         scope: ``'mmdet'`` or ``'mmseg'``.
         model: the network, in eval mode.
+        weights_sha256: of the checkpoint.
         labels: names, colours and numbers of the classes.
 
     Raises:
@@ -49,15 +59,29 @@ class Predictor:
         device: str | None = None,
         cfg_options: Mapping[str, Any] | None = None,
         data_root: str | None = None,
+        fuse: bool = False,
     ) -> None:
         self.device = find_device(device)
         options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
         self.cfg = prepare(config, options)
         self.scope = use_scope_of(self.cfg)
-        # One process predicts: there is nobody to synchronise BatchNorm with.
-        model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))
-        load_model(model, checkpoint)
-        self.labels = labels_of(self.cfg, model, lambda: dataset_meta(checkpoint))
+        model: Any
+        if is_exported(checkpoint):
+            check_overrides(options.cfg_options)
+            if fuse:
+                raise UserError(f"{checkpoint} has the form that it was exported in, fused or not")
+            model = ExportedModel(str(checkpoint))
+            about = model.description
+            self.weights_sha256 = about.weights_sha256
+            self.labels = labels_of(self.cfg, model, lambda: {"classes": about.classes})
+            check_origin(about, config, self.labels.names)
+        else:
+            # One process predicts: there is nobody to synchronise BatchNorm with.
+            model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))
+            self.weights_sha256 = load_model(model, checkpoint).sha256
+            self.labels = labels_of(self.cfg, model, lambda: dataset_meta(checkpoint))
+            if fuse:
+                model = fused(model)
         self.pipeline = build_pipeline(self.cfg)
         self.model = model.to(self.device).eval()
 

@@ -1,0 +1,206 @@
+"""Measure speed, memory and operation counts of networks, side by side."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from casvit_dense.errors import UserError
+from casvit_dense.measure.subject import (
+    BACKENDS,
+    DTYPES,
+    FORMS,
+    MEMORY_FORMATS,
+    MODES,
+    PARTS,
+    Subject,
+    parse_size,
+    parse_spec,
+    possible,
+    product,
+)
+
+if TYPE_CHECKING:
+    from casvit_dense.measure.group import Settings
+
+DATA_MODES = ("data", "eval")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what can be measured, and how."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="model",
+        help="casvit-xs, -s, -m, -t (the backbone alone) or a config file",
+    )
+    parser.add_argument(
+        "--suite", choices=("cpu", "gpu", "paper"), help="all that docs/speed shows"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="rewrite this page's tables and charts; no timing"
+    )
+    what = parser.add_argument_group("what is measured (of several values, every combination)")
+    what.add_argument("--part", choices=PARTS, nargs="+", default=["backbone"])
+    what.add_argument("--mode", choices=(*MODES, *DATA_MODES), default="infer")
+    what.add_argument("--form", choices=FORMS, nargs="+", default=["reference", "fused"])
+    what.add_argument("--backend", choices=BACKENDS, nargs="+", default=["eager"])
+    what.add_argument(
+        "--sizes", nargs="+", default=["512"], metavar="SIZE", help="512, or 800x1280: height first"
+    )
+    what.add_argument("--batch", nargs="+", type=int, default=[1], metavar="N")
+    what.add_argument("--dtype", choices=DTYPES, nargs="+", default=["fp32"])
+    what.add_argument("--memory-format", choices=MEMORY_FORMATS, nargs="+", default=["default"])
+    what.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="two subjects, e.g. form=reference,backend=eager form=fused,backend=openvino",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--rounds", type=int, default=9, help="timed turns (default %(default)s)")
+    how.add_argument("--threads", type=int, help="CPU threads of all backends (default: torch's)")
+    how.add_argument("--no-memory", action="store_true", help="leave out peak memory")
+    how.add_argument("--out", type=Path, metavar="FILE.csv", help="add the rows to this file")
+    how.add_argument("--again", action="store_true", help="measure rows that are there already")
+    data = parser.add_argument_group("--mode data")
+    data.add_argument("--data-root", metavar="DIR", help="folder of the data set")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, compares or writes the page. Exit code 1: something failed to be measured."""
+    from casvit_dense.measure.bench import Benchmark
+    from casvit_dense.measure.conditions import KEYS
+    from casvit_dense.measure.page import write_page
+    from casvit_dense.measure.rows import Ledger
+
+    if args.page is not None:
+        write_page(args.page)
+        return 0
+    check(args)
+    if args.mode in DATA_MODES:
+        return measure_data(args)
+    subjects, notes = wanted(args)
+    for note in notes:
+        print(note)
+    benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
+    timed = benchmark.run(subjects)
+    if args.compare:
+        from casvit_dense.measure.compare import verdict
+
+        for group in timed:
+            print(verdict(group, *group.subjects))
+    failed = [row for group in timed for row in group.rows.values() if row.get("error")]
+    if failed:
+        print(f"{len(failed)} subjects failed; their rows say why")
+    return 1 if failed else 0
+
+
+def say(line: str) -> None:
+    """Prints a line at once, also into a file or a pipe."""
+    print(line, flush=True)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuses what cannot be meant.
+
+    Raises:
+        UserError: with what and why.
+    """
+    import torch
+
+    for flag, values in (("--rounds", [args.rounds]), ("--batch", args.batch)):
+        if min(values) < 1:
+            raise UserError(f"{flag} {min(values)}: give 1 or more")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: give 1 or more")
+    if (args.device == "cuda" or args.suite == "gpu") and not torch.cuda.is_available():
+        raise UserError("torch sees no GPU on this machine; measure with --device cpu")
+    if args.suite and (args.models or args.compare):
+        raise UserError("--suite names its own models and subjects; leave yours out")
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """How the run measures; a comparison needs both sides in one run."""
+    from casvit_dense.measure.group import Settings
+
+    again = args.again or bool(args.compare)
+    settings = Settings(rounds=args.rounds, again=again, memory=not args.no_memory)
+    return replace(settings, threads=args.threads) if args.threads else settings
+
+
+def wanted(args: argparse.Namespace) -> tuple[list[Subject], list[str]]:
+    """The subjects that the flags name, and notes about impossible ones.
+
+    Raises:
+        UserError: a flag cannot be understood, or nothing is left.
+    """
+    if args.suite:
+        from casvit_dense.measure.suites import suite
+
+        return suite(args.suite), []
+    if not args.models:
+        raise UserError("name a model (casvit-xs, a config) or a --suite")
+    shared = {
+        "model": args.models,
+        "part": args.part,
+        "mode": [args.mode],
+        "size": [parse_size(text) for text in args.sizes],
+        "batch": args.batch,
+        "device": [args.device],
+    }
+    if args.compare:
+        return pairs(product(**shared, dtype=args.dtype[:1]), args.compare), []
+    return possible(
+        product(
+            **shared,
+            form=args.form,
+            backend=args.backend,
+            dtype=args.dtype,
+            memory_format=args.memory_format,
+        )
+    )
+
+
+def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
+    """For each base, the two subjects that ``--compare`` names.
+
+    Raises:
+        UserError: one of them cannot exist, or both are the same.
+    """
+    found = []
+    for base in bases:
+        two = [parse_spec(text, base) for text in specs]
+        obstacle = two[0].obstacle() or two[1].obstacle()
+        if obstacle or two[0] == two[1]:
+            raise UserError(f"--compare {' '.join(specs)}: {obstacle or 'both are the same'}")
+        found += two
+    return found
+
+
+def measure_data(args: argparse.Namespace) -> int:
+    """Loading of a config's images, or evaluation of generated detections."""
+    from casvit_dense.measure.conditions import machine_condition, now
+    from casvit_dense.measure.rows import Ledger, text_of
+
+    if args.mode == "data":
+        from casvit_dense.engine.loading_time import measure_loading
+        from casvit_dense.engine.options import RunOptions
+
+        options = RunOptions(data_root=args.data_root)
+        rows = [row for config in args.models for row in measure_loading(config, options)]
+        if not rows:
+            raise UserError("--mode data: name a config, whose images are loaded")
+    else:
+        from casvit_dense.engine.evaluation_time import measure_evaluation
+
+        rows = measure_evaluation()
+    shared = {"mode": args.mode, **machine_condition("cpu")}
+    for row in rows:
+        say("  ".join(f"{name} {text_of(value)}" for name, value in row.items()))
+    # Words and whole numbers are conditions, the others figures.
+    given = {n for row in rows for n, v in row.items() if isinstance(v, (str, int))} - {"error"}
+    keys = [*shared, *sorted(given)]
+    Ledger(args.out, keys).put([{**shared, "date": now(), **row} for row in rows])
+    return 0

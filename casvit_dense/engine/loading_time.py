@@ -1,0 +1,200 @@
+"""Where the time goes between images on disk and a batch for the network, and what workers hold."""
+
+import random
+import re
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.fileio import get
+from mmengine.registry import DATASETS, MODELS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from casvit_dense.engine.image_decoder import IMAGE_DECODERS
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.preflight import check_data
+from casvit_dense.engine.prepare import prepare
+from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.errors import UserError
+
+Result = TypeVar("Result")
+
+
+def measure_loading(
+    config: str | Path,
+    options: RunOptions,
+    images: int = 64,
+    repeats: int = 3,
+    workers: int = 2,
+    decoders: Sequence[str] = IMAGE_DECODERS,
+) -> list[dict[str, Any]]:
+    """Times every step of a config's own training pipeline, then its loader with workers.
+
+    Files are read once before, so that ``read`` is that of a warm file cache.
+
+    Args:
+        config: config file.
+        options: those of a training; the data root above all.
+        images: how many, evenly spaced over the data set.
+        repeats: passes over the images; of each image and step the fastest counts.
+        workers: processes of the loader.
+        decoders: image decoders to compare.
+
+    Returns:
+        A row for every decoder and step with ``ms`` (median), ``ms_mean``, ``ms_p10`` and
+        ``ms_p90`` per image over the images, and one with step ``loader``: ``images_per_second``,
+        and the memory of a worker, ``rss_mib`` in all and ``private_mib`` of its own (where the
+        system is Linux). A decoder that cannot be used is a row with ``error``.
+
+    Raises:
+        UserError: anything that is wrong with config, options or data.
+    """
+    prepared: dict[str, Config] = {}
+    rows: list[dict[str, Any]] = []
+    for decoder in decoders:
+        try:
+            prepared[decoder] = prepare(config, replace(options, image_decoder=decoder))
+        except UserError as error:
+            if decoder == IMAGE_DECODERS[0]:
+                raise
+            rows.append({"decoder": decoder, "step": "decode", "error": str(error)})
+    cfg = next(iter(prepared.values()))
+    use_scope_of(cfg)
+    check_data(cfg, ("train_dataloader",))
+    datasets = {decoder: build_dataset(cfg) for decoder, cfg in prepared.items()}
+    times = time_steps(datasets, images, repeats)
+    batch = cfg.train_dataloader.batch_size
+    times |= {(d, s): t for d in prepared for s, t in time_batches(cfg, datasets[d], batch).items()}
+    rows += [
+        {"decoder": decoder, "step": step, **spread_ms(seconds)}
+        for (decoder, step), seconds in times.items()
+    ]
+    rows += [
+        {"decoder": decoder, "step": "loader", **measure_workers(cfg, workers, images)}
+        for decoder, cfg in prepared.items()
+    ]
+    shared = {"config": Path(config).stem, "images": images, "batch": batch, "workers": workers}
+    return [{**shared, **row} for row in rows]
+
+
+def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, mean and 10th and 90th percentile; a step of a few heavy images needs the mean."""
+    low, middle, high = np.percentile(1e3 * np.array(seconds), [10, 50, 90]).tolist()
+    mean = 1e3 * float(np.mean(seconds))
+    return {"ms": middle, "ms_mean": mean, "ms_p10": low, "ms_p90": high}
+
+
+def build_dataset(cfg: Config) -> Any:
+    """The training set of a config, read.
+
+    Raises:
+        UserError: it is a wrapper around others, which has no pipeline of its own.
+    """
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    if not hasattr(getattr(dataset, "pipeline", None), "transforms"):
+        raise UserError(f"{cfg.filename}: loading is measured of plain data sets, not of wrappers")
+    dataset.full_init()
+    return dataset
+
+
+def time_steps(
+    datasets: dict[str, Any], images: int, repeats: int
+) -> dict[tuple[str, str], list[float]]:
+    """Fastest seconds of every image, by decoder and step, decoders in turn image by image."""
+    size = len(next(iter(datasets.values())))
+    chosen = np.unique(np.linspace(0, size - 1, min(images, size)).astype(int)).tolist()
+    fastest: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for _ in range(repeats):
+        for index in chosen:
+            for decoder, dataset in datasets.items():
+                random.seed(index)
+                np.random.seed(index)
+                for step, seconds in _steps_of(dataset, index):
+                    known = fastest[decoder, step]
+                    known[index] = min(seconds, known.get(index, seconds))
+    return {key: list(by_image.values()) for key, by_image in fastest.items()}
+
+
+def _steps_of(dataset: Any, index: int) -> Iterator[tuple[str, float]]:
+    """Steps of one image and their seconds; ends early where a transform rejects the image."""
+    seconds, data = _timed(dataset.get_data_info, index)
+    yield "annotations", seconds
+    for transform in dataset.pipeline.transforms:
+        name = type(transform).__name__
+        reading = 0.0
+        if name == "LoadImageFromFile":
+            path = data["img_path"]
+            get(path)  # into the file cache
+            reading, _ = _timed(get, path)
+            yield "read", reading
+        seconds, data = _timed(transform, data)
+        # Loading an image is reading it, which was measured by itself, and decoding it.
+        yield ("decode", max(seconds - reading, 0)) if reading else (name, seconds)
+        if data is None:
+            return
+
+
+def time_batches(cfg: Config, dataset: Any, batch: int) -> dict[str, list[float]]:
+    """Seconds per image of making batches, and of normalising and padding them on the CPU."""
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    samples = [dataset[index % len(dataset)] for index in range(4 * batch)]
+    times: dict[str, list[float]] = {"collate": [], "preprocess": []}
+    for begin in range(0, len(samples), batch):
+        seconds, collated = _timed(pseudo_collate, samples[begin:][:batch])
+        times["collate"].append(seconds / batch)
+        seconds, _ = _timed(preprocessor, collated, True)
+        times["preprocess"].append(seconds / batch)
+    return times
+
+
+def measure_workers(cfg: Config, workers: int, images: int) -> dict[str, Any]:
+    """Runs the training loader of a config: its rate after a start, and a worker's memory.
+
+    Returns:
+        ``images_per_second``; ``rss_mib`` and ``private_mib``, the most of any worker, None where
+        the system does not say.
+    """
+    settings = cfg.train_dataloader.copy()
+    settings.update(num_workers=workers, persistent_workers=workers > 0)
+    loader = Runner.build_dataloader(settings, seed=0)
+    batches = _endless(loader)
+    for _ in islice(batches, 2 * max(workers, 1)):  # workers start and fill their queues
+        pass
+    count = -(-images // settings.batch_size)
+    seconds, _ = _timed(deque, islice(batches, count), 0)
+    iterator = getattr(loader, "_iterator", None)
+    held = [worker_memory(process.pid) for process in getattr(iterator, "_workers", [])]
+    known = [memory for memory in held if memory is not None]
+    return {
+        "images_per_second": count * settings.batch_size / seconds,
+        "rss_mib": max((rss for rss, _ in known), default=None),
+        "private_mib": max((private for _, private in known), default=None),
+    }
+
+
+def worker_memory(pid: int) -> tuple[float, float] | None:
+    """Resident MiB of a process, and those that it shares with no other; from Linux's /proc."""
+    report = Path(f"/proc/{pid}/smaps_rollup")
+    if not report.is_file():
+        return None
+    kib = {k: int(v) for k, v in re.findall(r"^(\w+): +(\d+) kB$", report.read_text(), re.M)}
+    return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
+
+
+def _endless(loader: DataLoader) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def _timed(call: Callable[..., Result], *args: Any) -> tuple[float, Result]:
+    begun = time.perf_counter()
+    result = call(*args)
+    return time.perf_counter() - begun, result

@@ -1,0 +1,240 @@
+"""What goes into a file: whole models as modules of one tensor, post-processing included.
+
+A graph takes the image as the config's pipeline leaves it, as numbers from 0 to 255, and does the
+rest itself: normalisation, padding with zeros after it, network, decoding, suppression. So a
+runtime needs no constants of the model, and boxes are clipped to the image, not to its padding.
+The arithmetic follows mmdet's ``predict_by_feat`` of each head.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from casvit_dense.export.boxes import (
+    BoxDecoder,
+    LevelPooling,
+    best_per_level,
+    check_suppression,
+    nms_by_group,
+)
+
+
+class Graph(nn.Module):
+    """A module with named outputs.
+
+    Attributes:
+        input_name: name of its input.
+        output_names: names of its outputs, in order.
+        outputs: what each holds, for people.
+    """
+
+    input_name = "image"
+    output_names: tuple[str, ...]
+    outputs: dict[str, str]
+
+
+class BackboneGraph(Graph):
+    """A backbone alone: normalised images to maps, named by their stride where it says them."""
+
+    def __init__(self, backbone: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        self.backbone = backbone
+        with torch.no_grad():
+            maps = backbone(example)
+        strides = getattr(backbone, "out_strides", None) or [
+            round(example.shape[-1] / x.shape[-1]) for x in maps
+        ]
+        self.output_names = tuple(f"stride{stride}" for stride in strides)
+        self.outputs = {
+            name: f"float32 (N, {x.shape[1]}, ceil(H/{s}), ceil(W/{s}))"
+            for name, x, s in zip(self.output_names, maps, strides, strict=True)
+        }
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.backbone(image))
+
+
+class ImageGraph(Graph):
+    """Normalises and pads an image before the network.
+
+    Args:
+        preprocessor: the model's own, whose constants are taken.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessor: nn.Module) -> None:
+        super().__init__()
+        mean, std = normalisation(preprocessor)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.divisor = pad_divisor(preprocessor)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Normalised and padded at the right and at the bottom."""
+        image = (image - self.mean) / self.std
+        if self.divisor == 1:
+            return image
+        height, width = image.shape[-2:]
+        return F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Images to the named outputs."""
+
+
+class DetectorGraph(ImageGraph):
+    """One image to boxes, scores and labels, in pixels of the input."""
+
+    output_names: tuple[str, ...] = ("boxes", "scores", "labels")
+    outputs = {  # noqa: RUF012  (replaced as a whole, never changed)
+        "boxes": "float32 (n, 4): x1, y1, x2, y2 in pixels of the input, n of 0 or more",
+        "scores": "float32 (n,): falling",
+        "labels": "int64 (n,): index into classes",
+    }
+
+
+class OneStageGraph(DetectorGraph):
+    """RetinaNet and its kin: an anchor head with one sigmoid a class."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model.data_preprocessor)
+        self.backbone, self.neck, self.head = model.backbone, model.neck, model.bbox_head
+        self.cfg = model.test_cfg
+        check_suppression(self.cfg.nms)
+        self.decoder = BoxDecoder(self.head.bbox_coder)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.neck(self.backbone(self.prepare(image)))
+        picked = [
+            best_per_level(self.head, level, scores, deltas, self.cfg.get("nms_pre", -1))
+            for level, (scores, deltas) in enumerate(zip(*self.head(maps), strict=True))
+        ]
+        logits, labels, deltas, anchors = (torch.cat(parts) for parts in zip(*picked, strict=True))
+        boxes = self.decoder(anchors, deltas, image.shape[-2:])
+        scores = usable(logits.sigmoid(), boxes, self.cfg)
+        limit = self.cfg.get("score_thr", 0.0)
+        kept = nms_by_group(boxes, scores, labels, self.cfg.nms, limit, self.cfg.max_per_img)
+        return boxes[kept], scores[kept], labels[kept]
+
+
+class TwoStageGraph(DetectorGraph):
+    """Faster and Mask R-CNN: proposals, RoIAlign, box head, and the mask head where there is one.
+
+    Masks leave as the head makes them, a small grid on each box; pasting them into the image is
+    left to the caller.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model.data_preprocessor)
+        self.backbone, self.neck = model.backbone, model.neck
+        self.rpn, self.roi = model.rpn_head, model.roi_head
+        self.rpn_cfg, self.cfg = model.test_cfg.rpn, model.test_cfg.rcnn
+        for part in (self.rpn_cfg, self.cfg):
+            check_suppression(part.nms)
+        self.rpn_decoder = BoxDecoder(self.rpn.bbox_coder)
+        self.decoder = BoxDecoder(self.roi.bbox_head.bbox_coder)
+        self.box_pooling = LevelPooling(self.roi.bbox_roi_extractor)
+        if self.roi.with_mask:
+            mask_extractor = self.roi.mask_roi_extractor
+            self.mask_pooling = LevelPooling(mask_extractor)
+            self.output_names = (*self.output_names, "masks")
+            self.outputs = {
+                **self.outputs,
+                "masks": "float32 (n, h, w): probabilities on a grid over each box",
+            }
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.neck(self.backbone(self.prepare(image)))
+        size = image.shape[-2:]
+        boxes, scores, labels = self.detect(maps, self.propose(maps, size), size)
+        if not self.roi.with_mask:
+            return boxes, scores, labels
+        return boxes, scores, labels, self.masks(maps, boxes, labels)
+
+    def propose(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Boxes ``(p, 4)`` that may hold an object."""
+        cfg = self.rpn_cfg
+        picked = [
+            best_per_level(self.rpn, level, scores, deltas, cfg.get("nms_pre", -1))
+            for level, (scores, deltas) in enumerate(zip(*self.rpn(maps), strict=True))
+        ]
+        levels = torch.cat([torch.full_like(p[1], level) for level, p in enumerate(picked)])
+        logits, _, deltas, anchors = (torch.cat(parts) for parts in zip(*picked, strict=True))
+        boxes = self.rpn_decoder(anchors, deltas, size)
+        scores = usable(logits.sigmoid(), boxes, cfg)
+        return boxes[nms_by_group(boxes, scores, levels, cfg.nms, -0.5, cfg.max_per_img)]
+
+    def detect(
+        self, maps: Sequence[Tensor], proposals: Tensor, size: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and labels of the proposals that hold an object."""
+        head = self.roi.bbox_head
+        logits, deltas = head(self.box_pooling(maps, proposals))
+        scores = logits.softmax(-1)[:, :-1]  # without the background, which is last
+        count = head.num_classes
+        boxes = self.decoder(proposals[:, None], deltas.unflatten(1, (-1, 4)), size)
+        boxes = boxes.expand(-1, count, -1).reshape(-1, 4)
+        labels = torch.arange(count, device=boxes.device).expand_as(scores).reshape(-1)
+        scores = scores.reshape(-1)
+        kept = nms_by_group(
+            boxes, scores, labels, self.cfg.nms, self.cfg.score_thr, self.cfg.max_per_img
+        )
+        return boxes[kept], scores[kept], labels[kept]
+
+    def masks(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
+        """Probabilities ``(n, h, w)`` of the label's own mask."""
+        head = self.roi.mask_head
+        logits = head(self.mask_pooling(maps, boxes))
+        if head.class_agnostic:
+            return logits[:, 0].sigmoid()
+        index = labels.view(-1, 1, 1, 1).expand(-1, 1, *logits.shape[-2:])
+        return logits.gather(1, index).squeeze(1).sigmoid()
+
+
+class SegmenterGraph(ImageGraph):
+    """An encoder-decoder: scores at the head's stride, labels at the size of the input."""
+
+    output_names = ("logits", "labels")
+    outputs = {  # noqa: RUF012
+        "logits": "float32 (N, classes, h, w) at the stride of the head",
+        "labels": "int64 (N, H, W): index into classes",
+    }
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model.data_preprocessor)
+        self.model = model
+        self.align_corners = model.align_corners
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = self.model.decode_head(self.model.extract_feat(self.prepare(image)))
+        full = F.interpolate(
+            logits, size=image.shape[-2:], mode="bilinear", align_corners=self.align_corners
+        )
+        return logits, full.argmax(dim=1)
+
+
+def normalisation(preprocessor: Any) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel; 0 and 1 where the model normalises nothing."""
+    if not getattr(preprocessor, "_enable_normalize", False):
+        return [0.0] * 3, [1.0] * 3
+    return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
+
+
+def pad_divisor(preprocessor: Any) -> int:
+    """What height and width are padded to a multiple of; a segmenter's test images are not."""
+    return int(getattr(preprocessor, "pad_size_divisor", 1))
+
+
+def usable(scores: Tensor, boxes: Tensor, cfg: Any) -> Tensor:
+    """The scores, -1 where a box is smaller than the config allows."""
+    smallest = cfg.get("min_bbox_size", -1)
+    if smallest < 0:
+        return scores
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    return torch.where((width > smallest) & (height > smallest), scores, -1.0)

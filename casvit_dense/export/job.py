@@ -1,0 +1,247 @@
+"""The export command: from config and checkpoint to a checked file."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from casvit_dense.deploy import fuse
+from casvit_dense.engine.hooks import format_duration
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.errors import UserError
+from casvit_dense.export.check import (
+    Size,
+    check_images,
+    check_sizes,
+    compare_backbone,
+    compare_model,
+)
+from casvit_dense.export.describe import default_size, describe
+from casvit_dense.export.description import Description
+from casvit_dense.export.exported import is_exported
+from casvit_dense.export.graphs import BackboneGraph, Graph
+from casvit_dense.export.images import data_images
+from casvit_dense.export.int8 import report_cost, write_int8
+from casvit_dense.export.supported import graph_of
+from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
+from casvit_dense.predictor import Predictor
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user can ask of an export.
+
+    Attributes:
+        form: a key of `writers.SUFFIXES`.
+        part: ``'backbone' | 'model'``.
+        size: height and width to trace with; default: the short side of the test pipeline's
+            resizing, squared.
+        batch: images at once; above 1 for a backbone only.
+        dynamic: leave height and width open (and a backbone's batch above 1).
+        out: file to write; default ``outputs/<config stem>`` with what was asked for.
+        fused: fold norms into convolutions first.
+        int8: ``'dynamic' | 'static'``, or None for float32.
+        calibration: folder of images for ``'static'``; default: the config's test images.
+        force: replace the file if it exists.
+        data_root: folder of the data set, in place of the config's.
+        cfg_options: overrides by dotted key.
+    """
+
+    form: str = "onnx"
+    part: str = "model"
+    size: Size | None = None
+    batch: int = 1
+    dynamic: bool = True
+    out: Path | None = None
+    fused: bool = True
+    int8: str | None = None
+    calibration: Path | None = None
+    force: bool = False
+    data_root: str | None = None
+    cfg_options: dict[str, Any] = field(default_factory=dict)
+
+
+def export(
+    config: str | Path, checkpoint: str | Path, options: ExportOptions, say: Say = print
+) -> Path:
+    """Writes a model as a file, runs the file and compares it with torch.
+
+    Args:
+        config: config file.
+        checkpoint: dense checkpoint, loaded strictly.
+        options: see `ExportOptions`.
+        say: takes each line for the user.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: anything that is wrong with config, options or checkpoint, a missing package,
+            or results that differ from torch's. No file is left then.
+    """
+    started = time.monotonic()
+    check_options(options, checkpoint)
+    target = target_file(Path(config).stem, options)
+    predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
+    size = options.size or default_size(predictor.cfg)
+    example = torch.rand(options.batch, 3, *size)
+    graph = build_graph(predictor.model, example, options)
+    about = describe(predictor, graph, example, options.dynamic, options.fused)
+    with scratch_beside(target) as scratch:
+        file = scratch / target.name
+        open_or_fixed = "height and width open" if options.dynamic else "size fixed"
+        say(f"writing {options.form}, {options.part}, {size[0]}x{size[1]}, {open_or_fixed} ...")
+        write_graph(graph, options.form, file, example, about)
+        if options.form == "coreml":
+            say(check_coreml(file, about))
+        else:
+            compare(predictor, file, about, size, say)
+        if options.int8:
+            quantise(predictor, config, file, about, options, say)
+        publish(file, target)
+    took = format_duration(time.monotonic() - started)
+    say(f"exported in {took}: {target} ({megabytes(target):.1f} MB)")
+    return target
+
+
+def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
+    """Refuses what cannot go together, before anything is built.
+
+    Raises:
+        UserError: with the first of them.
+    """
+    if is_exported(checkpoint):
+        raise UserError(f"{checkpoint} is an exported file already; give the checkpoint")
+    if options.size and min(options.size) < 32:
+        raise UserError(
+            f"--input {options.size[0]}x{options.size[1]}: both sides must be 32 or more"
+        )
+    if options.batch < 1 or (options.batch > 1 and options.part == "model"):
+        raise UserError(
+            f"--batch {options.batch}: a whole model takes one image at a time; a larger batch is "
+            "for --part backbone"
+        )
+    if options.form == "coreml" and options.dynamic:
+        raise UserError("a coreml file has one size: add --dynamic none")
+    if options.int8 and (options.form, options.part) != ("onnx", "model"):
+        raise UserError("--int8 is for --format onnx and --part model")
+    if options.calibration and options.int8 != "static":
+        raise UserError("--calibration is for --int8 static")
+    if options.calibration and not options.calibration.is_dir():
+        raise UserError(f"--calibration {options.calibration}: no such folder")
+
+
+def target_file(stem: str, options: ExportOptions) -> Path:
+    """The file to write, found fit before the work begins."""
+    suffix = SUFFIXES[options.form]
+    parts = [stem, *(["backbone"] * (options.part == "backbone")), *(["int8"] * bool(options.int8))]
+    target = options.out or Path("outputs", "-".join(parts) + suffix)
+    if target.suffix != suffix:
+        raise UserError(f"--out {target}: a file of format {options.form} ends in {suffix}")
+    if target.exists() and not options.force:
+        raise UserError(f"{target} exists already; remove it, or replace it with --force")
+    return target
+
+
+def build_graph(model: nn.Module, example: torch.Tensor, options: ExportOptions) -> Graph:
+    """What goes into the file; the model stays as it is."""
+    # A fused model keeps its backbone's output norms in its neck, so the part is taken first.
+    if options.part == "backbone":
+        backbone = model.get_submodule("backbone")
+        return BackboneGraph(fuse(backbone) if options.fused else backbone, example).eval()
+    return graph_of(fuse(model) if options.fused else model)
+
+
+def compare(predictor: Predictor, file: Path, about: Description, size: Size, say: Say) -> None:
+    """Runs the file on two images and compares with torch.
+
+    Raises:
+        UserError: the results differ by more than rounding.
+    """
+    sizes = check_sizes(size, about.dynamic)
+    images = check_images(sizes, data_images(predictor.cfg)[: len(sizes)])
+    whole = about.part == "model"
+    outcomes = (
+        compare_model(predictor.model, file, about, images)
+        if whole
+        else compare_backbone(predictor.model.get_submodule("backbone"), file, about, images)
+    )
+    compared = 0
+    for (height, width), outcome in zip(sizes, outcomes, strict=True):
+        say(f"compared with torch at {height}x{width}: {outcome.text}")
+        compared += outcome.compared
+        if not outcome.good:
+            raise UserError(
+                f"the written file differs from torch at {height}x{width}: {outcome.text}. "
+                "No file is left"
+            )
+    if compared == 0:
+        say("note: nothing was detected on either side, so little was compared")
+
+
+def quantise(
+    predictor: Predictor,
+    config: str | Path,
+    file: Path,
+    about: Description,
+    options: ExportOptions,
+    say: Say,
+) -> None:
+    """Replaces a checked float file by its 8-bit form and says what that costs."""
+    assert options.int8 is not None
+    whole = file.with_name(f"{file.stem}-float32{file.suffix}")
+    file.rename(whole)
+    about = replace(about, precision=f"int8 {options.int8}")
+    write_int8(predictor, whole, file, about, options.int8, options.calibration, say)
+    run_options = RunOptions(
+        work_dir=file.parent / "evaluation",
+        data_root=options.data_root,
+        cfg_options=options.cfg_options,
+    )
+    report_cost(predictor, config, {"float32": whole, "int8": file}, run_options, say)
+    size = whole.stat().st_size / 1e6
+    say(f"size: {size:.1f} MB -> {file.stat().st_size / 1e6:.1f} MB")
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """A folder on the target's disk that is gone afterwards.
+
+    Raises:
+        UserError: the target's folder cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-")
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}") from error
+    with scratch as name:
+        yield Path(name)
+
+
+def publish(file: Path, target: Path) -> None:
+    """Moves a finished file into place, and OpenVINO's weights with it."""
+    if file.suffix == ".xml":
+        file.with_suffix(".bin").replace(target.with_suffix(".bin"))
+    if target.is_dir():  # a CoreML package
+        shutil.rmtree(target)
+    file.replace(target)
+
+
+def megabytes(target: Path) -> float:
+    """Size on disk, of all that belongs to the file."""
+    parts: Sequence[Path] = [target]
+    if target.suffix == ".xml":
+        parts = [target, target.with_suffix(".bin")]
+    if target.is_dir():
+        parts = [path for path in target.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in parts) / 1e6

@@ -1,0 +1,102 @@
+"""Under what conditions a row was measured."""
+
+import subprocess
+from datetime import datetime, timezone
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casvit_dense import __version__
+from casvit_dense.engine.results import cpu_name
+from casvit_dense.measure.subject import RUNTIMES, Subject
+
+#: Columns that make two rows the same; the others are figures, or when and beside what.
+KEYS = (
+    *("model", "part", "mode", "form", "backend", "dtype", "memory_format", "size", "batch"),
+    *("device", "machine", "threads", "tf32", "project", "commit", "torch", "runtime"),
+)
+
+#: Columns of a row that is timed or counted, in the order of the file.
+COLUMNS = (
+    *KEYS,
+    *("run", "date", "other_load", "rounds", "median_ms", "p10_ms", "p90_ms", "images_per_s"),
+    *("base", "ratio", "form_ratio", "difference", "peak_mb", "saved_mb"),
+    *("params_m", "gmacs", "backbone_params_m", "backbone_gmacs", "neck_params_m", "neck_gmacs"),
+    *("head_params_m", "head_gmacs", "rois"),
+    *("matmul_gflops", "matmul_by", "copy_gbs", "matmul_share", "copy_share", "roofline_share"),
+    *("rounds_ms", "error"),
+)
+
+
+def condition(subject: Subject) -> dict[str, Any]:
+    """The key columns of a subject's row on this machine, as it is now."""
+    cuda = subject.device == "cuda"
+    height, width = subject.size
+    return {
+        "model": subject.name,
+        "part": subject.part,
+        "mode": subject.mode,
+        "form": subject.form,
+        "backend": subject.backend,
+        "dtype": subject.dtype,
+        "memory_format": subject.memory_format,
+        "size": f"{height}x{width}",
+        "batch": subject.batch,
+        **machine_condition(subject.device),
+        "tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
+        "runtime": runtime_version(subject.backend),
+    }
+
+
+def machine_condition(device: str) -> dict[str, Any]:
+    """What every measurement on this machine has in common."""
+    return {
+        "device": device,
+        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "project": __version__,
+        "commit": code_commit(),
+        "torch": torch.__version__,
+    }
+
+
+def runtime_version(backend: str) -> str | None:
+    """Name and version of the package that runs an exported file; without one, the name alone."""
+    if backend not in RUNTIMES:
+        return None
+    try:
+        return f"{backend} {metadata.version(backend)}"
+    except metadata.PackageNotFoundError:
+        return f"{backend} (not installed)"
+
+
+def now() -> str:
+    """The time to the second, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@cache
+def code_commit() -> str | None:
+    """The last commit that changed the code, ``-dirty`` where files differ from it.
+
+    ``None`` where the code is not part of a repository.
+    """
+    package = Path(__file__).parents[1]
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(package), *args], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    # An installed package may lie inside somebody else's repository.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit = git("log", "-1", "--format=%h", "--", ".")
+    return f"{commit}-dirty" if git("status", "--porcelain", "--", ".") else commit

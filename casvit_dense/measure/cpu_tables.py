@@ -1,0 +1,177 @@
+"""Tables of the CPU suite: backbones, training, area, peers, sizes of models."""
+
+from collections.abc import Sequence
+
+from casvit_dense.measure.rows import Row
+from casvit_dense.measure.subject import RUNTIMES, TRAINING_FORMS
+from casvit_dense.measure.suites import CPU_BACKENDS, SCALING_SIDES, TRAINING_BATCH, VARIANTS
+from casvit_dense.measure.tables import (
+    NOTHING,
+    Chart,
+    Table,
+    conditions_note,
+    geometric_mean,
+    newest_machine,
+    number,
+    pick,
+    shown,
+    time_cell,
+)
+
+LETTERS = [name.rpartition("-")[2] for name in VARIANTS]
+PATHS = [(form, backend) for backend in CPU_BACKENDS for form in ("reference", "fused")]
+
+
+def timed(rows: Sequence[Row], **conditions: str) -> list[Row]:
+    """Rows of the newest machine that were timed under some conditions."""
+    found = [row for row in rows if row["mode"] != "count"]
+    same = [row for row in found if all(row[k] == v for k, v in conditions.items())]
+    return newest_machine(same)
+
+
+def at_512(rows: Sequence[Row]) -> list[Row]:
+    """Inference of our backbones on one image of 512x512."""
+    common = dict(mode="infer", part="backbone", size="512x512", batch="1", dtype="fp32")
+    found = timed(rows, **common, device="cpu", memory_format="default")
+    return [row for row in found if row["model"] in VARIANTS]
+
+
+def inference(rows: Sequence[Row]) -> Table:
+    """Every path and variant: time, and how many times as fast as the reference."""
+    rows = at_512(rows)
+    body, series = [], {}
+    for form, backend in PATHS:
+        found = [pick(rows, model=name, form=form, backend=backend) for name in VARIANTS]
+        means = [
+            geometric_mean([number(row, column) for row in found])
+            for column in ("ratio", "form_ratio")
+        ]
+        path = f"{form}, {backend}"
+        body.append([path, *map(time_cell, found), *(shown(mean) for mean in means)])
+        series[path] = [number(row, "ratio") for row in found]
+    header = ["Path", *(f"{letter}, ms" for letter in LETTERS)]
+    header += ["times reference eager", "times reference here"]
+    chart = Chart("times as fast as the reference in eager mode", LETTERS, series)
+    return Table(header, body, chart, conditions_note(rows))
+
+
+def best_path(rows: Sequence[Row], model: str) -> Row | None:
+    """The row of the fastest path of a model."""
+    found = [pick(rows, model=model, form=form, backend=backend) for form, backend in PATHS]
+    valid = [row for row in found if row is not None and not row["error"]]
+    return min(valid, key=lambda row: float(row["median_ms"]), default=None)
+
+
+def shares(rows: Sequence[Row]) -> Table:
+    """The fastest path of each variant, and its share of what the machine can do."""
+    rows = at_512(rows)
+    best = [best_path(rows, name) for name in VARIANTS]
+    percent = "{:.0%}"
+    body = [
+        [
+            letter,
+            f"{row['form']}, {row['backend']}" if row else NOTHING,
+            time_cell(row),
+            shown(number(row, "ratio")),
+            shown(number(row, "gmacs")),
+            shown(number(row, "matmul_share"), percent),
+            shown(number(row, "roofline_share"), percent),
+        ]
+        for letter, row in zip(LETTERS, best, strict=True)
+    ]
+    mean = geometric_mean([number(row, "ratio") for row in best])
+    body.append(["geometric mean", "", "", shown(mean), "", "", ""])
+    header = ["Variant", "fastest path", "ms", "times reference eager", "GMACs"]
+    header += ["of matrix product", "of roofline"]
+    series = {
+        name: [number(row, column) for row in best]
+        for name, column in (
+            ("of the best matrix product", "matmul_share"),
+            ("of the roofline", "roofline_share"),
+        )
+    }
+    chart = Chart("share of the machine's rate", LETTERS, series)
+    return Table(header, body, chart, conditions_note([row for row in best if row]))
+
+
+def memory(rows: Sequence[Row]) -> Table:
+    """Peak memory of every path and variant."""
+    rows = at_512(rows)
+    series = {
+        f"{form}, {backend}": [
+            number(pick(rows, model=name, form=form, backend=backend), "peak_mb")
+            for name in VARIANTS
+        ]
+        for form, backend in PATHS
+    }
+    body = [[path, *(shown(v, "{:.0f}") for v in values)] for path, values in series.items()]
+    header = ["Path", *(f"{letter}, MB" for letter in LETTERS)]
+    return Table(header, body, Chart("peak memory, MB", LETTERS, series), conditions_note(rows))
+
+
+def training(rows: Sequence[Row]) -> Table:
+    """Forward and backward: time, saved activations, peak memory, against the reference."""
+    rows = timed(rows, mode="train", device="cpu", backend="eager", dtype="fp32")
+    rows = [r for r in rows if r["size"] == "512x512" and r["batch"] == str(TRAINING_BATCH)]
+    body: list[list[str]] = []
+    times: dict[str, list[float | None]] = {form: [] for form in TRAINING_FORMS}
+    saved: dict[str, list[float | None]] = {form: [] for form in TRAINING_FORMS}
+    for letter, model in zip(LETTERS, VARIANTS, strict=True):
+        reference = number(pick(rows, model=model, form="reference"), "saved_mb")
+        for form in ("reference", *TRAINING_FORMS):
+            row = pick(rows, model=model, form=form)
+            speed, kept = number(row, "ratio"), number(row, "saved_mb")
+            time_share = None if speed is None else 1 / speed
+            saved_share = None if kept is None or reference is None else kept / reference
+            if form in times:
+                times[form].append(time_share)
+                saved[form].append(saved_share)
+            figures = [kept, number(row, "peak_mb")]
+            body.append(
+                [
+                    f"{letter}, {form}",
+                    *(time_cell(row), shown(time_share)),
+                    *(shown(figures[0], "{:.0f}"), shown(saved_share)),
+                    shown(figures[1], "{:.0f}"),
+                ]
+            )
+    for form in TRAINING_FORMS:
+        means = [shown(geometric_mean(found[form])) for found in (times, saved)]
+        body.append([f"geometric mean, {form}", "", means[0], "", means[1], ""])
+    header = ["Variant and form", "ms", "of reference", "saved MB", "of reference", "peak MB"]
+    series = {f"{form}, time": times[form] for form in TRAINING_FORMS}
+    series |= {f"{form}, saved": saved[form] for form in TRAINING_FORMS}
+    return Table(
+        header, body, Chart("share of the reference", LETTERS, series), conditions_note(rows)
+    )
+
+
+def scaling(rows: Sequence[Row]) -> Table:
+    """Time for a pixel at rising areas, relative to 512x512."""
+    model = VARIANTS[0]
+    rows = timed(rows, mode="infer", model=model, batch="1", dtype="fp32", device="cpu")
+    paths = [("reference", "eager"), *(("fused", runtime) for runtime in RUNTIMES)]
+    series: dict[str, list[float | None]] = {}
+    found: dict[tuple[str, int], Row | None] = {}
+    for form, backend in paths:
+        path = f"{form}, {backend}"
+        for side in SCALING_SIDES:
+            found[path, side] = pick(rows, size=f"{side}x{side}", form=form, backend=backend)
+        base = number(found[path, 512], "median_ms")
+        series[path] = []
+        for side in SCALING_SIDES:
+            time = number(found[path, side], "median_ms")
+            whole = None if time is None or base is None else time / side**2 / (base / 512**2)
+            series[path].append(whole)
+    body = [
+        [
+            f"{side}x{side}",
+            *(cell for p in series for cell in (time_cell(found[p, side]), shown(series[p][i]))),
+        ]
+        for i, side in enumerate(SCALING_SIDES)
+    ]
+    header = ["Size", *(text for path in series for text in (f"{path}, ms", "a pixel"))]
+    labels = [str(side) for side in SCALING_SIDES]
+    chart = Chart("time for a pixel, relative to 512x512", labels, series, lines=True)
+    used = [row for row in found.values() if row is not None]
+    return Table(header, body, chart, conditions_note(used))

@@ -1,0 +1,127 @@
+"""Peak memory of a subject, in a process that does nothing else.
+
+    python -m casvit_dense.measure.memory JSON
+
+measures the subject that the JSON describes and prints its peak in bytes as the last line.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import gc
+import json
+import re
+import resource
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from casvit_dense.measure.subject import RUNTIMES, Subject
+
+CALLS = 2
+
+
+def peak_bytes(subject: Subject, threads: int, folder: Path) -> int:
+    """Memory that a subject needs beside its libraries: weights, workspace, activations.
+
+    On CPUs the process's highest resident memory during calls less what it was after all imports;
+    on GPUs torch's highest allocation.
+
+    Args:
+        subject: what to measure; its exported file is taken from ``folder`` if it is there.
+        threads: CPU threads.
+        folder: see `backends.prepare`.
+
+    Raises:
+        RuntimeError: the process failed, with its last words.
+    """
+    order = {"subject": dataclasses.asdict(subject), "threads": threads, "folder": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "casvit_dense.measure.memory", json.dumps(order)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        if done.returncode < 0:
+            raise RuntimeError(f"its own process was ended by signal {-done.returncode}")
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
+    return int(done.stdout.split()[-1])
+
+
+def main(order: str) -> None:
+    """Measures in this process and prints the result."""
+    content = json.loads(order)
+    fields = content["subject"]
+    subject = Subject(**{**fields, "size": tuple(fields["size"])})
+    torch.set_num_threads(content["threads"])
+    import_libraries(subject)
+    gc.collect()
+    baseline = resident_bytes()
+    from casvit_dense.measure.backends import prepare
+
+    prepared = prepare(subject, content["threads"], Path(content["folder"]))
+    for _ in range(CALLS):
+        prepared.call()
+    forget_peak(subject)
+    for _ in range(CALLS):
+        prepared.call()
+    cuda = subject.device == "cuda"
+    print(torch.cuda.max_memory_allocated() if cuda else highest_bytes() - baseline)
+
+
+def import_libraries(subject: Subject) -> None:
+    """Imports everything that the subject's process needs, whatever its form."""
+    names = ["casvit_dense.measure.backends"]
+    if subject.backend in RUNTIMES:
+        names += ["casvit_dense.export", subject.backend]
+    elif subject.backend != "eager":
+        names += ["torch._dynamo", "torch._inductor.compile_fx"]
+    for name in names:
+        import_module(name)
+    if subject.model.endswith(".py"):
+        from casvit_dense.engine.prepare import read_config
+        from casvit_dense.engine.registries import use_scope_of
+
+        use_scope_of(read_config(subject.model))
+
+
+def forget_peak(subject: Subject) -> None:
+    """Begins anew to watch for the highest memory: preparing a subject may take more than calls."""
+    gc.collect()
+    if subject.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # Where the system cannot do this (no Linux, no glibc), the peak includes the preparation.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # gives freed memory back to the system
+        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present size
+
+
+def resident_bytes() -> int:
+    """Memory of this process now."""
+    return _status("VmRSS")
+
+
+def highest_bytes() -> int:
+    """The most that this process had since its begin or the last `forget_peak`."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    """A line of Linux's report on this process; elsewhere the highest memory so far."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    found = re.search(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

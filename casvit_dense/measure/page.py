@@ -1,0 +1,107 @@
+"""A page whose tables and charts are made from the CSV files beside it.
+
+In the page, ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose what is generated. The files lie
+in the folder named as the page, without its suffix.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
+from casvit_dense.measure import cpu_tables, data_tables, gpu_tables, peer_tables
+from casvit_dense.measure.charts import svg_of
+from casvit_dense.measure.rows import Row, read_rows
+from casvit_dense.measure.tables import Table
+
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table's CSV file, what makes the table of its rows, and the command that fills it."""
+
+    file: str
+    make: Callable[[Sequence[Row]], Table]
+    command: str
+
+
+def _suite(name: str) -> str:
+    return f"casvit-dense benchmark --suite {name} --out docs/speed/{name}.csv"
+
+
+MODELS_COMMAND = (
+    "casvit-dense benchmark CONFIG … --part model --sizes … --backend eager compile onnxruntime "
+    "openvino --out docs/speed/models.csv"
+)
+TABLES = {
+    "backbones": Source("cpu.csv", cpu_tables.inference, _suite("cpu")),
+    "shares": Source("cpu.csv", cpu_tables.shares, _suite("cpu")),
+    "memory": Source("cpu.csv", cpu_tables.memory, _suite("cpu")),
+    "training": Source("cpu.csv", cpu_tables.training, _suite("cpu")),
+    "scaling": Source("cpu.csv", cpu_tables.scaling, _suite("cpu")),
+    "peers": Source("cpu.csv", peer_tables.peers, _suite("cpu")),
+    "counts": Source("cpu.csv", peer_tables.counts, _suite("cpu")),
+    "models": Source("models.csv", peer_tables.models, MODELS_COMMAND),
+    "gpu-inference": Source("gpu.csv", gpu_tables.inference, _suite("gpu")),
+    "gpu-training": Source("gpu.csv", gpu_tables.training, _suite("gpu")),
+    "paper": Source("paper.csv", peer_tables.paper, _suite("paper")),
+    "loading": Source(
+        "loading.csv",
+        data_tables.loading,
+        "casvit-dense benchmark CONFIG --mode data --data-root DIR --out docs/speed/loading.csv",
+    ),
+    "evaluation": Source(
+        "evaluation.csv",
+        data_tables.evaluation,
+        "casvit-dense benchmark --mode eval --out docs/speed/evaluation.csv",
+    ),
+}
+
+
+def render_page(page: Path) -> tuple[str, dict[str, Table]]:
+    """The page's text with every table made anew, and the tables by name.
+
+    Raises:
+        UserError: there is no page, a marker names no table, or a CSV file cannot be read.
+    """
+    if not page.is_file():
+        raise UserError(f"no page {page}")
+    folder = page.with_suffix("")
+    tables: dict[str, Table] = {}
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in TABLES:
+            raise UserError(f"{page}: no table {name!r}; there are {', '.join(TABLES)}")
+        source = TABLES[name]
+        table = tables[name] = source.make(read_rows(folder / source.file))
+        lines = [table.markdown()]
+        if table.chart.empty:
+            lines.append(f"\nNot measured yet; `{source.command}` fills it.")
+        else:
+            lines.append(f"\n![{table.chart.unit}]({folder.name}/{name}.svg)")
+        return match[1] + "\n".join(lines) + "\n" + match[3]
+
+    return MARKED.sub(replace, page.read_text(encoding="utf-8")), tables
+
+
+def write_page(page: Path) -> list[Path]:
+    """Rewrites the page's tables and draws its charts.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: see `render_page`; or matplotlib is not installed.
+    """
+    text, tables = render_page(page)
+    contents = {page: text.encode()}
+    for name, table in tables.items():
+        if not table.chart.empty:
+            contents[page.with_suffix("") / f"{name}.svg"] = svg_of(table.chart)
+    for path, content in contents.items():
+        write_whole(path, content)
+    return list(contents)

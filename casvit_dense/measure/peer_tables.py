@@ -1,0 +1,149 @@
+"""Tables of our backbones beside others: time, throughput, size."""
+
+from collections.abc import Sequence
+
+from casvit_dense.measure.cpu_tables import timed
+from casvit_dense.measure.rows import Row
+from casvit_dense.measure.subject import RUNTIMES
+from casvit_dense.measure.suites import HEADS, PAPER_SIZE, VARIANTS
+from casvit_dense.measure.tables import (
+    NOTHING,
+    Chart,
+    Table,
+    conditions_note,
+    number,
+    pick,
+    shown,
+    time_cell,
+)
+
+HEAD_NAMES = {"retinanet": "RetinaNet", "mask_rcnn": "Mask R-CNN", "sem_fpn": "Semantic FPN"}
+FORMS = ("reference", "fused")
+
+
+def backbone_name(model: str) -> str:
+    """The backbone that a config's stem names, between method and neck or schedule."""
+    return model.split("_")[1] if "_" in model else model
+
+
+def by_cost(rows: Sequence[Row]) -> list[str]:
+    """Models of the rows, the cheapest first."""
+    cost = {row["model"]: number(row, "gmacs") or 0.0 for row in rows}
+    return sorted(cost, key=lambda model: (cost[model], model))
+
+
+def faster_form(rows: Sequence[Row], **conditions: str) -> Row | None:
+    """The faster of the reference and the fused form; a failure where both failed."""
+    found = [row for form in FORMS if (row := pick(rows, form=form, **conditions)) is not None]
+    good = [row for row in found if not row["error"]]
+    return min(good, key=lambda row: float(row["median_ms"])) if good else next(iter(found), None)
+
+
+def peers(rows: Sequence[Row]) -> Table:
+    """Backbones at 512x512 on every backend that serves all of them."""
+    common = dict(mode="infer", part="backbone", size="512x512", batch="1", dtype="fp32")
+    rows = timed(rows, **common, device="cpu", memory_format="default")
+    models = by_cost(rows)
+    body = []
+    columns: dict[str, list[float | None]] = {
+        name: [] for name in ("eager, reference", "eager, fused", *RUNTIMES)
+    }
+    for model in models:
+        cells = [
+            *(pick(rows, model=model, form=form, backend="eager") for form in FORMS),
+            *(faster_form(rows, model=model, backend=runtime) for runtime in RUNTIMES),
+        ]
+        for name, row in zip(columns, cells, strict=True):
+            columns[name].append(number(row, "median_ms"))
+        times = [number(row, "median_ms") for row in cells]
+        least = min((time for time in times if time is not None), default=None)
+        gmacs = number(cells[0], "gmacs")
+        rate = None if least is None or gmacs is None else 1e3 * gmacs / least
+        body.append(
+            [
+                backbone_name(model),
+                shown(number(cells[0], "params_m"), "{:.1f}"),
+                shown(gmacs, "{:.1f}"),
+                *map(time_cell, cells),
+                shown(rate, "{:.0f}"),
+            ]
+        )
+    header = ["Backbone", "M parameters", "GMACs", *(f"{name}, ms" for name in columns)]
+    header.append("GMACs a second at best")
+    chart = Chart("ms for an image", [backbone_name(model) for model in models], columns)
+    return Table(header, body, chart, conditions_note(rows))
+
+
+def paper(rows: Sequence[Row]) -> Table:
+    """Images a second at the size of classification."""
+    size = "x".join(map(str, PAPER_SIZE))
+    kinds = {
+        "ONNX Runtime, reference": dict(device="cpu", form="reference", backend="onnxruntime"),
+        "ONNX Runtime, fused": dict(device="cpu", form="fused", backend="onnxruntime"),
+        "GPU fp32, reference": dict(device="cuda", form="reference", dtype="fp32"),
+        "GPU bf16, fused": dict(device="cuda", form="fused", dtype="bf16"),
+    }
+    sides = {d: timed(rows, mode="infer", size=size, device=d) for d in ("cpu", "cuda")}
+    models = by_cost([row for side in sides.values() for row in side]) or list(VARIANTS)
+    series = {
+        name: [number(pick(sides[kind["device"]], model=m, **kind), "images_per_s") for m in models]
+        for name, kind in kinds.items()
+    }
+    body = [
+        [backbone_name(model), *(shown(values[i], "{:.0f}") for values in series.values())]
+        for i, model in enumerate(models)
+    ]
+    header = ["Backbone", *(f"{name}, images/s" for name in series)]
+    chart = Chart("images a second", [backbone_name(model) for model in models], series)
+    notes = [note for side in sides.values() for note in conditions_note(side)]
+    return Table(header, body, chart, notes)
+
+
+def models(rows: Sequence[Row]) -> Table:
+    """Complete models, predictions included, on every path that was measured."""
+    rows = timed(rows, part="model", mode="infer", dtype="fp32")
+    paths = list(dict.fromkeys((row["form"], row["backend"]) for row in rows))
+    inputs = list(dict.fromkeys((row["model"], row["size"], row["rois"]) for row in rows))
+    series: dict[str, list[float | None]] = {", ".join(path): [] for path in paths}
+    body = []
+    for model, size, rois in inputs:
+        for form, backend in paths:
+            found = pick(rows, model=model, size=size, form=form, backend=backend)
+            series[f"{form}, {backend}"].append(number(found, "median_ms"))
+            line = [short_name(model), size, rois or NOTHING, f"{form}, {backend}"]
+            line += [time_cell(found), shown(number(found, "ratio"))]
+            body.append([*line, shown(number(found, "peak_mb"), "{:.0f}")])
+    header = ["Model", "size", "second stage", "path", "ms", "times reference eager", "peak MB"]
+    labels = [short_name(model) for model, _, _ in inputs]
+    return Table(header, body, Chart("ms for an image", labels, series), conditions_note(rows))
+
+
+def short_name(model: str) -> str:
+    """A config's stem without batch and schedule."""
+    return model.split("_8xb4")[0]
+
+
+def counts(rows: Sequence[Row]) -> Table:
+    """Parameters and multiply-adds of every backbone with every head."""
+    rows = [row for row in rows if row["mode"] == "count" and not row["error"]]
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        folder = next(f for f, prefix in HEADS.items() if row["model"].startswith(f"{prefix}_"))
+        found.setdefault(backbone_name(row["model"]), {})[folder] = row
+    cost = {name: number(heads.get("sem_fpn"), "backbone_gmacs") for name, heads in found.items()}
+    order = sorted(found, key=lambda name: cost[name] or 0.0)
+    header = ["Backbone", "M parameters", "GMACs at 512x512"]
+    for name in HEAD_NAMES.values():
+        header += [f"{name}, M", "GMACs"]
+    body = []
+    series: dict[str, list[float | None]] = {name: [] for name in HEAD_NAMES.values()}
+    for backbone in order:
+        heads = found[backbone]
+        alone = heads.get("sem_fpn")
+        line = [backbone, shown(number(alone, "backbone_params_m")), shown(cost[backbone])]
+        for folder, name in HEAD_NAMES.items():
+            params, gmacs = (number(heads.get(folder), key) for key in ("params_m", "gmacs"))
+            line += [shown(params, "{:.1f}"), shown(gmacs, "{:.1f}")]
+            series[name].append(gmacs)
+        body.append(line)
+    return Table(header, body, Chart("GMACs", order, series))

@@ -1,0 +1,89 @@
+"""Measured rows and the CSV files that keep them."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
+
+Row = dict[str, str]
+
+
+def text_of(value: Any) -> str:
+    """A cell: numbers with five digits, nothing for ``None``."""
+    if value is None:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a CSV file, ``[]`` where there is none.
+
+    Raises:
+        UserError: the file is no table.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as CSV: {error}") from error
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}: row {number} does not have the header's columns")
+    return rows
+
+
+class Ledger:
+    """A CSV file of rows that are told apart by their conditions.
+
+    Args:
+        path: the file, which need not exist; ``None`` keeps the rows in memory alone.
+        keys: columns that make two rows the same.
+
+    Raises:
+        UserError: the file is there and is no table of such rows.
+    """
+
+    def __init__(self, path: Path | None, keys: Sequence[str]) -> None:
+        self.path = path
+        self.keys = tuple(keys)
+        self.rows = read_rows(path) if path is not None else []
+        if self.rows and not set(self.keys) <= set(self.rows[0]):
+            missing = ", ".join(sorted(set(self.keys) - set(self.rows[0])))
+            raise UserError(f"{path} is no table of this benchmark: no column {missing}")
+
+    def key(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """What makes the row this row."""
+        return tuple(text_of(row.get(key)) for key in self.keys)
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether such a row is there and is no failure, which is worth another try."""
+        key = self.key(row)
+        return any(self.key(known) == key and not known.get("error") for known in self.rows)
+
+    def put(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds rows, in place of those with the same conditions, and writes the file whole."""
+        for row in rows:
+            text = {name: text_of(value) for name, value in row.items()}
+            known = [self.key(other) for other in self.rows]
+            if (key := self.key(text)) in known:
+                self.rows[known.index(key)] = text
+            else:
+                self.rows.append(text)
+        if self.path is not None:
+            write_whole(self.path, render(self.rows).encode())
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Rows as CSV text with a header of all columns, in the order in which they come up."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,186 @@
+"""What is measured: one network in one form, on one backend, at one input."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from casvit_dense.errors import UserError
+
+PARTS = ("backbone", "model")
+MODES = ("infer", "train", "count")
+FORMS = ("reference", "fused", "fused-memory", "fused-time")
+TRAINING_FORMS = ("fused-memory", "fused-time")  # what "fused" means in training
+BACKENDS = ("eager", "compile", "cudagraphs", "onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino")  # run an exported file
+DTYPES = ("fp32", "autocast", "bf16", "fp16")
+MEMORY_FORMATS = ("default", "channels_last")
+SMALLEST, LARGEST = 32, 8192  # pixels of a side
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing whose speed is measured.
+
+    Attributes:
+        model: ``casvit-xs`` to ``casvit-t`` for the plain backbone with four maps, or a config.
+        part: ``backbone``, or ``model`` for everything from the image to the predictions.
+        mode: ``infer``; ``train`` for forward and backward with frozen BatchNorm; ``count`` for
+            parameters and multiply-adds alone.
+        size: height and width of the input in pixels.
+        batch: images of one call.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``fp32``, ``bf16``, ``fp16``: of weights and activations; ``autocast``: fp32
+            weights under torch's autocast (bf16 on CPUs, fp16 on GPUs).
+        form: ``reference`` or ``fused``; in training ``fused-memory`` or ``fused-time``.
+        backend: what runs it; ``cudagraphs`` is ``torch.compile`` with CUDA graphs.
+        memory_format: ``default`` is contiguous for the reference and the fused form's own choice.
+    """
+
+    model: str = "casvit-xs"
+    part: str = "backbone"
+    mode: str = "infer"
+    size: tuple[int, int] = (512, 512)
+    batch: int = 1
+    device: str = "cpu"
+    dtype: str = "fp32"
+    form: str = "reference"
+    backend: str = "eager"
+    memory_format: str = "default"
+
+    @property
+    def name(self) -> str:
+        """The model's name: a config goes by its stem."""
+        return Path(self.model).stem if self.model.endswith(".py") else self.model
+
+    @property
+    def label(self) -> str:
+        """What tells the subject from others of its group."""
+        words = [self.form, self.backend, self.dtype]
+        return " ".join(words + [self.memory_format] * (self.memory_format != "default"))
+
+    @property
+    def group(self) -> "Subject":
+        """The reference in eager fp32 at the same input: what a ratio is measured against."""
+        return dataclasses.replace(
+            self, form="reference", backend="eager", dtype="fp32", memory_format="default"
+        )
+
+    @property
+    def input_words(self) -> str:
+        """The group in words."""
+        height, width = self.size
+        return f"{self.name} {self.part}, {self.mode}, {self.batch}x3x{height}x{width}"
+
+    def obstacle(self) -> str | None:
+        """Why no such thing exists, or ``None``."""
+        file = self.backend in RUNTIMES
+        reasons = {
+            "training is measured on the backbone": self.mode == "train" and self.part == "model",
+            f"{self.backend} does not train": self.mode == "train" and file,
+            f"{self.backend} files are fp32": file and self.dtype != "fp32",
+            f"{self.backend} runs on the CPU here": file and self.device != "cpu",
+            f"{self.backend} chooses its own layout": file and self.memory_format != "default",
+            "CUDA graphs need a GPU": self.backend == "cudagraphs" and self.device == "cpu",
+            f"{self.form} is a form for training": (
+                self.mode != "train" and self.form in TRAINING_FORMS
+            ),
+            f"in training, fused is {' or '.join(TRAINING_FORMS)}": (
+                self.mode == "train" and self.form == "fused"
+            ),
+            f"{self.model} is a backbone; give a config": (
+                self.part == "model" and not self.model.endswith(".py")
+            ),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def product(**values: Sequence[Any]) -> list[Subject]:
+    """Every combination of the values, a group's reference first.
+
+    Args:
+        **values: fields of `Subject`, each with its values. In training, the form ``fused``
+            stands for both training forms; what is counted is the reference alone.
+    """
+    chosen = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+    subjects = (form for fields in chosen for form in _forms(Subject(**fields)))
+    return sorted(dict.fromkeys(subjects), key=_order)
+
+
+def _forms(subject: Subject) -> list[Subject]:
+    if subject.mode == "count":
+        return [subject.group]
+    if subject.mode == "train" and subject.form == "fused":
+        return [dataclasses.replace(subject, form=form) for form in TRAINING_FORMS]
+    return [subject]
+
+
+def _order(subject: Subject) -> tuple[int, int, int, int]:
+    """Inside a group; models, sizes and the rest keep the order in which they were asked for."""
+    return (
+        DTYPES.index(subject.dtype),
+        BACKENDS.index(subject.backend),
+        MEMORY_FORMATS.index(subject.memory_format),
+        FORMS.index(subject.form),
+    )
+
+
+def possible(subjects: Iterable[Subject]) -> tuple[list[Subject], list[str]]:
+    """The subjects that can exist, and a line about every kind of the others.
+
+    Raises:
+        UserError: none can.
+    """
+    subjects = list(subjects)
+    obstacles = {subject: subject.obstacle() for subject in subjects}
+    left = [subject for subject in subjects if obstacles[subject] is None]
+    reasons = list(dict.fromkeys(reason for reason in obstacles.values() if reason))
+    if not left:
+        raise UserError(f"nothing to measure: {'; '.join(reasons) or 'no subject was named'}")
+    return left, [f"left out: {reason}" for reason in reasons]
+
+
+def groups(subjects: Iterable[Subject]) -> dict[Subject, list[Subject]]:
+    """Subjects that are timed against each other, by what they have in common."""
+    found: dict[Subject, list[Subject]] = {}
+    for subject in subjects:
+        found.setdefault(subject.group, []).append(subject)
+    return found
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``512`` or ``800x1280`` (height x width) as two numbers of pixels.
+
+    Raises:
+        UserError: the text is neither, or a side is out of range.
+    """
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"size {text!r}: give 512 or 800x1280 (height x width)")
+    height, width = int(sides[0]), int(sides[-1])
+    if not all(SMALLEST <= side <= LARGEST for side in (height, width)):
+        raise UserError(f"size {text}: sides from {SMALLEST} to {LARGEST} pixels can be measured")
+    return height, width
+
+
+def parse_spec(text: str, base: Subject) -> Subject:
+    """``form=fused,backend=openvino`` as a subject, the other fields from ``base``.
+
+    Raises:
+        UserError: an unknown field or value.
+    """
+    choices: Mapping[str, Sequence[str]] = {
+        **{"form": FORMS, "backend": BACKENDS, "dtype": DTYPES},
+        "memory_format": MEMORY_FORMATS,
+    }
+    fields: dict[str, str] = {}
+    for pair in text.split(","):
+        key, _, value = (part.strip() for part in pair.partition("="))
+        if key not in choices:
+            raise UserError(f"{text!r}: {key!r} is none of {', '.join(choices)}")
+        if value not in choices[key]:
+            raise UserError(f"{text!r}: {key} is one of {', '.join(choices[key])}, not {value!r}")
+        fields[key] = value
+    return dataclasses.replace(base, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,129 @@
+"""Tables of measured rows: what a page shows, before it is text or a picture."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from casvit_dense.measure.rows import Row
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Numbers of a table as a picture.
+
+    Attributes:
+        unit: what the numbers are.
+        labels: the groups of bars, or the points of lines.
+        series: a number for every label, or ``None``.
+        lines: connect the points; otherwise bars.
+    """
+
+    unit: str
+    labels: list[str]
+    series: dict[str, list[float | None]]
+    lines: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return all(value is None for values in self.series.values() for value in values)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text, a line on their conditions, and the same as a chart."""
+
+    header: Sequence[str]
+    body: list[list[str]]
+    chart: Chart
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """A GitHub table with its notes below; numbers to the right."""
+        lines = [
+            _line(self.header),
+            _line(["---", *["---:"] * (len(self.header) - 1)]),
+            *map(_line, self.body),
+        ]
+        return "\n".join(lines + [line for note in self.notes for line in ("", note)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def newest_machine(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the machine, with its number of threads, that was measured last.
+
+    Figures of two machines do not belong into one table.
+    """
+    if not rows:
+        return []
+    last = max(rows, key=lambda row: row["date"])
+    same = ("machine", "threads")
+    return [row for row in rows if all(row[key] == last[key] for key in same)]
+
+
+def pick(rows: Iterable[Row], **conditions: str) -> Row | None:
+    """The newest row under these conditions."""
+    found = [row for row in rows if all(row[key] == value for key, value in conditions.items())]
+    return max(found, key=lambda row: row["date"], default=None)
+
+
+def number(row: Mapping[str, str] | None, column: str) -> float | None:
+    """A figure of a row, ``None`` where there is none."""
+    text = row.get(column) if row else None
+    return float(text) if text else None
+
+
+def shown(value: float | None, form: str = "{:.2f}") -> str:
+    """A number as a cell."""
+    return NOTHING if value is None else form.format(value)
+
+
+def time_cell(row: Row | None) -> str:
+    """Median with 10th and 90th percentile in milliseconds, or that it failed."""
+    if row is None:
+        return NOTHING
+    if row["error"]:
+        return "failed"
+    median, low, high = (float(row[name]) for name in ("median_ms", "p10_ms", "p90_ms"))
+    digits = 2 if median < 10 else 1 if median < 100 else 0
+    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def geometric_mean(values: Sequence[float | None]) -> float | None:
+    """Of all values; ``None`` where one is missing, since a mean over fewer is another quantity."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) < len(values):
+        return None
+    return math.exp(sum(map(math.log, numbers)) / len(numbers))
+
+
+def conditions_note(rows: Sequence[Row]) -> list[str]:
+    """One line on what all rows of a table have in common, ``[]`` without rows."""
+    timed = [row for row in rows if not row.get("error")]
+    if not timed:
+        return []
+
+    def all_of(column: str) -> list[str]:
+        return sorted({row[column] for row in timed if row.get(column)})
+
+    dates = sorted(row["date"][:10] for row in timed)
+    words = [
+        " and ".join(all_of("machine")),
+        f"{', '.join(all_of('threads'))} threads",
+        *(f"torch {version}" for version in all_of("torch")),
+        *all_of("runtime"),
+        f"casvit-dense {', '.join(all_of('project') + all_of('commit'))}",
+        dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
+    ]
+    rates = [float(row["matmul_gflops"]) for row in timed if row.get("matmul_gflops")]
+    if rates:
+        low, high = (f"{rate:.0f}" for rate in (min(rates), max(rates)))
+        span = low if low == high else f"{low} to {high}"
+        libraries = " and ".join(all_of("matmul_by"))
+        words.append(f"best matrix product {span} GFLOP/s ({libraries})")
+    return [f"Measured on {'; '.join(words)}."]

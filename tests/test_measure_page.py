@@ -1,0 +1,169 @@
+"""Tables and charts of pages: made of rows, the same as those that are committed."""
+
+from pathlib import Path
+
+import pytest
+
+from casvit_dense.errors import UserError
+from casvit_dense.measure import cpu_tables, peer_tables
+from casvit_dense.measure.charts import svg_of
+from casvit_dense.measure.conditions import COLUMNS
+from casvit_dense.measure.page import TABLES, render_page, write_page
+from casvit_dense.measure.rows import Row, render
+from casvit_dense.measure.tables import Chart, Table, geometric_mean, newest_machine, time_cell
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+
+
+def row(**figures: object) -> Row:
+    """A row of one machine, 512x512, reference, eager, fp32, unless said otherwise."""
+    usual = {
+        **{"part": "backbone", "mode": "infer", "form": "reference", "backend": "eager"},
+        **{"dtype": "fp32", "memory_format": "default", "size": "512x512", "batch": "1"},
+        **{"device": "cpu", "machine": "CPU", "threads": "2", "project": "0.1.0", "torch": "2.9"},
+        **{"date": "2026-11-22T10:00:00+00:00", "p10_ms": 1, "p90_ms": 3},
+    }
+    return {**dict.fromkeys(COLUMNS, ""), **{k: str(v) for k, v in {**usual, **figures}.items()}}
+
+
+def test_the_committed_page_is_made_of_the_committed_rows() -> None:
+    text, tables = render_page(PAGE)
+    assert text == PAGE.read_text(encoding="utf-8"), "run: make speed-page"
+    assert set(tables) == set(TABLES)
+    drawn = {f"{name}.svg" for name, table in tables.items() if not table.chart.empty}
+    assert {path.name for path in PAGE.with_suffix("").glob("*.svg")} == drawn
+
+
+def test_the_committed_charts_are_those_of_the_tables() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    for name, table in render_page(PAGE)[1].items():
+        if table.chart.empty:
+            continue
+        committed = (PAGE.with_suffix("") / f"{name}.svg").read_bytes()
+        if f"Matplotlib v{matplotlib.__version__}".encode() in committed:
+            assert svg_of(table.chart) == committed, f"{name}.svg: run make speed-page"
+
+
+def test_times_and_means_by_hand() -> None:
+    rows = [
+        row(model=f"casvit-{name}", backend=backend, form=form, median_ms=ms, ratio=ratio)
+        for name, slow in (("xs", 100), ("s", 200), ("m", 400), ("t", 800))
+        for backend, form, ms, ratio in (
+            ("eager", "reference", slow, 1),
+            ("eager", "fused", slow / 2, 2),
+            ("openvino", "fused", slow / (8 if name == "xs" else 4), 8 if name == "xs" else 4),
+        )
+    ]
+    table = cpu_tables.inference(rows)
+    cells = {line[0]: line[1:] for line in table.body}
+    assert cells["reference, eager"][:4] == [
+        *("100 (1 to 3)", "200 (1 to 3)", "400 (1 to 3)", "800 (1 to 3)")
+    ]
+    assert cells["fused, eager"][4] == "2.00"
+    assert cells["fused, openvino"][4] == "4.76"  # fourth root of 8 * 4 * 4 * 4
+    assert cells["fused, onnxruntime"] == ["-"] * 6
+    assert table.chart.series["fused, openvino"] == [8, 4, 4, 4]
+    best = cpu_tables.shares(rows)
+    assert [line[1] for line in best.body[:4]] == ["fused, openvino"] * 4
+    assert best.body[4][3] == "4.76"
+
+
+def test_training_shares_by_hand() -> None:
+    common = dict(model="casvit-xs", mode="train", batch="2")
+    table = cpu_tables.training(
+        [
+            row(**common, median_ms=10, ratio=1, saved_mb=80, peak_mb=200),
+            row(**common, form="fused-time", median_ms=8, ratio=1.25, saved_mb=60, peak_mb=190),
+        ]
+    )
+    cells = {line[0]: line[1:] for line in table.body}
+    assert cells["xs, fused-time"] == ["8.00 (1.00 to 3.00)", "0.80", "60", "0.75", "190"]
+    assert cells["xs, fused-memory"] == ["-"] * 5
+    assert cells["geometric mean, fused-time"][1] == "-"  # three variants are missing
+
+
+def test_time_of_a_pixel_by_hand() -> None:
+    times = {512: 100.0, 1024: 440.0}
+    rows = [
+        row(model="casvit-xs", size=f"{side}x{side}", median_ms=ms) for side, ms in times.items()
+    ]
+    series = cpu_tables.scaling(rows).chart.series["reference, eager"]
+    values = dict(zip(cpu_tables.SCALING_SIDES, series, strict=True))
+    assert values[512] == 1 and values[1024] == pytest.approx(1.1) and values[224] is None
+
+
+def test_peers_are_sorted_by_cost_and_take_the_faster_form() -> None:
+    big, small = "fpn_big-net_8xb4-40k", "fpn_small_8xb4-40k"
+    rows = [
+        row(model=big, gmacs=20, params_m=30, median_ms=100),
+        row(model=small, gmacs=2, params_m=3, median_ms=40),
+        row(model=small, gmacs=2, backend="openvino", median_ms=20),
+        row(model=small, gmacs=2, backend="openvino", form="fused", median_ms=10),
+        row(model=small, gmacs=2, backend="onnxruntime", form="fused", error="ValueError: no"),
+    ]
+    table = peer_tables.peers(rows)
+    assert [line[0] for line in table.body] == ["small", "big-net"]
+    first = dict(zip(table.header, table.body[0], strict=True))
+    assert first["openvino, ms"] == "10.0 (1.0 to 3.0)"
+    assert first["onnxruntime, ms"] == "failed"
+    assert first["GMACs a second at best"] == "200"
+
+
+def test_only_the_machine_measured_last() -> None:
+    old = row(model="a", machine="old", date="2025-01-01T00:00:00+00:00")
+    new = row(model="a", machine="new")
+    assert newest_machine([new, old]) == [new]
+
+
+def test_a_mean_needs_all_values() -> None:
+    assert geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    assert geometric_mean([2.0, None]) is None and geometric_mean([]) is None
+
+
+def test_cells() -> None:
+    assert time_cell(None) == "-"
+    assert time_cell(row(error="RuntimeError: no")) == "failed"
+    assert time_cell(row(median_ms=2.345)) == "2.35 (1.00 to 3.00)"
+    assert time_cell(row(median_ms=12.345)) == "12.3 (1.0 to 3.0)"
+
+
+def test_markdown() -> None:
+    table = Table(["a", "b"], [["x", "1"]], Chart("ms", [], {}), ["A note."])
+    assert table.markdown() == "| a | b |\n| --- | ---: |\n| x | 1 |\n\nA note."
+
+
+def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "own.md"
+    page.write_text("# Own\n\n<!-- table: memory -->\nold\n<!-- end -->\n\nText stays.\n")
+    assert write_page(page) == [page]
+    assert "Not measured yet; `casvit-dense benchmark --suite cpu" in page.read_text()
+    (tmp_path / "own").mkdir()
+    rows = [row(model="casvit-xs", median_ms=9, peak_mb=123.4)]
+    (tmp_path / "own" / "cpu.csv").write_text(render(rows))
+    files = write_page(page)
+    assert files == [page, tmp_path / "own" / "memory.svg"]
+    text = page.read_text()
+    assert "| reference, eager | 123 | - | - | - |" in text and "old" not in text
+    assert "![peak memory, MB](own/memory.svg)" in text and text.endswith("\n\nText stays.\n")
+    before = [file.read_bytes() for file in files]
+    write_page(page)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_an_unknown_table_is_named(tmp_path: Path) -> None:
+    page = tmp_path / "own.md"
+    page.write_text("<!-- table: sped -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match="no table 'sped'"):
+        render_page(page)
+
+
+def test_charts_hold_their_numbers() -> None:
+    pytest.importorskip("matplotlib")
+    bars = svg_of(Chart("ms", ["xs", "s"], {"one": [1.0, None], "two": [3.0, 4.0]}))
+    assert bars == svg_of(Chart("ms", ["xs", "s"], {"one": [1.0, None], "two": [3.0, 4.0]}))
+    assert bars != svg_of(Chart("ms", ["xs", "s"], {"one": [1.0, None], "two": [3.0, 5.0]}))
+    for text in (b">xs<", b">one<", b">ms<"):
+        assert text in bars
+    lines = svg_of(Chart("a pixel", ["224", "512"], {"one": [1.2, 1.0]}, lines=True))
+    assert lines != bars

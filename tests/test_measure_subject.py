@@ -1,0 +1,82 @@
+"""Which subjects a choice of values names, and how they are grouped."""
+
+import pytest
+
+from casvit_dense.errors import UserError
+from casvit_dense.measure.subject import Subject, groups, parse_size, parse_spec, possible, product
+
+
+def test_product_puts_the_reference_first_in_every_group() -> None:
+    subjects = product(
+        model=["casvit-s", "casvit-xs"],
+        form=["fused", "reference"],
+        backend=["openvino", "eager"],
+        dtype=["bf16", "fp32"],
+    )
+    found = groups(subjects)
+    assert [first.model for first in found] == ["casvit-s", "casvit-xs"]
+    for first, members in found.items():
+        assert members[0] == first == first.group
+        assert len(members) == len(set(members)) == 8
+
+
+def test_fused_in_training_is_two_forms() -> None:
+    found = product(mode=["train"], form=["reference", "fused"])
+    assert [subject.form for subject in found] == ["reference", "fused-memory", "fused-time"]
+
+
+def test_only_the_reference_is_counted() -> None:
+    found = product(mode=["count"], form=["reference", "fused"], backend=["eager", "compile"])
+    assert found == [Subject(mode="count")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"mode": "train", "backend": "onnxruntime"}, "does not train"),
+        ({"mode": "train", "part": "model", "model": "a.py"}, "on the backbone"),
+        ({"mode": "train", "form": "fused"}, "fused-memory or fused-time"),
+        ({"form": "fused-time"}, "for training"),
+        ({"backend": "openvino", "dtype": "bf16"}, "fp32"),
+        ({"backend": "openvino", "device": "cuda"}, "CPU"),
+        ({"backend": "onnxruntime", "memory_format": "channels_last"}, "layout"),
+        ({"backend": "cudagraphs"}, "GPU"),
+        ({"part": "model"}, "give a config"),
+    ],
+)
+def test_what_cannot_exist_says_why(fields: dict, reason: str) -> None:
+    subject = Subject(**fields)
+    assert reason in str(subject.obstacle())
+    left, notes = possible([Subject(), subject])
+    assert left == [Subject()]
+    assert len(notes) == 1 and reason in notes[0]
+    with pytest.raises(UserError, match="nothing to measure"):
+        possible([subject])
+
+
+def test_what_exists_has_no_obstacle() -> None:
+    subjects = [
+        Subject(),
+        Subject(mode="train", form="fused-memory", backend="compile"),
+        Subject(device="cuda", backend="cudagraphs", dtype="bf16", form="fused"),
+        Subject(model="a/b.py", part="model", backend="openvino"),
+    ]
+    assert [subject.obstacle() for subject in subjects] == [None] * 4
+    assert subjects[3].name == "b"
+
+
+def test_sizes() -> None:
+    assert parse_size("512") == (512, 512)
+    assert parse_size("800x1280") == (800, 1280)
+    for text in ("", "big", "1x2x3", "800x", "31", "9000", "-512", "51.2"):
+        with pytest.raises(UserError, match="size"):
+            parse_size(text)
+
+
+def test_specs() -> None:
+    base = Subject(model="casvit-m", batch=4, form="fused")
+    found = parse_spec("form=reference, backend=openvino", base)
+    assert found == Subject(model="casvit-m", batch=4, backend="openvino")
+    for text in ("form", "form=", "form=quick", "colour=red", ""):
+        with pytest.raises(UserError):
+            parse_spec(text, base)
