@@ -58,8 +58,9 @@ def install_mmcv(wheelhouse: Path | None) -> None:
 
 
 def install_packages() -> None:
-    """Installs the project, editable, with its needs and developer tools, all but torch locked."""
-    _pip("install", "-q", "-c", str(CONSTRAINTS), "--no-build-isolation", "-e", f"{ROOT}[dev]")
+    """Installs the project, editable, with all it can use here, all but torch locked."""
+    project = f"{ROOT}[dev,export,openvino,report]"
+    _pip("install", "-q", "-c", str(CONSTRAINTS), "--no-build-isolation", "-e", project)
     _pip("check")
 
 
