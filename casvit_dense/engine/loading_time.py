@@ -57,22 +57,13 @@ def measure_loading(
     Raises:
         UserError: anything that is wrong with config, options or data.
     """
-    prepared: dict[str, Config] = {}
-    rows: list[dict[str, Any]] = []
-    for decoder in decoders:
-        try:
-            prepared[decoder] = prepare(config, replace(options, image_decoder=decoder))
-        except UserError as error:
-            if decoder == IMAGE_DECODERS[0]:
-                raise
-            rows.append({"decoder": decoder, "step": "decode", "error": str(error)})
-    cfg = next(iter(prepared.values()))
-    use_scope_of(cfg)
-    check_data(cfg, ("train_dataloader",))
+    prepared, rows = usable(config, options, decoders)
     datasets = {decoder: build_dataset(cfg) for decoder, cfg in prepared.items()}
     times = time_steps(datasets, images, repeats)
+    first, cfg = next(iter(prepared.items()))  # what follows decoding is the same for all
     batch = cfg.train_dataloader.batch_size
-    times |= {(d, s): t for d in prepared for s, t in time_batches(cfg, datasets[d], batch).items()}
+    for step, seconds in time_batches(cfg, datasets[first], batch).items():
+        times[first, step] = seconds
     rows += [
         {"decoder": decoder, "step": step, **spread_ms(seconds)}
         for (decoder, step), seconds in times.items()
@@ -83,6 +74,30 @@ def measure_loading(
     ]
     shared = {"config": Path(config).stem, "images": images, "batch": batch, "workers": workers}
     return [{**shared, **row} for row in rows]
+
+
+def usable(
+    config: str | Path, options: RunOptions, decoders: Sequence[str]
+) -> tuple[dict[str, Config], list[dict[str, Any]]]:
+    """The prepared config for each decoder that works here, and a row for each that does not.
+
+    Raises:
+        UserError: the first of the decoders does not work.
+    """
+    prepared: dict[str, Config] = {}
+    failures: list[dict[str, Any]] = []
+    for decoder in decoders:
+        try:
+            cfg = prepare(config, replace(options, image_decoder=decoder))
+            use_scope_of(cfg)
+            check_data(cfg, ("train_dataloader",))
+        except UserError as error:
+            if not prepared:
+                raise
+            failures.append({"decoder": decoder, "step": "decode", "error": str(error)})
+        else:
+            prepared[decoder] = cfg
+    return prepared, failures
 
 
 def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
@@ -145,13 +160,14 @@ def _steps_of(dataset: Any, index: int) -> Iterator[tuple[str, float]]:
 def time_batches(cfg: Config, dataset: Any, batch: int) -> dict[str, list[float]]:
     """Seconds per image of making batches, and of normalising and padding them on the CPU."""
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    samples = [dataset[index % len(dataset)] for index in range(4 * batch)]
     times: dict[str, list[float]] = {"collate": [], "preprocess": []}
-    for begin in range(0, len(samples), batch):
-        seconds, collated = _timed(pseudo_collate, samples[begin:][:batch])
-        times["collate"].append(seconds / batch)
-        seconds, _ = _timed(preprocessor, collated, True)
-        times["preprocess"].append(seconds / batch)
+    for begin in range(0, 5 * batch, batch):
+        samples = [dataset[index % len(dataset)] for index in range(begin, begin + batch)]
+        collating, collated = _timed(pseudo_collate, samples)
+        processing, _ = _timed(preprocessor, collated, True)
+        if begin:  # the first batch finds memory cold
+            times["collate"].append(collating / batch)
+            times["preprocess"].append(processing / batch)
     return times
 
 

@@ -108,7 +108,7 @@ def finish_detections(
     wide, high = sample.metainfo.get("scale_factor", (1.0, 1.0))
     boxes = outputs["boxes"] / torch.tensor([wide, high, wide, high])
     found = InstanceData(bboxes=boxes, scores=outputs["scores"], labels=outputs["labels"])
-    if about.mask_thr is not None:
+    if "masks" in outputs and about.mask_thr is not None:
         size: Sequence[int] = sample.metainfo["ori_shape"][:2]
         found.masks = paste_masks(outputs["masks"], boxes, size, about.mask_thr)
     sample.pred_instances = found

@@ -30,11 +30,13 @@ class Graph(nn.Module):
         input_name: name of its input.
         output_names: names of its outputs, in order.
         outputs: what each holds, for people.
+        any_batch: whether it takes several images at once.
     """
 
     input_name = "image"
     output_names: tuple[str, ...]
     outputs: dict[str, str]
+    any_batch = True
 
 
 class BackboneGraph(Graph):
@@ -91,6 +93,7 @@ class ImageGraph(Graph):
 class DetectorGraph(ImageGraph):
     """One image to boxes, scores and labels, in pixels of the input."""
 
+    any_batch = False
     output_names: tuple[str, ...] = ("boxes", "scores", "labels")
     outputs = {  # noqa: RUF012  (replaced as a whole, never changed)
         "boxes": "float32 (n, 4): x1, y1, x2, y2 in pixels of the input, n of 0 or more",

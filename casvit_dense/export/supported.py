@@ -72,6 +72,7 @@ def check_segmenter(model: Any) -> None:
 def replace_upsampling(model: nn.Module) -> None:
     """Puts `Enlarge` in place of mmseg's ``Upsample``."""
     for parent in model.modules():
+        child: Any
         for name, child in parent.named_children():
             factor = getattr(child, "scale_factor", None)
             if type(child).__name__ == "Upsample" and isinstance(factor, float):
