@@ -5,6 +5,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -169,18 +170,37 @@ def test_peers_get_what_their_structure_allows(backbone):
     assert norms(module) and not norms(fused)
 
 
-def test_norms_that_follow_no_convolution_stay():
-    class PreNorm(nn.Module):
-        """conv and bn by name and width, but the norm comes first."""
+class PreNorm(nn.Module):
+    """conv1 and bn1 by name and width, but the norm comes first."""
 
-        order = ("norm", "act", "conv")
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
 
-        def __init__(self):
-            super().__init__()
-            self.conv, self.bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1(self.bn1(x))
 
-        def forward(self, x):
-            return self.conv(self.bn(x))
 
-    module = with_statistics(PreNorm())
-    assert norms(fuse(module)) == ["bn"]
+class NormAndActivation(nn.BatchNorm2d):
+    """As in timm: the norm's class holds its activation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        PreNorm(),
+        nn.Sequential(nn.Conv2d(4, 4, 1), NormAndActivation(4)),
+        ConvModule(4, 4, 1, norm_cfg={"type": "BN"}, order=("conv", "act", "norm")),
+    ],
+    ids=["before", "with activation", "behind an activation"],
+)
+def test_norms_that_do_not_simply_follow_a_convolution_stay(module):
+    module = with_statistics(module)
+    fused = fuse(module)
+    x = torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        assert_close([fused(x)], [module(x)])
+    assert norms(fused)

@@ -89,7 +89,8 @@ def fold_before(norm: nn.Module, conv: nn.Module) -> ConvWeights:
     if any(bare.padding) or bare.groups != 1:
         raise ValueError(f"a norm before it cannot be folded in: {conv}")
     scale, shift = affine(norm)
-    shifted = bare.weight.sum((2, 3)) @ shift
+    # Not a matrix product: autocast would compute that one in half precision.
+    shifted = (bare.weight.sum((2, 3)) * shift).sum(1)
     bias = shifted if bare.bias is None else bare.bias + shifted
     return bare._replace(weight=bare.weight * scale[None, :, None, None], bias=bias)
 

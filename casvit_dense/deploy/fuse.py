@@ -3,6 +3,7 @@
 import re
 from copy import deepcopy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample
 from casvit_dense.deploy.blocks import call, fold_block, run_block
 from casvit_dense.deploy.folding import fold_after, fold_before
 
-CONV_NAME = re.compile(r"conv\d*")
+#: Of BatchNorms that do nothing else; timm's subclass holds its activation.
+FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+NUMBERED_CONV = re.compile(r"conv\d+")
 
 
 def fuse(module: nn.Module) -> nn.Module:
@@ -90,14 +93,13 @@ def fold_output_norms(model: nn.Module) -> None:
     A norm stays whose map goes elsewhere too: extra levels that start from the last input are
     padded 3x3 convolutions, and a padded border of zeros lies behind the norm.
     """
-    backbone, neck = getattr(model, "backbone", None), getattr(model, "neck", None)
-    laterals = getattr(neck, "lateral_convs", None)
-    if not isinstance(backbone, CASViT) or laterals is None:
+    backbone: Any = getattr(model, "backbone", None)
+    neck: Any = getattr(model, "neck", None)
+    if not isinstance(backbone, CASViT) or type(neck).__name__ != "FPN":
         return
-    start = getattr(neck, "start_level", 0)
-    for place, lateral in enumerate(laterals, start):
+    for place, lateral in enumerate(neck.lateral_convs, neck.start_level):
         is_last = place == len(backbone.out_indices) - 1
-        if is_last and getattr(neck, "add_extra_convs", False) == "on_input":
+        if is_last and neck.add_extra_convs == "on_input":
             continue
         name = f"norm{2 * backbone.out_indices[place]}"
         norm = backbone.get_submodule(name)
@@ -109,13 +111,15 @@ def fold_output_norms(model: nn.Module) -> None:
 def fold_conv_norms(module: nn.Module) -> None:
     """Folds every BatchNorm that directly follows a convolution, in place.
 
-    Such pairs are neighbours in a Sequential, or bear the names that the field gives them: ``conv``
-    and ``bn`` (mmcv's ConvModule), ``conv1`` and ``bn1``, ``conv2`` and ``bn2`` (ResNets).
+    Such pairs are neighbours in a Sequential, parts of mmcv's ConvModule, or in mmdet's and mmseg's
+    own networks ``conv1`` and ``bn1`` and so on. Elsewhere names tell nothing of the order.
     """
     for parent in list(module.modules()):
         for conv_name, norm_name in _neighbours(parent):
             conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
             if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
+                continue
+            if type(norm).forward not in FORWARDS:
                 continue
             if norm.running_mean is not None and conv.out_channels == norm.num_features:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
@@ -127,10 +131,13 @@ def _neighbours(parent: nn.Module) -> list[tuple[str, str]]:
     names = [name for name, _ in parent.named_children()]
     if type(parent).forward is nn.Sequential.forward:
         return list(pairwise(names))
-    if getattr(parent, "order", ("conv",))[0] != "conv":  # a ConvModule that begins with its norm
-        return []
-    pairs = ((name, name.replace("conv", "bn")) for name in names if CONV_NAME.fullmatch(name))
-    return [pair for pair in pairs if pair[1] in names]
+    package = type(parent).__module__.partition(".")[0]
+    if package == "mmcv" and tuple(getattr(parent, "order", ()))[:2] == ("conv", "norm"):
+        return [("conv", "bn")] if {"conv", "bn"} <= set(names) else []
+    if package in ("mmdet", "mmseg"):
+        pairs = [(n, n.replace("conv", "bn")) for n in names if NUMBERED_CONV.fullmatch(n)]
+        return [pair for pair in pairs if pair[1] in names]
+    return []
 
 
 def _identity(x: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _open_openvino(path: Path, threads: int | None) -> Runtime:
         raise UserError(f"{path} cannot be loaded by openvino: {error}") from error
 
     def run(array: np.ndarray) -> list[np.ndarray]:
-        found = compiled([array])  # copies of its own
+        found = compiled([array], share_inputs=True)  # outputs are copies
         outputs = [found[output] for output in compiled.outputs]
         return [
             np.moveaxis(o, -1, 1) if is_map else o for o, is_map in zip(outputs, maps, strict=True)
