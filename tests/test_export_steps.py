@@ -92,6 +92,12 @@ def test_nothing_above_the_score_gives_nothing() -> None:
     assert roi_align(torch.rand(1, 4, 8, 8), boxes[:0], 3, 2, 0.5, 0).shape == (0, 4, 3, 2)
 
 
+def test_pooling_minds_the_memory_layout() -> None:
+    image, boxes = torch.rand(1, 4, 40, 48), random_boxes(5)
+    other = image.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(roi_align(other, boxes, 3, 2, 0.5, 0), roi_align(image, boxes, 3, 2, 0.5, 0))
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("scale", [1.0, 0.0])
 def test_operators_in_a_file(operators: Path, backend: str, scale: float) -> None:

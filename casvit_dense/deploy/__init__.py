@@ -1,12 +1,12 @@
 """Faster forms of a backbone or model, tested against the plain one."""
 
-from casvit_dense.deploy.compiled import compile_arguments
+from casvit_dense.deploy.compiled import compiled
 from casvit_dense.deploy.fuse import fuse
 from casvit_dense.deploy.training import FoldedCASViT, fold_in_training, training_form
 
 __all__ = [
     "FoldedCASViT",
-    "compile_arguments",
+    "compiled",
     "fold_in_training",
     "fuse",
     "training_form",

@@ -33,7 +33,7 @@ def check_decoder(cfg: Config, decoder: str) -> None:
     try:
         mmcv.use_backend("turbojpeg")
     except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = str(error).partition("\n")[0]
         raise UserError(
             f"image decoder turbojpeg cannot be used ({reason}). Install libjpeg-turbo and the "
             "PyTurboJPEG of its version: with libjpeg-turbo 2 (apt-get install libturbojpeg0 on "

@@ -67,6 +67,8 @@ def roi_align(
     rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
     if len(rois) == 0:
         return features.new_zeros(0, features.shape[1], height, width)
+    # mmcv's kernel reads memory as NCHW, whatever the layout is.
+    features = features.contiguous()
     return mmcv_roi_align(features, rois, (height, width), scale, sampling_ratio, "avg", True)
 
 

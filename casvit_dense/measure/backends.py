@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from casvit_dense.deploy import compile_arguments
+from casvit_dense.deploy import compiled
 from casvit_dense.measure.machine import TORCH_DTYPES
 from casvit_dense.measure.networks import (
     WholeModel,
@@ -142,11 +142,11 @@ def autocast_of(subject: Subject) -> Callable[[], AbstractContextManager[Any]]:
 
 def _compile(subject: Subject, module: nn.Module) -> Any:
     """Compiles a backbone; of a whole model, the networks but not the choice among detections."""
-    arguments = compile_arguments(subject.form == "fused", subject.backend == "cudagraphs")
+    forms = (subject.form == "fused", subject.backend == "cudagraphs")
     if not isinstance(module, WholeModel):
-        return torch.compile(module, **arguments)
+        return compiled(module, *forms)
     for part in network_parts(module.model):
-        part.compile(**arguments)
+        part.forward = compiled(part.forward, *forms)
     return module
 
 
