@@ -1,9 +1,10 @@
 """Measure speed, memory and operation counts of networks, side by side."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casvit_dense.errors import UserError
 from casvit_dense.measure.subject import (
@@ -23,7 +24,20 @@ from casvit_dense.measure.subject import (
 if TYPE_CHECKING:
     from casvit_dense.measure.group import Settings
 
-DATA_MODES = ("data", "eval")
+#: What tells two rows of a mode apart, beside the machine.
+DATA_KEYS = {
+    "data": ("config", "decoder", "step", "images", "batch", "workers"),
+    "eval": ("kind", "backend", "phase", "images", "categories", "detections", "seed"),
+}
+HOW = {"rounds", "threads", "no_memory"}
+#: Arguments that mean something in a run of a kind; where a kind is not listed, all but data_root.
+EFFECTIVE = {
+    "--page": {"page"},
+    "--suite": {"suite", "out", "again", *HOW},
+    "--compare": {"compare", "models", "part", "mode", "sizes", "batch", "dtype", "device", *HOW},
+    "--mode data": {"mode", "models", "data_root", "out"},
+    "--mode eval": {"mode", "out"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what = parser.add_argument_group("what is measured (of several values, every combination)")
     what.add_argument("--part", choices=PARTS, nargs="+", default=["backbone"])
-    what.add_argument("--mode", choices=(*MODES, *DATA_MODES), default="infer")
-    what.add_argument("--form", choices=FORMS, nargs="+", default=["reference", "fused"])
+    what.add_argument("--mode", choices=(*MODES, *DATA_KEYS), default="infer")
+    form = what.add_mutually_exclusive_group()
+    form.add_argument("--form", choices=FORMS, nargs="+", default=["reference", "fused"])
+    form.add_argument(
+        "--fuse",
+        action="store_const",
+        const=["fused"],
+        dest="form",
+        default=argparse.SUPPRESS,
+        help="short for --form fused",
+    )
     what.add_argument("--backend", choices=BACKENDS, nargs="+", default=["eager"])
     what.add_argument(
         "--sizes", nargs="+", default=["512"], metavar="SIZE", help="512, or 800x1280: height first"
@@ -56,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         nargs=2,
         metavar=("A", "B"),
-        help="two subjects, e.g. form=reference,backend=eager form=fused,backend=openvino",
+        help="two subjects, e.g. form=reference,backend=eager form=fused,backend=openvino; "
+        "prints how they compare and writes no rows",
     )
     how = parser.add_argument_group("how")
     how.add_argument("--rounds", type=int, default=9, help="timed turns (default %(default)s)")
@@ -75,26 +99,30 @@ def run(args: argparse.Namespace) -> int:
     from casvit_dense.measure.page import write_page
     from casvit_dense.measure.rows import Ledger
 
+    check(args)
     if args.page is not None:
         write_page(args.page)
         return 0
-    check(args)
-    if args.mode in DATA_MODES:
+    if args.mode in DATA_KEYS:
         return measure_data(args)
     subjects, notes = wanted(args)
     for note in notes:
         print(note)
     benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
-    timed = benchmark.run(subjects)
+    timed = benchmark.run(subjects, alone=bool(args.compare))
     if args.compare:
         from casvit_dense.measure.compare import verdict
 
         for group in timed:
             print(verdict(group, *group.subjects))
-    failed = [row for group in timed for row in group.rows.values() if row.get("error")]
-    if failed:
-        print(f"{len(failed)} subjects failed; their rows say why")
-    return 1 if failed else 0
+    return exit_code(benchmark.failures)
+
+
+def exit_code(failures: int) -> int:
+    """1 where something failed to be measured, which is said; 0 otherwise."""
+    if failures:
+        print(f"{failures} failed; their rows say why")
+    return 1 if failures else 0
 
 
 def say(line: str) -> None:
@@ -110,6 +138,7 @@ def check(args: argparse.Namespace) -> None:
     """
     import torch
 
+    refuse_idle(args)
     for flag, values in (("--rounds", [args.rounds]), ("--batch", args.batch)):
         if min(values) < 1:
             raise UserError(f"{flag} {min(values)}: give 1 or more")
@@ -117,16 +146,35 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--threads {args.threads}: give 1 or more")
     if (args.device == "cuda" or args.suite == "gpu") and not torch.cuda.is_available():
         raise UserError("torch sees no GPU on this machine; measure with --device cpu")
-    if args.suite and (args.models or args.compare):
-        raise UserError("--suite names its own models and subjects; leave yours out")
+    if args.compare and (args.mode == "count" or len(args.dtype) > 1):
+        raise UserError("--compare times two subjects: leave --mode count out, give one --dtype")
+
+
+def refuse_idle(args: argparse.Namespace) -> None:
+    """Refuses arguments that would change nothing.
+
+    Raises:
+        UserError: names them and what makes them idle.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    usual = vars(parser.parse_args([]))
+    given = {name for name, value in usual.items() if getattr(args, name) != value}
+    kinds = [kind for kind in EFFECTIVE if kind.removeprefix("--") in given]
+    kinds += [kind for kind in EFFECTIVE if kind == f"--mode {args.mode}"]
+    kind = next(iter(kinds), "--data-root")
+    idle = given - EFFECTIVE[kind] if kinds else given & {"data_root"}
+    if idle:
+        names = ("MODEL" if n == "models" else f"--{n.replace('_', '-')}" for n in sorted(idle))
+        reason = f"{kind} makes no use of" if kinds else "only --mode data makes use of"
+        raise UserError(f"{reason} {', '.join(names)}; leave it out")
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
-    """How the run measures; a comparison needs both sides in one run."""
+    """How the run measures."""
     from casvit_dense.measure.group import Settings
 
-    again = args.again or bool(args.compare)
-    settings = Settings(rounds=args.rounds, again=again, memory=not args.no_memory)
+    settings = Settings(rounds=args.rounds, again=args.again, memory=not args.no_memory)
     return replace(settings, threads=args.threads) if args.threads else settings
 
 
@@ -180,27 +228,55 @@ def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
 
 
 def measure_data(args: argparse.Namespace) -> int:
-    """Loading of a config's images, or evaluation of generated detections."""
+    """Loading of each config's images, or evaluation of generated detections, row by row."""
     from casvit_dense.measure.conditions import machine_condition, now
+    from casvit_dense.measure.group import reason_of
     from casvit_dense.measure.rows import Ledger, text_of
 
-    if args.mode == "data":
-        from casvit_dense.engine.loading_time import measure_loading
-        from casvit_dense.engine.options import RunOptions
+    shared = {"mode": args.mode, **machine_condition("cpu")}
+    jobs = data_jobs(args)
+    ledger = Ledger(args.out, (*shared, *DATA_KEYS[args.mode]))
+    failures = 0
+    for about, job in jobs:
+        try:
+            rows = job()
+        except Exception as error:  # the other configs are worth their time
+            rows = [{**about, "error": reason_of(error)}]
+        for row in rows:
+            say("  ".join(f"{name} {text_of(value)}" for name, value in row.items()))
+        failures += sum(bool(row.get("error")) for row in rows)
+        ledger.put([{**shared, "date": now(), **row} for row in rows])
+    return exit_code(failures)
 
-        options = RunOptions(data_root=args.data_root)
-        rows = [row for config in args.models for row in measure_loading(config, options)]
-        if not rows:
-            raise UserError("--mode data: name a config, whose images are loaded")
-    else:
+
+Job = Callable[[], list[dict[str, Any]]]
+
+
+def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
+    """What to measure, each with the columns that name it.
+
+    Raises:
+        UserError: no config is named, or one is not there.
+    """
+    from functools import partial
+
+    if args.mode == "eval":
         from casvit_dense.engine.evaluation_time import measure_evaluation
 
-        rows = measure_evaluation()
-    shared = {"mode": args.mode, **machine_condition("cpu")}
-    for row in rows:
-        say("  ".join(f"{name} {text_of(value)}" for name, value in row.items()))
-    # Words and whole numbers are conditions, the others figures.
-    given = {n for row in rows for n, v in row.items() if isinstance(v, (str, int))} - {"error"}
-    keys = [*shared, *sorted(given)]
-    Ledger(args.out, keys).put([{**shared, "date": now(), **row} for row in rows])
-    return 0
+        return [
+            ({"kind": kind}, partial(measure_evaluation, kinds=(kind,)))
+            for kind in ("bbox", "segm")
+        ]
+    from casvit_dense.engine.loading_time import measure_loading
+    from casvit_dense.engine.options import RunOptions
+
+    if not args.models:
+        raise UserError("--mode data: name a config, whose images are loaded")
+    missing = [config for config in args.models if not Path(config).is_file()]
+    if missing:
+        raise UserError(f"no config file {', '.join(missing)}")
+    options = RunOptions(data_root=args.data_root)
+    return [
+        ({"config": Path(config).stem}, partial(measure_loading, config, options))
+        for config in args.models
+    ]

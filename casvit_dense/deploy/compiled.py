@@ -19,7 +19,7 @@ def compiled(forward: Callable[..., Any], fused: bool, cuda_graphs: bool = False
     Returns:
         What to call in its place, without gradients.
     """
-    graphs = {"triton.cudagraphs": cuda_graphs}
+    graphs: dict[str, str | int | bool | Callable[..., Any]] = {"triton.cudagraphs": cuda_graphs}
     run = torch.compile(forward, dynamic=False, options=graphs)
     if not fused:
         return run

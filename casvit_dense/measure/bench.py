@@ -34,19 +34,28 @@ class Benchmark:
         ledger: where rows go.
         settings: see `Settings`.
         say: takes a line for the user.
+
+    Attributes:
+        failures: how many subjects could not be measured or counted so far.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings, say: Say = print) -> None:
         self.ledger = ledger
         self.settings = settings
         self.say = say
+        self.failures = 0
         self._started = now()
         self._rates: dict[tuple[str, str], Rates] = {}
         self._count = cache(count)
         self._rows: dict[Subject, dict[str, Any]] = {}
 
-    def run(self, subjects: Sequence[Subject]) -> list[Group]:
+    def run(self, subjects: Sequence[Subject], alone: bool = False) -> list[Group]:
         """Measures what the ledger does not hold yet; finished groups stay, whatever ends the run.
+
+        Args:
+            subjects: what to measure.
+            alone: time nothing beside them: a group's first is the base of its ratios. Otherwise
+                the reference in eager fp32 is, which is timed whether its row is wanted or not.
 
         Returns:
             The groups that were timed.
@@ -61,11 +70,11 @@ class Benchmark:
         new = {first: self._unknown(members[first]) for first in members}
         for subject in (s for first in new for s in new[first] if s.mode == "count"):
             columns, _ = self._count(subject)
+            self.failures += "error" in columns
             self._put([{**condition(subject), "date": now(), **columns}])
             self.say(f"{subject.input_words}: {summary(columns)}")
-        # The base of the ratios is timed anew, though its row stays.
         timed = [
-            Group(dict.fromkeys([members[first][0], *new[first]]), self.settings)
+            Group(new[first] if alone else beside(first, new[first], members[first]), self.settings)
             for first in new
             if new[first] and first.mode != "count"
         ]
@@ -100,6 +109,7 @@ class Benchmark:
                     columns, _ = self._count(subject.group)
                     # An error of counting is none of the measurement.
                     self._rows[subject] = {**columns, "error": None, **row, "run": self._started}
+            self.failures += sum("error" in row for row in group.rows.values())
             self._put(self._rows_with_shares())
             self._report(group)
 
@@ -145,6 +155,18 @@ class Benchmark:
         ready = READY_SECONDS[subject.backend]
         processes = (PROCESS_SECONDS + ready + 4 * call) * self.settings.memory
         return ready + processes + self.settings.rounds * turn
+
+
+def beside(base: Subject, new: Sequence[Subject], members: Sequence[Subject]) -> list[Subject]:
+    """New subjects of a group, and what their ratios need; known rows of the latter stay.
+
+    Args:
+        base: the group's reference.
+        new: those without a row.
+        members: all that were asked for; of these, the references on the new ones' backends.
+    """
+    needed = {*new, *(subject.path_reference for subject in new)}
+    return list(dict.fromkeys([base, *(subject for subject in members if subject in needed)]))
 
 
 def count(subject: Subject) -> tuple[dict[str, Any], Cost | None]:

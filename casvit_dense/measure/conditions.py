@@ -11,6 +11,7 @@ import torch
 
 from casvit_dense import __version__
 from casvit_dense.engine.results import cpu_name
+from casvit_dense.measure.rows import DIRTY
 from casvit_dense.measure.subject import RUNTIMES, Subject
 
 #: Columns that make two rows the same; the others are figures, or when and beside what.
@@ -80,7 +81,7 @@ def now() -> str:
 
 @cache
 def code_commit() -> str | None:
-    """The last commit that changed the code, ``-dirty`` where files differ from it.
+    """The last commit that changed code or configs, ``-dirty`` where files differ from it.
 
     ``None`` where the code is not part of a repository.
     """
@@ -98,5 +99,6 @@ def code_commit() -> str | None:
     # An installed package may lie inside somebody else's repository.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    commit = git("log", "-1", "--format=%h", "--", ".")
-    return f"{commit}-dirty" if git("status", "--porcelain", "--", ".") else commit
+    measured = (".", ":/configs")  # the package, and the configs beside it
+    commit = git("log", "-1", "--format=%h", "--", *measured)
+    return f"{commit}{DIRTY}" if git("status", "--porcelain", "--", *measured) else commit

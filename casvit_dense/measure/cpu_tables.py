@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from casvit_dense.measure.rows import Row
-from casvit_dense.measure.subject import RUNTIMES, TRAINING_FORMS
+from casvit_dense.measure.subject import RUNTIMES, TRAINING_FORMS, Subject
 from casvit_dense.measure.suites import CPU_BACKENDS, SCALING_SIDES, TRAINING_BATCH, VARIANTS
 from casvit_dense.measure.tables import (
     NOTHING,
@@ -23,8 +23,12 @@ PATHS = [(form, backend) for backend in CPU_BACKENDS for form in ("reference", "
 
 
 def timed(rows: Sequence[Row], **conditions: str) -> list[Row]:
-    """Rows of the newest machine that were timed under some conditions."""
-    found = [row for row in rows if row["mode"] != "count"]
+    """Rows of the newest machine that were timed under some conditions.
+
+    Ratios to anything but the reference in eager fp32 have no place in a table.
+    """
+    bases = ("", Subject().label)  # a failure has none
+    found = [row for row in rows if row["mode"] != "count" and row["base"] in bases]
     same = [row for row in found if all(row[k] == v for k, v in conditions.items())]
     return newest_machine(same)
 

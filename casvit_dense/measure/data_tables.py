@@ -18,7 +18,7 @@ PHASES = ("results", "load", "evaluate", "accumulate", "total")
 
 def evaluation(rows: Sequence[Row]) -> Table:
     """Seconds of every phase by either package, on the same generated detections."""
-    rows = newest_machine(rows)
+    rows = newest_machine([row for row in rows if row["phase"]])  # without one: a failed kind
     runs = list(dict.fromkeys((row["kind"], row["backend"]) for row in rows))
     body, series, sizes = [], {}, set()
     for kind, backend in runs:
@@ -46,7 +46,7 @@ def evaluation(rows: Sequence[Row]) -> Table:
 
 def loading(rows: Sequence[Row]) -> Table:
     """Milliseconds of every step of loading an image, by decoder; then the loader's rate."""
-    rows = newest_machine(rows)
+    rows = newest_machine([row for row in rows if row["step"]])  # without one: a failed config
     configs = list(dict.fromkeys(row["config"] for row in rows))
     decoders = list(dict.fromkeys(row["decoder"] for row in rows))
     steps = list(dict.fromkeys((row["config"], row["step"]) for row in rows))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from casvit_dense.measure.cpu_tables import timed
 from casvit_dense.measure.rows import Row
 from casvit_dense.measure.subject import RUNTIMES
-from casvit_dense.measure.suites import HEADS, PAPER_SIZE, VARIANTS
+from casvit_dense.measure.suites import HEADS, PAPER_SIZE, VARIANTS, counted_size
 from casvit_dense.measure.tables import (
     NOTHING,
     Chart,
@@ -127,9 +127,12 @@ def counts(rows: Sequence[Row]) -> Table:
     """Parameters and multiply-adds of every backbone with every head."""
     rows = [row for row in rows if row["mode"] == "count" and not row["error"]]
     found: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        folder = next(f for f, prefix in HEADS.items() if row["model"].startswith(f"{prefix}_"))
-        found.setdefault(backbone_name(row["model"]), {})[folder] = row
+    for model in dict.fromkeys(row["model"] for row in rows):
+        for folder, prefix in HEADS.items():
+            size = "{}x{}".format(*counted_size(folder))
+            row = pick(rows, model=model, part="model", size=size)
+            if row is not None and model.startswith(f"{prefix}_"):
+                found.setdefault(backbone_name(model), {})[folder] = row
     cost = {name: number(heads.get("sem_fpn"), "backbone_gmacs") for name, heads in found.items()}
     order = sorted(found, key=lambda name: cost[name] or 0.0)
     header = ["Backbone", "M parameters", "GMACs at 512x512"]

@@ -10,6 +10,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 Row = dict[str, str]
+DIRTY = "-dirty"  # ends the commit of code that differs from it
 
 
 def text_of(value: Any) -> str:
@@ -62,7 +63,12 @@ class Ledger:
         return tuple(text_of(row.get(key)) for key in self.keys)
 
     def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether such a row is there and is no failure, which is worth another try."""
+        """Whether such a row is there and says something about the code as it is now.
+
+        A failure is worth another try, and what runs in a dirty tree may have changed since.
+        """
+        if str(row.get("commit") or "").endswith(DIRTY):
+            return False
         key = self.key(row)
         return any(self.key(known) == key and not known.get("error") for known in self.rows)
 

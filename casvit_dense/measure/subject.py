@@ -69,6 +69,11 @@ class Subject:
         )
 
     @property
+    def path_reference(self) -> "Subject":
+        """The reference on the same backend: what a form's own ratio is measured against."""
+        return dataclasses.replace(self, form="reference")
+
+    @property
     def input_words(self) -> str:
         """The group in words."""
         height, width = self.size

@@ -44,9 +44,14 @@ def counts(configs: Path) -> list[Subject]:
     found = []
     for folder in HEADS:
         models = [*ours(configs, folder), *peers(configs, folder)]
-        size = SEGMENTATION_SIZE if folder == "sem_fpn" else DETECTION_SIZE
-        found += product(model=models, part=["model"], mode=["count"], size=[size])
+        size = [counted_size(folder)]
+        found += product(model=models, part=["model"], mode=["count"], size=size)
     return found
+
+
+def counted_size(folder: str) -> tuple[int, int]:
+    """Height and width that the models of a folder of `HEADS` are counted at."""
+    return SEGMENTATION_SIZE if folder == "sem_fpn" else DETECTION_SIZE
 
 
 def ours(configs: Path, folder: str) -> list[str]:

@@ -88,7 +88,7 @@ def interleave(
                 stopwatch(call, warm)
                 timings.samples[key].append(stopwatch(call, timed) / timed)
             except Exception as error:
-                timings.errors[key] = error
+                timings.errors[key] = error.with_traceback(None)  # its frames hold activations
                 del timings.samples[key]
             after_turn()
     return timings
