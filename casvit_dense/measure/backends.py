@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +105,27 @@ def _prepare_training(subject: Subject, backbone: nn.Module) -> Prepared:
         from casvit_dense.deploy import training_form
 
         module = training_form(module, save_memory=subject.form == "fused-memory")
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    if subject.backend != "eager":
-        module = _compile(subject, module)
     images = _input(subject, example(subject, subject.device))
-    step = TrainingStep(module, parameters, images, autocast_of(subject))
-    count_saved = step.saved_bytes if subject.backend == "eager" else None
-    return Prepared(step, lambda: {"gradients": step.outputs()}, count_saved)
+    if subject.backend != "eager":
+        compiled_module = _compile(subject, module)
+        step = TrainingStep(compiled_module, learned(module), images, autocast_of(subject))
+        return Prepared(step, lambda: {"gradients": step.outputs()})
+    step = TrainingStep(module, learned(module), images, autocast_of(subject))
+    compared = (
+        partial(_exact_gradients, module, images) if subject.dtype == "fp32" else step.outputs
+    )
+    return Prepared(step, lambda: {"gradients": compared()}, step.saved_bytes)
+
+
+def _exact_gradients(module: nn.Module, images: Tensor) -> list[Tensor]:
+    """Gradients in double precision: in single, a ReLU near zero flips by rounding alone."""
+    exact = deepcopy(module).double()
+    return TrainingStep(exact, learned(exact), images.double()).outputs()
+
+
+def learned(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that get a gradient, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def plain_tensors(outputs: Any) -> list[Tensor]:
