@@ -1,22 +1,28 @@
 """The command: what it prints, writes and refuses."""
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
 from casvit_dense.cli import main
-from casvit_dense.measure import machine
+from casvit_dense.cli.benchmark import add_arguments
+from casvit_dense.errors import UserError
+from casvit_dense.measure import bench, conditions, evaluation, loading, machine
 from casvit_dense.measure.rows import read_rows
 from casvit_dense.measure.suites import SUITES, suite
 
 QUICK = ["--sizes", "64", "--rounds", "2", "--no-memory", "--threads", "1"]
+PAIR = ["form=reference", "form=fused"]
 
 
 @pytest.fixture(autouse=True)
 def _small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "MATMUL_SIDES", (64,))
     monkeypatch.setattr(machine, "COPY_BYTES", 1 << 16)
+    # Rows of changed code are measured again, and this code may be just that.
+    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567")
 
 
 def test_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -61,8 +67,16 @@ def test_count_prints_no_time(capsys: pytest.CaptureFixture) -> None:
         (["casvit-xs", "--mode", "train", "--backend", "openvino"], "does not train"),
         (["casvit-xs", "--compare", "form=fused", "form=fused"], "both are the same"),
         (["casvit-xs", "--compare", "form=fused", "shape=round"], "'shape' is none of"),
-        (["casvit-xs", "--suite", "cpu"], "leave yours out"),
+        (["casvit-xs", "--suite", "cpu"], "--suite makes no use of MODEL; leave"),
+        (["--suite", "cpu", "--fuse", "--batch", "2"], "no use of --batch, --form;"),
+        (["casvit-xs", "--compare", *PAIR, "--out", "a.csv"], "--compare makes no use of --out"),
+        (["casvit-xs", "--compare", *PAIR, "--mode", "count"], "infer or train"),
+        (["casvit-xs", "--compare", *PAIR, "--dtype", "fp32", "bf16"], "one --dtype"),
+        (["casvit-xs", "--data-root", "data"], "--mode infer makes no use of --data-root"),
+        (["a.py", "--mode", "eval"], "--mode eval makes no use of MODEL"),
+        (["--page", "docs/speed.md", "--rounds", "3"], "--page makes no use of --rounds"),
         (["--mode", "data"], "name a config"),
+        (["nowhere.py", "--mode", "data"], "no config file nowhere.py"),
         (["--page", "nowhere.md"], "no page nowhere.md"),
     ],
 )
@@ -73,6 +87,58 @@ def test_mistakes_are_one_line(
     printed = capsys.readouterr()
     assert reason in printed.err and printed.err.count("\n") == 1
     assert "Traceback" not in printed.out
+
+
+def test_fuse_is_short_for_the_fused_form() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["--fuse"]) == parser.parse_args(["--form", "fused"])
+    assert parser.parse_args([]).form == ["reference", "fused"]
+
+
+def test_a_failed_count_is_said_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(bench, "costs_of", lambda subject: 1 / 0)
+    assert main(["benchmark", "casvit-xs", "--mode", "count"]) == 1
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_one_config_that_fails_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(config: str, options: object) -> list[dict]:
+        if config.endswith("a.py"):
+            raise UserError("no images")
+        return [{"config": "b", "decoder": "cv2", "step": "decode", "ms": 2.0}]
+
+    monkeypatch.setattr(loading, "measure_loading", measure)
+    configs = [tmp_path / "a.py", tmp_path / "b.py"]
+    for config in configs:
+        config.touch()
+    out = tmp_path / "loading.csv"
+    assert main(["benchmark", *map(str, configs), "--mode", "data", "--out", str(out)]) == 1
+    rows = read_rows(out)
+    assert [(r["config"], r["error"]) for r in rows] == [("a", "UserError: no images"), ("b", "")]
+
+
+def test_evaluation_is_measured_of_boxes_and_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(kinds: tuple[str, ...]) -> list[dict]:
+        measured.extend(kinds)
+        return [{"kind": kind, "phase": "total", "seconds": 1.0} for kind in kinds]
+
+    monkeypatch.setattr(evaluation, "measure_evaluation", measure)
+    out = tmp_path / "evaluation.csv"
+    out.write_text("something,else\n1,2\n")
+    command = ["benchmark", "--mode", "eval", "--out", str(out)]
+    assert main(command) == 2 and measured == []  # a wrong file is found before the work
+    out.unlink()
+    assert main(command) == 0 and measured == ["bbox", "segm"]
+    assert [row["kind"] for row in read_rows(out)] == ["bbox", "segm"]
 
 
 def test_a_gpu_that_is_not_there(

@@ -15,10 +15,10 @@ from pycocotools.cocoeval import COCOeval
 
 from casvit_dense.engine.coco_backends import BACKENDS, CocoNumbers, evaluate_coco
 from casvit_dense.engine.coco_metric import DenseCocoMetric, coco_results
-from casvit_dense.engine.evaluation_time import EvaluationSize, generate, measure_evaluation
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import evaluators, prepare
 from casvit_dense.errors import UserError
+from casvit_dense.measure.evaluation import EvaluationSize, generate, measure_evaluation
 
 REAL = Path(os.environ.get("CASVIT_REAL_DATA", ""))
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -15,18 +15,18 @@ from mmcv.image import io as mmcv_io
 from mmdet.datasets import CocoDataset
 
 from casvit_dense.engine.image_decoder import check_decoder
-from casvit_dense.engine.loading_time import (
-    build_dataset,
-    measure_loading,
-    time_steps,
-    worker_memory,
-)
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.packing import pack_index
 from casvit_dense.engine.preflight import check_data
 from casvit_dense.engine.prepare import dicts_in, prepare
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.errors import UserError
+from casvit_dense.measure.loading import (
+    build_dataset,
+    measure_loading,
+    time_steps,
+    worker_memory,
+)
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MASKS = CONFIGS / "demo/mask-rcnn_casvit-mini_fpn_shapes.py"

@@ -1,14 +1,16 @@
 """A whole run on a very small network: rows, checks, failures, known rows."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 import torch
 
 from casvit_dense.casvit import ARCHS
-from casvit_dense.measure import backends, bench, memory
+from casvit_dense.measure import backends, bench, conditions, memory
 from casvit_dense.measure.bench import Benchmark
 from casvit_dense.measure.compare import verdict
 from casvit_dense.measure.conditions import COLUMNS, KEYS
@@ -19,12 +21,15 @@ from casvit_dense.measure.subject import Subject, product
 
 QUICK = Settings(rounds=3, threads=1, memory=False, turn_seconds=0.001)
 TINY = dict(model=["casvit-tiny"], size=[(64, 64)])
+PAIR: dict[str, Any] = dict(model="casvit-tiny", size=(64, 64))
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHS, "tiny", {"depths": (1, 1, 1, 1), "dims": (8, 16, 16, 16)})
     monkeypatch.setattr(bench, "measure_rates", lambda *kind: Rates(100e9, 10e9, "torch"))
+    # Rows of changed code are measured again, and this code may be just that.
+    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567")
 
 
 def wrap_prepare(monkeypatch: pytest.MonkeyPatch, change: Callable[[Subject, Any], Any]) -> None:
@@ -87,6 +92,94 @@ def test_a_new_row_is_measured_against_the_known_reference(tmp_path: Path) -> No
     assert len(group.samples) == 2  # the reference ran beside the new one, whose ratio needs it
     rows = read_rows(path)
     assert rows[0] == first and rows[1]["ratio"] != ""
+
+
+def test_a_changed_tree_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567-dirty")
+    path = tmp_path / "speed.csv"
+    for _ in range(2):
+        assert Benchmark(Ledger(path, KEYS), QUICK, lambda line: None).run(product(**TINY))
+    assert len(read_rows(path)) == 1
+
+
+def test_ratios_are_to_the_reference_whatever_is_asked() -> None:
+    ledger = Ledger(None, KEYS)
+    (group,) = Benchmark(ledger, QUICK, lambda line: None).run(product(**TINY, form=["fused"]))
+    (row,) = ledger.rows
+    assert (row["form"], row["base"]) == ("fused", "reference eager fp32")
+    assert [subject.form for subject in group.subjects] == ["reference", "fused"]
+
+
+def test_a_pair_is_timed_alone() -> None:
+    pair = [Subject(**PAIR, form="fused"), Subject(**PAIR, memory_format="channels_last")]
+    (group,) = Benchmark(Ledger(None, KEYS), QUICK, lambda line: None).run(pair, alone=True)
+    assert list(group.samples) == pair
+    assert {row["base"] for row in group.rows.values()} == {pair[0].label}
+
+
+def test_a_new_form_is_timed_beside_the_reference_on_its_backend() -> None:
+    # Another layout stands for another backend: both have a reference of their own.
+    ledger = Ledger(None, KEYS)
+    layouts = ["default", "channels_last"]
+    Benchmark(ledger, QUICK, lambda line: None).run(product(**TINY, memory_format=layouts))
+    known = list(ledger.rows)
+    forms = product(**TINY, form=["reference", "fused"], memory_format=layouts[1:])
+    (group,) = Benchmark(ledger, QUICK, lambda line: None).run(forms)
+    assert [s.label for s in group.samples] == [
+        "reference eager fp32",
+        "reference eager fp32 channels_last",
+        "fused eager fp32 channels_last",
+    ]
+    assert ledger.rows[:2] == known  # they were timed again, but their rows stay
+    reference, fused = (group.samples[s] for s in forms)
+    by_hand = median(a / b for a, b in zip(reference, fused, strict=True))
+    assert float(ledger.rows[2]["form_ratio"]) == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_a_failed_subject_leaves_no_memory_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[weakref.ref] = []
+
+    def fail(subject: Subject, prepared: Any) -> Any:
+        if subject.memory_format == "default":
+            prepared.itself = prepared  # only the garbage collector finds a circle
+            seen.append(weakref.ref(prepared))
+            raise MemoryError("no room")
+        seen.append(seen[0]())
+        return prepared
+
+    wrap_prepare(monkeypatch, fail)
+    layouts = ["default", "channels_last"]
+    Benchmark(Ledger(None, KEYS), QUICK, lambda line: None).run(
+        product(**TINY, memory_format=layouts)
+    )
+    assert len(seen) == 2 and seen[1] is None
+
+
+def test_a_failed_count_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def costs_of(subject: Subject) -> None:
+        raise NotImplementedError("no shapes")
+
+    monkeypatch.setattr(bench, "costs_of", costs_of)
+    benchmark = Benchmark(Ledger(None, KEYS), QUICK, lambda line: None)
+    benchmark.run(product(**TINY, mode=["count"]))
+    assert benchmark.failures == 1
+    assert benchmark.ledger.rows[0]["error"] == "not counted: NotImplementedError: no shapes"
+
+
+def test_every_kind_of_output_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(subject: Subject, prepared: Any) -> Any:
+        maps = prepared.outputs()["maps"]
+        factor = 1.1 if subject.memory_format == "channels_last" else 1.0
+        prepared.outputs = lambda: {"maps": maps, "results": [maps[0] * factor]}
+        return prepared
+
+    wrap_prepare(monkeypatch, spoil)
+    benchmark = Benchmark(Ledger(None, KEYS), QUICK, lambda line: None)
+    benchmark.run(product(**TINY, memory_format=["default", "channels_last"]))
+    good, wrong = benchmark.ledger.rows
+    assert good["error"] == "" and benchmark.failures == 1
+    assert wrong["error"].startswith("ValueError: results differ from the reference's by 0.1")
+    assert float(wrong["difference"]) <= 1e-4  # that of the maps
 
 
 def test_wrong_outputs_are_a_failed_row(monkeypatch: pytest.MonkeyPatch) -> None:

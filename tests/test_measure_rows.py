@@ -42,6 +42,14 @@ def test_a_failure_is_worth_another_try() -> None:
     assert ledger.holds({"model": "a", "batch": 1}) and len(ledger.rows) == 1
 
 
+def test_what_ran_in_a_changed_tree_is_never_known() -> None:
+    ledger = Ledger(None, (*KEYS, "commit"))
+    row = {"model": "a", "batch": 1, "ms": 1.0}
+    ledger.put([{**row, "commit": "1234567"}, {**row, "commit": "1234567-dirty"}])
+    assert ledger.holds({**row, "commit": "1234567"})
+    assert not ledger.holds({**row, "commit": "1234567-dirty"})
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

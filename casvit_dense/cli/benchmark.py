@@ -30,7 +30,7 @@ DATA_KEYS = {
     "eval": ("kind", "backend", "phase", "images", "categories", "detections", "seed"),
 }
 HOW = {"rounds", "threads", "no_memory"}
-#: Arguments that mean something in a run of a kind; where a kind is not listed, all but data_root.
+#: Arguments that mean something in a kind of run; in those not listed here, all but --data-root.
 EFFECTIVE = {
     "--page": {"page"},
     "--suite": {"suite", "out", "again", *HOW},
@@ -146,8 +146,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--threads {args.threads}: give 1 or more")
     if (args.device == "cuda" or args.suite == "gpu") and not torch.cuda.is_available():
         raise UserError("torch sees no GPU on this machine; measure with --device cpu")
-    if args.compare and (args.mode == "count" or len(args.dtype) > 1):
-        raise UserError("--compare times two subjects: leave --mode count out, give one --dtype")
+    if args.compare and (args.mode not in ("infer", "train") or len(args.dtype) > 1):
+        raise UserError("--compare times two subjects: give --mode infer or train, and one --dtype")
 
 
 def refuse_idle(args: argparse.Namespace) -> None:
@@ -160,14 +160,11 @@ def refuse_idle(args: argparse.Namespace) -> None:
     add_arguments(parser)
     usual = vars(parser.parse_args([]))
     given = {name for name, value in usual.items() if getattr(args, name) != value}
-    kinds = [kind for kind in EFFECTIVE if kind.removeprefix("--") in given]
-    kinds += [kind for kind in EFFECTIVE if kind == f"--mode {args.mode}"]
-    kind = next(iter(kinds), "--data-root")
-    idle = given - EFFECTIVE[kind] if kinds else given & {"data_root"}
-    if idle:
-        names = ("MODEL" if n == "models" else f"--{n.replace('_', '-')}" for n in sorted(idle))
-        reason = f"{kind} makes no use of" if kinds else "only --mode data makes use of"
-        raise UserError(f"{reason} {', '.join(names)}; leave it out")
+    kinds = [f"--{name}" for name in ("page", "suite", "compare") if name in given]
+    kind = next(iter(kinds), f"--mode {args.mode}")
+    if idle := sorted(given - EFFECTIVE.get(kind, usual.keys() - {"data_root"})):
+        names = ("MODEL" if name == "models" else f"--{name.replace('_', '-')}" for name in idle)
+        raise UserError(f"{kind} makes no use of {', '.join(names)}; leave that out")
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
@@ -261,14 +258,14 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
     from functools import partial
 
     if args.mode == "eval":
-        from casvit_dense.engine.evaluation_time import measure_evaluation
+        from casvit_dense.measure.evaluation import measure_evaluation
 
         return [
             ({"kind": kind}, partial(measure_evaluation, kinds=(kind,)))
             for kind in ("bbox", "segm")
         ]
-    from casvit_dense.engine.loading_time import measure_loading
     from casvit_dense.engine.options import RunOptions
+    from casvit_dense.measure.loading import measure_loading
 
     if not args.models:
         raise UserError("--mode data: name a config, whose images are loaded")

@@ -35,13 +35,14 @@ from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.engine.results import conditions, cpu_name, write_json
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
-from casvit_dense.export.description import read_description
-from casvit_dense.export.exported import (
+from casvit_dense.exported.description import read_description
+from casvit_dense.exported.model import (
     ExportedModel,
     check_origin,
     check_overrides,
     is_exported,
 )
+from casvit_dense.exported.runtime import find_backend
 
 
 @contextmanager
@@ -132,7 +133,9 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     started = time.monotonic()
     cfg = prepare(config, options)
     exported = is_exported(checkpoint)
-    if not exported:
+    if exported:
+        find_backend(checkpoint)
+    else:
         read_checkpoint(checkpoint)  # a damaged file must not cost the building of everything
     drop_training(cfg)
     use_scope_of(cfg)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from casvit_dense.doctor import installed_versions
 from casvit_dense.export.check import Size
-from casvit_dense.export.description import Description
 from casvit_dense.export.graphs import BackboneGraph, Graph, normalisation, pad_divisor
+from casvit_dense.exported.description import Description
 from casvit_dense.predictor import Predictor
 from casvit_dense.predictor.labels import test_dataset
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.config import Config
 
 from casvit_dense.errors import UserError
-from casvit_dense.export.description import Description
+from casvit_dense.exported.description import Description
 from casvit_dense.predictor import Predictor, find_images, read_image
 from casvit_dense.predictor.labels import test_dataset
 

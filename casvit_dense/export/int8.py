@@ -10,11 +10,11 @@ from casvit_dense.engine.hooks import Progress
 from casvit_dense.engine.launch import test
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.errors import UserError
-from casvit_dense.export.description import Description, read_description
 from casvit_dense.export.images import data_images, network_inputs
 from casvit_dense.export.quantize import quantize
-from casvit_dense.export.runtime import open_runtime
 from casvit_dense.export.writers import describe_onnx
+from casvit_dense.exported.description import Description, read_description
+from casvit_dense.exported.runtime import open_runtime
 from casvit_dense.predictor import Predictor, find_images
 
 #: Images that ranges are taken from, and images that both forms are evaluated on.

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,13 +24,13 @@ from casvit_dense.export.check import (
     compare_model,
 )
 from casvit_dense.export.describe import default_size, describe
-from casvit_dense.export.description import Description
-from casvit_dense.export.exported import is_exported
 from casvit_dense.export.graphs import BackboneGraph, Graph
 from casvit_dense.export.images import data_images
 from casvit_dense.export.int8 import report_cost, write_int8
 from casvit_dense.export.supported import graph_of
 from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
+from casvit_dense.exported.description import Description
+from casvit_dense.exported.model import is_exported, is_of_model
 from casvit_dense.predictor import Predictor
 
 Say = Callable[[str], None]
@@ -147,9 +147,15 @@ def target_file(stem: str, options: ExportOptions) -> Path:
     target = options.out or Path("outputs", "-".join(parts) + suffix)
     if target.suffix != suffix:
         raise UserError(f"--out {target}: a file of format {options.form} ends in {suffix}")
-    if target.exists() and not options.force:
-        raise UserError(f"{target} exists already; remove it, or replace it with --force")
+    for path in files_of(target):
+        if path.exists() and not options.force:
+            raise UserError(f"{path} exists already; remove it, or replace it with --force")
     return target
+
+
+def files_of(target: Path) -> list[Path]:
+    """The file, and OpenVINO's weights beside it."""
+    return [target, target.with_suffix(".bin")] if target.suffix == ".xml" else [target]
 
 
 def build_graph(model: nn.Module, example: torch.Tensor, options: ExportOptions) -> Graph:
@@ -205,7 +211,8 @@ def quantise(
     run_options = RunOptions(
         work_dir=file.parent / "evaluation",
         data_root=options.data_root,
-        cfg_options=options.cfg_options,
+        # The model's overrides are in the files already.
+        cfg_options={k: v for k, v in options.cfg_options.items() if not is_of_model(k)},
     )
     report_cost(predictor, config, {"float32": whole, "int8": file}, run_options, say)
     size = whole.stat().st_size / 1e6
@@ -239,9 +246,7 @@ def publish(file: Path, target: Path) -> None:
 
 def megabytes(target: Path) -> float:
     """Size on disk, of all that belongs to the file."""
-    parts: Sequence[Path] = [target]
-    if target.suffix == ".xml":
-        parts = [target, target.with_suffix(".bin")]
+    parts = files_of(target)
     if target.is_dir():
         parts = [path for path in target.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in parts) / 1e6

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from casvit_dense.export.optional import require
+from casvit_dense.exported.optional import require
 
 #: GELU is one operator since 20. Written as five, as before, it made ONNX Runtime take a third more
 #: time for the fused XS; RoiAlign knows half-pixel coordinates since 16.

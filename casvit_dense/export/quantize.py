@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from casvit_dense.export.optional import require
+from casvit_dense.exported.optional import require
 
 #: What is computed in 8 bits; decoding and suppression stay as they are.
 QUANTISED = ("Conv", "Gemm", "MatMul")

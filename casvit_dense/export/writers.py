@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from casvit_dense.errors import UserError
-from casvit_dense.export.description import OPENVINO_SECTION, PT2_ENTRY, Description
 from casvit_dense.export.graphs import Graph
 from casvit_dense.export.onnx_file import free_sides, to_onnx
 from casvit_dense.export.ops import onnx_translations
-from casvit_dense.export.optional import require
+from casvit_dense.exported.description import OPENVINO_SECTION, PT2_ENTRY, Description
+from casvit_dense.exported.optional import require
 
 #: Suffix of each format.
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "coreml": ".mlpackage"}

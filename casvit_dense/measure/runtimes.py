@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from casvit_dense.errors import UserError
 from casvit_dense.export import open_runtime, to_onnx
-from casvit_dense.export.exported import finish_detections, finish_maps
 from casvit_dense.export.ops import onnx_translations
 from casvit_dense.export.supported import graph_of
+from casvit_dense.exported.model import finish_detections, finish_maps
 from casvit_dense.measure.backends import Outputs, Prepared, plain_tensors
 from casvit_dense.measure.networks import data_samples, example, results_of
 from casvit_dense.measure.subject import Subject

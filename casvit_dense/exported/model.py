@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.errors import UserError
-from casvit_dense.export.description import Description, read_description
-from casvit_dense.export.paste import paste_masks
-from casvit_dense.export.runtime import DEFAULT_BACKENDS, open_runtime
+from casvit_dense.exported.description import READERS, Description, read_description
+from casvit_dense.exported.paste import paste_masks
+from casvit_dense.exported.runtime import Runtime, find_backend, open_runtime
 
 
 def is_exported(path: str | Path) -> bool:
     """Whether a path names an exported file rather than a checkpoint, by its suffix."""
-    return Path(path).suffix in DEFAULT_BACKENDS
+    return Path(path).suffix in READERS
 
 
 @MODELS.register_module()
@@ -45,13 +45,12 @@ class ExportedModel(nn.Module):
     def __init__(self, file: str, backend: str | None = None, threads: int | None = None) -> None:
         super().__init__()
         self.file = Path(file)
+        self.backend = find_backend(self.file, backend)
         self.description = read_description(self.file)
         if self.description.part != "model":
             raise UserError(f"{file} holds a backbone; only a whole model can be evaluated")
         self.num_classes = len(self.description.classes)
-        self.backend = backend or DEFAULT_BACKENDS[self.file.suffix]
         self.runtime = open_runtime(self.file, backend, threads)
-        self.finish = FINISHERS[self.description.kind]
 
     @torch.no_grad()
     def test_step(self, data: Mapping[str, Any]) -> list[BaseDataElement]:
@@ -68,7 +67,7 @@ class ExportedModel(nn.Module):
             UserError: an image has another size than a file of fixed size takes.
         """
         return [
-            self.finish(self.run(image), sample, self.description)
+            predict_image(self.runtime, image, sample, self.description)
             for image, sample in zip(data["inputs"], data["data_samples"], strict=True)
         ]
 
@@ -85,20 +84,35 @@ class ExportedModel(nn.Module):
             "precision": about.precision,
         }
 
-    def run(self, image: Tensor) -> dict[str, Tensor]:
-        """Outputs by name for one image ``(3, H, W)`` with BGR values."""
-        about = self.description
-        if not about.dynamic and list(image.shape[1:]) != about.input_shape[2:]:
-            taken, given = ("x".join(map(str, s)) for s in (about.input_shape[2:], image.shape[1:]))
-            raise UserError(
-                f"{self.file} takes images of {taken} pixels, not {given}; export with "
-                "--dynamic size, or change the test pipeline"
-            )
-        if about.channel_order == "RGB":
-            image = image.flip(0)
-        array = np.ascontiguousarray(image[None].cpu().numpy(), dtype=np.float32)
-        outputs = map(torch.from_numpy, self.runtime(array))
-        return dict(zip(about.outputs, outputs, strict=True))
+
+def predict_image(
+    runtime: Runtime, image: Tensor, sample: Any, about: Description
+) -> BaseDataElement:
+    """Predicts one image.
+
+    Args:
+        runtime: runs the file.
+        image: ``(3, H, W)`` with BGR values from 0 to 255.
+        sample: its sample, with ``metainfo``.
+        about: what the file says of itself.
+
+    Returns:
+        The sample with predictions in pixels of the original image.
+
+    Raises:
+        UserError: the image has another size than a file of fixed size takes.
+    """
+    if not about.dynamic and list(image.shape[1:]) != about.input_shape[2:]:
+        taken, given = ("x".join(map(str, s)) for s in (about.input_shape[2:], image.shape[1:]))
+        raise UserError(
+            f"the exported file takes images of {taken} pixels, not {given}; export with "
+            "--dynamic size, or change the test pipeline"
+        )
+    if about.channel_order == "RGB":
+        image = image.flip(0)
+    array = np.ascontiguousarray(image[None].cpu().numpy(), dtype=np.float32)
+    outputs = dict(zip(about.outputs, map(torch.from_numpy, runtime(array)), strict=True))
+    return FINISHERS[about.kind](outputs, sample, about)
 
 
 def finish_detections(
@@ -161,8 +175,13 @@ def check_overrides(keys: Iterable[str]) -> None:
         UserError: with the first of them.
     """
     for key in keys:
-        if key.split(".")[0] == "model":
+        if is_of_model(key):
             raise UserError(f"--cfg-options {key}: has no effect on an exported file")
+
+
+def is_of_model(key: str) -> bool:
+    """Whether a dotted key of a config is the model or inside it."""
+    return key.partition(".")[0] == "model"
 
 
 def shorten(names: Sequence[str], shown: int = 3) -> str:

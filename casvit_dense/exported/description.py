@@ -1,13 +1,14 @@
 """What an exported file says of itself."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from casvit_dense.errors import UserError
-from casvit_dense.export.optional import require
+from casvit_dense.exported.optional import require
 
 #: Section of OpenVINO's runtime information, and name of the text inside a ``.pt2`` archive.
 OPENVINO_SECTION = "casvit_dense"
@@ -82,7 +83,7 @@ class Description:
         """
         try:
             values = {field.name: json.loads(texts[field.name]) for field in fields(cls)}
-        except (KeyError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{path} does not describe itself ({type(error).__name__}: {error}): it was not "
                 "written by casvit-dense export"
@@ -129,16 +130,13 @@ def _read_openvino(path: Path) -> dict[str, str]:
 
 
 def _read_pt2(path: Path) -> dict[str, str]:
-    import torch
-
-    from casvit_dense.export import ops  # noqa: F401  (the operators that the file may name)
-
-    extra: dict[str, Any] = {PT2_ENTRY: ""}
+    # Without torch, which would unpickle what else is in the archive.
     try:
-        torch.export.load(str(path), extra_files=extra)
-    except Exception as error:  # zip, pickle and schema errors of many types
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(f"/{PT2_ENTRY}")]
+            return json.loads(archive.read(names[0])) if names else {}
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no file of torch.export: {error}") from error
-    return json.loads(extra[PT2_ENTRY] or "{}")
 
 
 READERS = {".onnx": _read_onnx, ".xml": _read_openvino, ".pt2": _read_pt2}

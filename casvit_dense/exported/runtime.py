@@ -7,42 +7,57 @@ from typing import Any
 import numpy as np
 
 from casvit_dense.errors import UserError
-from casvit_dense.export.optional import require
+from casvit_dense.exported.optional import require
 
 #: A loaded file: one input array to all outputs, in the file's order.
 Runtime = Callable[[np.ndarray], list[np.ndarray]]
 
-#: What runs a file when nobody says otherwise, by its suffix.
-DEFAULT_BACKENDS = {".onnx": "onnxruntime", ".xml": "openvino", ".pt2": "torch"}
+#: What runs a file, by its suffix; the first where nobody says otherwise.
+BACKENDS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
 
 
 def open_runtime(path: Path, backend: str | None = None, threads: int | None = None) -> Runtime:
     """Loads an exported file for the CPU, in float32.
 
     Args:
-        path: ``.onnx``, OpenVINO ``.xml`` (its ``.bin`` beside it) or ``.pt2``.
-        backend: ``'onnxruntime' | 'openvino'`` for ``.onnx``; the others have one runtime each.
+        path: ``.onnx`` or OpenVINO ``.xml`` (its ``.bin`` beside it).
+        backend: see `find_backend`.
         threads: CPU threads; default: what the runtime chooses.
 
     Returns:
         A function from the input array to the list of output arrays.
 
     Raises:
-        UserError: the file is missing, damaged or of another kind, or the runtime is not
-            installed.
+        UserError: what `find_backend` refuses, a damaged file, or a runtime that is not installed.
+    """
+    return OPENERS[find_backend(path, backend)](Path(path), threads)
+
+
+def find_backend(path: str | Path, backend: str | None = None) -> str:
+    """What runs a file, found before the file is opened.
+
+    Args:
+        path: the exported file.
+        backend: ``'onnxruntime' | 'openvino'``, both for ``.onnx``; default: the format's own.
+
+    Raises:
+        UserError: the file is missing or of another kind, or the backend does not run it.
     """
     path = Path(path)
-    if path.suffix not in DEFAULT_BACKENDS:
-        raise UserError(f"{path} is no exported file: expected {', '.join(DEFAULT_BACKENDS)}")
+    if path.suffix == ".pt2":
+        raise UserError(
+            f"{path} is not run: a torch.export file holds pickled objects, which torch loads "
+            "without restriction. Export to onnx or openvino, or, if you trust it, load it "
+            "yourself with torch.export.load"
+        )
+    if path.suffix not in BACKENDS:
+        raise UserError(f"{path} is no exported file: expected {' or '.join(BACKENDS)}")
     if not path.is_file():
         raise UserError(f"no exported file {path}")
-    backend = backend or DEFAULT_BACKENDS[path.suffix]
-    allowed = (
-        ("onnxruntime", "openvino") if path.suffix == ".onnx" else (DEFAULT_BACKENDS[path.suffix],)
-    )
-    if backend not in allowed:
+    allowed = BACKENDS[path.suffix]
+    if backend is not None and backend not in allowed:
         raise UserError(f"{backend} does not run {path.name}; {' or '.join(allowed)} does")
-    return OPENERS[backend](path, threads)
+    return backend or allowed[0]
 
 
 def _open_onnxruntime(path: Path, threads: int | None) -> Runtime:
@@ -98,29 +113,7 @@ def _maps_channels_last(ov: Any, model: Any) -> tuple[Any, list[bool]]:
     return steps.build(), maps
 
 
-def _open_torch(path: Path, threads: int | None) -> Runtime:
-    import torch
-
-    from casvit_dense.export import ops  # noqa: F401  (the operators that a detector's file names)
-
-    try:
-        module = torch.export.load(path).module()
-    except Exception as error:  # zip, pickle and schema errors of many types
-        raise UserError(f"{path} cannot be loaded by torch.export: {error}") from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-    def run(array: np.ndarray) -> list[np.ndarray]:
-        with torch.no_grad():
-            found = module(torch.from_numpy(array))
-        outputs = found if isinstance(found, (tuple, list)) else (found,)
-        return [output.numpy() for output in outputs]
-
-    return run
-
-
 OPENERS: dict[str, Callable[[Path, int | None], Runtime]] = {
     "onnxruntime": _open_onnxruntime,
     "openvino": _open_openvino,
-    "torch": _open_torch,
 }
