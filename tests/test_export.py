@@ -129,7 +129,7 @@ def test_a_file_evaluates_as_its_checkpoint(
         assert export(model, "--format", "openvino", "--out", written, "--input", "96x128") == 0
     contents = []
     for file in (model.checkpoint, written):
-        folder = tmp_path / file.name
+        folder = tmp_path / f"run{file.suffix}"
         more = ("--data-root", model.data, "--work-dir", folder)
         assert main(["test", *model.arguments(*more, file=file)]) == 0
         contents.append(json.loads((folder / "test" / "metrics.json").read_text()))
