@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense.cli import main
 from casvit_dense.deploy import FoldedCASViT, fuse
-from casvit_dense.engine import launch
+from casvit_dense.engine import forms, launch
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
 from casvit_dense.engine.resume import find_resumed
@@ -147,7 +147,7 @@ def test_fused_form_gives_the_same_metrics(
     task, work_dir = trained
     checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
     fused = []
-    monkeypatch.setattr(launch, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
+    monkeypatch.setattr(forms, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
     found = {}
     for form in ("reference", "fused"):
         options = options_of(task, shapes, tmp_path / form)
@@ -271,11 +271,18 @@ def test_what_cannot_be_built_is_a_user_error(
         launch.train(config_of("fpn"), options)
 
 
-def test_a_work_dir_that_cannot_be_made_is_a_user_error(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_work_dir_that_cannot_be_made_is_a_user_error(
+    shapes: Path, tmp_path: Path, trained: tuple[str, Path], below: str
+) -> None:
     (tmp_path / "file").touch()
-    options = options_of("fpn", shapes, tmp_path / "file" / "below")
-    with pytest.raises(UserError, match="below cannot be made"):
-        launch.train(config_of("fpn"), options)
+    task, work_dir = trained
+    options = options_of(task, shapes, tmp_path / "file" / below)
+    checkpoint = (work_dir / "last_checkpoint").read_text().strip()
+    with pytest.raises(UserError, match="cannot be made"):
+        launch.test(config_of(task), checkpoint, options)
+    with pytest.raises(UserError, match="cannot be made"):
+        launch.train(config_of(task), options)
 
 
 def run_cli(*arguments: object) -> int:

@@ -5,26 +5,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
-from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch import nn
 
-from casvit_dense.casvit import CASViT
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.deploy import fold_in_training, fuse
+from casvit_dense.engine.forms import put_exported, put_folded, put_fused, unwrapped
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.packing import pack_index
-from casvit_dense.engine.preflight import check_data, class_names
+from casvit_dense.engine.preflight import check_data
 from casvit_dense.engine.prepare import (
     evaluators,
-    leaf_datasets,
     prepare,
     scale_learning_rate,
     set_from_scratch,
@@ -35,13 +29,7 @@ from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.engine.results import conditions, cpu_name, write_json
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
-from casvit_dense.exported.description import read_description
-from casvit_dense.exported.model import (
-    ExportedModel,
-    check_origin,
-    check_overrides,
-    is_exported,
-)
+from casvit_dense.exported.model import ExportedModel, is_exported
 from casvit_dense.exported.runtime import find_backend
 
 
@@ -181,51 +169,6 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     return metrics
 
 
-def put_exported(cfg: Config, file: str | Path, options: RunOptions) -> None:
-    """Puts an exported file in the place of the config's model.
-
-    Raises:
-        UserError: the file does not belong to the config, or an option has no effect on it.
-    """
-    if options.launcher != "none":
-        raise UserError("an exported file is evaluated by one process; leave --launcher out")
-    if options.fuse:
-        raise UserError("an exported file has the form that it was exported in; leave --fuse out")
-    check_overrides(options.cfg_options)
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    classes = class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
-    check_origin(read_description(Path(file)), cfg.filename, classes)
-    cfg.model = dict(type="ExportedModel", file=str(file))
-
-
-def put_folded(model: Any, aim: str) -> None:
-    """Gives a model's backbone its training form.
-
-    Raises:
-        UserError: the backbone is another one, or its BatchNorm learns statistics.
-    """
-    if not isinstance(model.backbone, CASViT):
-        raise UserError(f"--fold is for CASViT; the backbone is {type(model.backbone).__name__}")
-    if not model.backbone.norm_eval:
-        raise UserError(
-            "--fold needs fixed statistics, and BatchNorm learns here (norm_eval=False, as by "
-            "--from-scratch); leave --fold out"
-        )
-    try:
-        fold_in_training(model.backbone, recompute=aim == "memory")
-    except ValueError as error:
-        raise UserError(f"--fold {aim}: {error}") from error
-
-
-def put_fused(runner: Runner) -> None:
-    """Puts the fused form in the place of the runner's model, inside its distributed wrapper."""
-    fused = fuse(unwrapped(runner.model))
-    if is_model_wrapper(runner.model):
-        runner.model.module = fused
-    else:
-        runner.model = fused
-
-
 def per_class(runner: Runner) -> dict[str, dict[str, float]]:
     """The value of every class, by kind, of the metrics that keep them."""
     return {
@@ -254,10 +197,7 @@ def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         UserError: the config names a part that does not exist or gives it arguments that it does
             not take, or the work directory cannot be made.
     """
-    try:
-        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"work directory {cfg.work_dir} cannot be made: {error}") from error
+    make_folder(Path(cfg.work_dir))
     if cfg.launcher == "pytorch" and not torch.cuda.is_available():
         torch.distributed.init_process_group(backend="gloo")
     try:
@@ -267,11 +207,6 @@ def start_runner(cfg: Config, loops: Iterable[str]) -> Runner:
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     return runner
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, without its distributed wrapper."""
-    return model.get_submodule("module") if is_model_wrapper(model) else model
 
 
 def drop_training(cfg: Config) -> None:
@@ -289,8 +224,20 @@ def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
     for metric in evaluators(cfg):
         if metric.type == "DenseCocoMetric":
             metric.update(outfile_prefix=str(folder / "predictions"), classwise=classwise)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         elif metric.type == "DenseIoUMetric":
             maps = folder / "maps"
             metric.update(output_dir=str(maps), classwise=classwise)
-            maps.mkdir(parents=True, exist_ok=True)  # by every process: all of them write maps
+            make_folder(maps)  # by every process: all of them write maps
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder of the work directory.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"work directory {folder} cannot be made: {error}") from error
