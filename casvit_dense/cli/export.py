@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.options import OverrideAction
+from casvit_dense.cli.options import add_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", type=Path, metavar="FOLDER", help="images for --int8 static"
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=OverrideAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override config values",
-    )
+    add_overrides(parser)
 
 
 def size(text: str) -> tuple[int, int]:

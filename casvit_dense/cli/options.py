@@ -48,14 +48,8 @@ class OverrideAction(DictAction):
             return self._parse_iterable(text) if is_list else self._parse_int_float_bool(text)
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the shared flags; spelling is mmdetection's."""
-    parser.add_argument(
-        "--work-dir", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
-    )
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    parser.add_argument("--seed", type=int, help="seed of every random generator")
-    parser.add_argument("--deterministic", action="store_true", help="deterministic algorithms")
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--cfg-options``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -64,6 +58,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override config values, e.g. train_cfg.max_epochs=1",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the shared flags; spelling is mmdetection's."""
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
+    )
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
+    parser.add_argument("--seed", type=int, help="seed of every random generator")
+    parser.add_argument("--deterministic", action="store_true", help="deterministic algorithms")
+    add_overrides(parser)
     parser.add_argument(
         "--coco-backend",
         choices=BACKENDS,

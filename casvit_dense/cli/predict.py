@@ -6,7 +6,7 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.options import FUSE_HELP, OverrideAction
+from casvit_dense.cli.options import FUSE_HELP, add_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fuse", action="store_true", help=FUSE_HELP)
     parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=OverrideAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override config values",
-    )
+    add_overrides(parser)
 
 
 def score(text: str) -> float:
