@@ -1,0 +1,76 @@
+"""The ledger: a file of result rows, one JSON object a line, that many processes may add to."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from casvit_dense.errors import UserError
+from casvit_dense.results.row import Row, line_of, parse_row
+
+LEDGER = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A line that is no row: ``number`` counts from 1, ``reason`` says what is wrong."""
+
+    path: Path
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.number} is skipped: {self.reason}"
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Adds rows at the end; safe beside other processes that do the same.
+
+    A line that a killed process left unfinished is ended first, so that it spoils no other.
+
+    Raises:
+        UserError: the disk or the permissions do not allow it.
+    """
+    text = "".join(f"{line_of(row)}\n" for row in rows).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")), path.open("ab+") as file:
+            if file.tell() and not _ends_a_line(file):
+                text = b"\n" + text
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from error
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def read_ledger(path: Path) -> tuple[list[Row], list[Rejected]]:
+    """The rows of a file in their order, and the lines that are none.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"no ledger can be read at {path}: {error.strerror}") from error
+    rows, rejected = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(parse_row(line.decode()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            rejected.append(Rejected(path, number, f"{where}: {first['msg']}"))
+        except ValueError as error:  # JSON and UTF-8 errors are of this kind too
+            rejected.append(Rejected(path, number, str(error)))
+    return rows, rejected
