@@ -1,0 +1,243 @@
+"""COCO files as columns of numbers: the truth, and the detections that are held against it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+
+from casvit_dense.data.check_coco import check_records
+from casvit_dense.errors import UserError
+
+#: Detections of one class in one image that count, as COCO has it: those of highest score.
+LIMIT = 100
+
+KINDS = ("bbox", "segm")
+
+#: Boxes ``(n, 4)`` as x, y, width, height in pixels, or ``n`` compressed run lengths.
+Outlines = np.ndarray | list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of a data set, G in N images.
+
+    Attributes:
+        image_ids: ``(N,)``, ascending, which is the order in which COCO ranks equal scores.
+        file_names: of the images.
+        sizes: ``(N, 2)``, height and width in pixels.
+        classes: names.
+        category_ids: of the classes.
+        image: ``(G,)``, position of the object's image.
+        label: ``(G,)``, position of its class.
+        area: ``(G,)``, in pixels, as the file says.
+        crowd: ``(G,)``, regions whose detections count neither way.
+        outlines: see `Outlines`.
+    """
+
+    image_ids: np.ndarray
+    file_names: tuple[str, ...]
+    sizes: np.ndarray
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    outlines: Outlines
+
+
+@dataclass(frozen=True)
+class Detections:
+    """D detections by image, then class, then falling score; at most `LIMIT` of each.
+
+    Attributes:
+        image, label, area, outlines: as in `Truth`; areas are those of boxes or of masks.
+        score: ``(D,)``.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+    score: np.ndarray
+    outlines: Outlines
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is missing, cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def read_truth(
+    path: Path,
+    kind: str,
+    classes: Sequence[str] | None = None,
+    indices: int | Sequence[int] | None = None,
+) -> Truth:
+    """Reads an instances file.
+
+    Args:
+        path: the file.
+        kind: ``'bbox'`` or ``'segm'``; only the latter reads outlines.
+        classes: those that were evaluated, in their order; all by default.
+        indices: images that were evaluated, as mmengine's data sets take them: positions in the
+            file, or so many of the first (negative: of the last).
+
+    Raises:
+        UserError: no readable COCO file, an outline that is none, an unknown class.
+    """
+    content = read_json(path)
+    keys = {"images", "annotations", "categories"}
+    missing = keys - set(content) if isinstance(content, dict) else keys
+    if missing:
+        raise UserError(f"{path}: no COCO instances file, lacks {', '.join(sorted(missing))}")
+    check_records(content, path, needs_masks=kind == "segm")
+    ids = {category["name"]: category["id"] for category in content["categories"]}
+    names = tuple(ids if classes is None else classes)
+    unknown = [name for name in names if name not in ids]
+    if unknown:
+        raise UserError(f"{path}: has no category {', '.join(unknown)}, which was evaluated")
+    images = sorted(_chosen(content["images"], indices), key=lambda image: image["id"])
+    place = {image["id"]: i for i, image in enumerate(images)}
+    label = {ids[name]: i for i, name in enumerate(names)}
+    objects = [
+        a for a in content["annotations"] if a["category_id"] in label and a["image_id"] in place
+    ]
+    objects.sort(key=lambda a: place[a["image_id"]])  # stable: equal overlaps go by file order
+    where = [place[a["image_id"]] for a in objects]
+    return Truth(
+        image_ids=np.array([image["id"] for image in images], np.int64),
+        file_names=tuple(image["file_name"] for image in images),
+        sizes=np.array([(image["height"], image["width"]) for image in images]),
+        classes=names,
+        category_ids=tuple(ids[name] for name in names),
+        image=np.array(where, np.int32),
+        label=np.array([label[a["category_id"]] for a in objects], np.int32),
+        area=_numbers(objects, "area", path),
+        crowd=np.array([bool(a.get("iscrowd")) for a in objects], bool),
+        outlines=_boxes(objects, path)
+        if kind == "bbox"
+        else [_run_lengths(a, images[i], path) for a, i in zip(objects, where, strict=True)],
+    )
+
+
+def _chosen(images: list[dict], indices: int | Sequence[int] | None) -> list[dict]:
+    if indices is None:
+        return images
+    if isinstance(indices, int):
+        return images[:indices] if indices >= 0 else images[indices:]
+    return [images[i] for i in indices]
+
+
+def _run_lengths(annotation: Mapping[str, Any], image: Mapping[str, Any], path: Path) -> dict:
+    outline, height, width = annotation["segmentation"], image["height"], image["width"]
+    try:
+        if isinstance(outline, list):
+            return rle.merge(rle.frPyObjects(outline, height, width))
+        if isinstance(outline["counts"], list):
+            return rle.frPyObjects(outline, height, width)
+        return {"size": outline["size"], "counts": outline["counts"]}
+    except Exception as error:  # pycocotools raises bare ones
+        raise UserError(
+            f"{path}: the segmentation of annotation {annotation['id']} cannot be read ({error})"
+        ) from error
+
+
+def _boxes(records: Sequence[Mapping[str, Any]], path: Path) -> np.ndarray:
+    try:
+        return np.array([record["bbox"] for record in records], float).reshape(len(records), 4)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: a bbox is not four numbers ({error})") from error
+
+
+def read_detections(path: Path, kind: str, truth: Truth) -> Detections:
+    """Reads a file in COCO's results format.
+
+    Args:
+        path: the file.
+        kind: ``'bbox'`` or ``'segm'``.
+        truth: what the detections belong to.
+
+    Raises:
+        UserError: not such a file, or detections of images or categories that the truth lacks.
+    """
+    content = read_json(path)
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise UserError(f"{path}: no COCO results file; that is a list of detections")
+    outline = "bbox" if kind == "bbox" else "segmentation"
+    for key in ("image_id", "category_id", "score", outline):
+        first = next((i for i, entry in enumerate(content) if key not in entry), None)
+        if first is not None:
+            raise UserError(f"{path}: detection {first} (from 0) lacks '{key}'")
+    image = _places(content, "image_id", truth.image_ids.tolist(), path)
+    label = _places(content, "category_id", truth.category_ids, path)
+    score = _numbers(content, "score", path)
+    kept = _best_of_each(image, label, score)
+    records = [content[i] for i in kept]
+    columns = {"image": image[kept], "label": label[kept], "score": score[kept]}
+    if kind == "bbox":
+        boxes = _boxes(records, path)
+        return Detections(**columns, area=boxes[:, 2] * boxes[:, 3], outlines=boxes)
+    masks = [record["segmentation"] for record in records]
+    _check_masks(masks, truth.sizes[columns["image"]], path)
+    # One by one: with numpy 2, pycocotools cannot take the area of more than 255 masks at once.
+    area = np.array([rle.area(mask) for mask in masks], float)
+    return Detections(**columns, area=area, outlines=masks)
+
+
+def _places(records: list[dict], key: str, known: Sequence[int], path: Path) -> np.ndarray:
+    place = {value: i for i, value in enumerate(known)}
+    try:
+        return np.array([place[record[key]] for record in records], np.int32)
+    except (KeyError, TypeError):
+        strange = next(
+            r[key] for r in records if not isinstance(r[key], int) or r[key] not in place
+        )
+        raise UserError(
+            f"{path}: a detection has {key} {strange!r}, which the truth does not have; the file "
+            "belongs to another data set"
+        ) from None
+
+
+def _numbers(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> np.ndarray:
+    try:
+        values = np.array([float(record[key]) for record in records])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: a value of '{key}' is no number ({error})") from error
+    if not np.isfinite(values).all():
+        first = np.flatnonzero(~np.isfinite(values))[0]
+        raise UserError(f"{path}: '{key}' is {records[first][key]} in {dict(records[first])}")
+    return values
+
+
+def _best_of_each(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Order by image, class, falling score (equal ones as in the file), cut off at `LIMIT`."""
+    order = np.lexsort((-score, label, image))
+    new = np.diff(image[order], prepend=-1).astype(bool) | np.diff(label[order], prepend=-1).astype(
+        bool
+    )
+    starts = np.flatnonzero(new)
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return order[rank < LIMIT]
+
+
+def _check_masks(masks: list[Any], sizes: np.ndarray, path: Path) -> None:
+    for mask, size in zip(masks, sizes.tolist(), strict=True):
+        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
+            raise UserError(f"{path}: a segmentation is not in compressed run lengths")
+        if list(mask["size"]) != size:
+            raise UserError(
+                f"{path}: a mask of {mask['size']} pixels belongs to an image of {size} pixels"
+            )

@@ -1,0 +1,170 @@
+"""The analysis of index maps. Areas and their means are those of mmseg's ``IoUMetric``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from casvit_dense.analysis.detection import ranked
+from casvit_dense.analysis.precision import mean_over_classes
+from casvit_dense.analysis.progress import Tick, silent
+from casvit_dense.analysis.records import (
+    ClassOverlap,
+    Confusion,
+    ImageScore,
+    MapAnalysis,
+    number,
+)
+from casvit_dense.analysis.sources import MapSource
+from casvit_dense.data.check_coco import some
+from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Counted pixels of N images and C classes.
+
+    Attributes:
+        names: of the images.
+        files: of the images, relative to their folder.
+        classes: names.
+        confusion: ``(C, C)``, truth by prediction, all images together.
+        both, truth, predicted: ``(N, C)``, of each image: pixels where truth and prediction are
+            the class, where the truth is, where the prediction is.
+    """
+
+    names: tuple[str, ...]
+    files: tuple[str, ...]
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+    both: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+
+
+def count_pixels(source: MapSource, tick: Tick = silent) -> Pixels:
+    """Reads all maps.
+
+    Args:
+        source: where they lie and how they are numbered.
+        tick: told of the progress.
+
+    Raises:
+        UserError: a map is missing, unreadable, of another size than its truth, or holds a label
+            that no class stands for.
+    """
+    classes = len(source.classes)
+    pairs = list(_map_pairs(source))
+    total = np.zeros((classes, classes), int)
+    areas = np.zeros((3, len(pairs), classes), int)
+    for i, (predicted, truth) in enumerate(pairs):
+        counts = _confusion_of(predicted, truth, classes, source.reduce_zero_label)
+        total += counts
+        areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+        tick("map", i + 1, len(pairs))
+    files = [truth.relative_to(source.truth).with_suffix(source.image_suffix) for _, truth in pairs]
+    names = tuple(predicted.stem for predicted, _ in pairs)
+    return Pixels(names, tuple(map(str, files)), source.classes, total, *areas)
+
+
+def _map_pairs(source: MapSource) -> Iterator[tuple[Path, Path]]:
+    """Predicted maps by name, each with its truth."""
+    for folder in (source.predictions, source.truth):
+        if not folder.is_dir():
+            raise UserError(f"no folder of maps {folder}{source.hint}")
+    truths: dict[str, Path] = {}
+    for path in sorted(source.truth.rglob(f"*{source.truth_suffix}")):
+        name = path.name.removesuffix(source.truth_suffix)
+        if name in truths:
+            raise UserError(
+                f"{truths[name]} and {path} have one name; predictions do not tell which"
+            )
+        truths[name] = path
+    maps = sorted(source.predictions.glob("*.png"))
+    strange = [path.stem for path in maps if path.stem not in truths]
+    if strange:
+        raise UserError(
+            f"{source.predictions}: {len(strange)} of {len(maps)} maps have no truth in "
+            f"{source.truth}: {some(strange)}{source.hint}"
+        )
+    expected = len(truths) if source.count is None else source.count
+    if len(maps) != expected:
+        raise UserError(f"{source.predictions}: holds {len(maps)} maps for {expected} images")
+    return ((path, truths[path.stem]) for path in maps)
+
+
+def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> np.ndarray:
+    found, labels = _read_map(predicted), _read_map(truth)
+    if found.shape != labels.shape:
+        raise UserError(f"{predicted} is {found.shape} pixels large, its truth {labels.shape}")
+    first = int(reduce)
+    counted = (labels != IGNORE) & (labels >= first)
+    found, labels = found[counted].astype(int) - first, labels[counted].astype(int) - first
+    for path, values in ((truth, labels), (predicted, found)):
+        outside = np.unique(values[(values < 0) | (values >= classes)]) + first
+        if len(outside):
+            raise UserError(
+                f"{path}: holds label(s) {some([str(v) for v in outside])}; {classes} classes are "
+                f"numbered from {first}. Files where 0 means unlabelled need reduce_zero_label"
+            )
+    return np.bincount(labels * classes + found, minlength=classes**2).reshape(classes, classes)
+
+
+def _read_map(path: Path) -> np.ndarray:
+    try:
+        labels = np.asarray(Image.open(path))
+    except OSError as error:
+        raise UserError(f"{path}: not a readable image ({error})") from error
+    if labels.ndim != 2:
+        raise UserError(f"{path}: has {labels.shape[-1]} channels; a map holds one index a pixel")
+    return labels
+
+
+def overlaps(pixels: Pixels, weights: np.ndarray) -> np.ndarray:
+    """IoU of every class when every image counts a given number of times.
+
+    Args:
+        pixels: of N images and C classes.
+        weights: ``(B, N)``, B ways to count the images.
+
+    Returns:
+        ``(B, C)``, percent; NaN for a class that neither occurs nor is predicted.
+    """
+    both = weights @ pixels.both
+    return _percent(both, weights @ (pixels.truth + pixels.predicted) - both)
+
+
+def image_overlaps(pixels: Pixels) -> np.ndarray:
+    """Mean IoU of each image, ``(N,)``, percent, over the classes that occur in it."""
+    return mean_over_classes(_percent(pixels.both, pixels.truth + pixels.predicted - pixels.both))
+
+
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return 100 * part / np.where(whole, whole, np.nan)
+
+
+def analyse_maps(pixels: Pixels) -> MapAnalysis:
+    """Everything that `MapAnalysis` holds."""
+    everything = np.ones((1, len(pixels.names)), int)
+    iou = overlaps(pixels, everything)[0]
+    truth = pixels.truth.sum(axis=0)
+    acc = _percent(pixels.both.sum(axis=0), truth)
+    columns = zip(pixels.names, pixels.files, image_overlaps(pixels).tolist(), strict=True)
+    images = [ImageScore(*row) for row in columns if not np.isnan(row[2])]
+    return MapAnalysis(
+        images=len(pixels.names),
+        pixels=int(truth.sum()),
+        miou=number(mean_over_classes(iou).item()),
+        macc=number(mean_over_classes(acc).item()),
+        aacc=number(_percent(pixels.both.sum(), truth.sum()).item()),
+        classes=[
+            ClassOverlap(name, int(area), number(i), number(a))
+            for name, area, i, a in zip(pixels.classes, truth, iou, acc, strict=True)
+        ],
+        confusion=Confusion(list(pixels.classes), pixels.confusion.tolist()),
+        best=ranked(images, best=True),
+        worst=ranked(images, best=False),
+    )

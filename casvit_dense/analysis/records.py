@@ -1,0 +1,248 @@
+"""What an analysis says, as plain dataclasses that become JSON.
+
+Detection figures are fractions, as COCO gives them; those of maps are percent, as mmseg gives
+them. None stands for a figure that does not exist, such as the AP of a class without objects.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from casvit_dense.files import write_whole
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """AP of one class, over all overlaps .50:.95 if not said otherwise.
+
+    Attributes:
+        name: of the class.
+        objects: that count; crowds do not.
+        ap, ap50, ap75: all sizes; at overlap .50 and .75.
+        small, medium, large: objects below 32² pixels, to 96², above.
+    """
+
+    name: str
+    objects: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    small: float | None
+    medium: float | None
+    large: float | None
+
+
+@dataclass(frozen=True)
+class SizePrecision:
+    """Mean over the classes for objects of one size: ``all``, ``small``, ``medium``, ``large``."""
+
+    size: str
+    objects: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        kind: one of `error_kinds.KINDS`, ``false positive`` or ``false negative``.
+        count: detections; of ``missed`` and ``false negative``, objects.
+        gain: what AP50 would gain without these faults.
+        by_class: the counts of every class, in the order of the classes.
+    """
+
+    kind: str
+    count: int
+    gain: float | None
+    by_class: list[int]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision at recall 0, .01, … 1, rounded to four digits.
+
+    Attributes:
+        overlap: ``'0.50'``, ``'0.75'`` or ``'0.50:0.95'`` (mean of ten).
+        mean: over the classes that have objects; its mean is AP.
+        classes: by name, of those.
+    """
+
+    overlap: str
+    mean: list[float]
+    classes: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Detections from one score on, all classes together, at overlap .50.
+
+    Attributes:
+        score: least score that counts.
+        chosen: ``'best F1'``, or ``'given'`` by the user.
+        precision, recall, f1: there.
+    """
+
+    score: float
+    chosen: str
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often an object of one class (row) was taken for another (column).
+
+    Attributes:
+        names: of rows and columns. For detections the last is the background: its column holds
+            the missed objects, its row the detections of nothing.
+        counts: objects and detections at overlap .50 from the operating point on, or pixels.
+    """
+
+    names: list[str]
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a score of .8 means right in 80 % of cases, at overlap .50.
+
+    Attributes:
+        edges: borders of the score bins, one more than bins.
+        counts: detections of each bin; ignored ones do not count.
+        score: their mean score; None for empty bins.
+        precision: the part of them that is correct.
+        error: expected calibration error: mean over the detections of \\|score - precision\\|.
+    """
+
+    edges: list[float]
+    counts: list[int]
+    score: list[float | None]
+    precision: list[float | None]
+    error: float | None
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image.
+
+    Attributes:
+        image: id of the image in the truth; of a map, its name.
+        file: its file, relative to the folder of images.
+        score: F1 at the operating point and overlap .50 (fraction), or mean IoU of the classes
+            that occur in the image or its prediction (percent).
+        correct, wrong, missed: detections that found an object, those that did not, and objects
+            that were not found; None for maps.
+    """
+
+    image: int | str
+    file: str
+    score: float
+    correct: int | None = None
+    wrong: int | None = None
+    missed: int | None = None
+
+
+@dataclass(frozen=True)
+class DetectionAnalysis:
+    """Boxes or masks; see the parts.
+
+    Attributes:
+        kind: ``'bbox' | 'segm'``.
+        images, objects, detections: how many counted.
+        best, worst: images with objects; images with objects or detections.
+    """
+
+    kind: str
+    images: int
+    objects: int
+    detections: int
+    sizes: list[SizePrecision]
+    classes: list[ClassPrecision]
+    faults: list[Fault]
+    curves: list[Curve]
+    operating_point: OperatingPoint
+    confusion: Confusion
+    calibration: Calibration
+    best: list[ImageScore]
+    worst: list[ImageScore]
+
+
+@dataclass(frozen=True)
+class ClassOverlap:
+    """One class of maps, percent: pixels of truth, IoU, and the part of them that was found."""
+
+    name: str
+    pixels: int
+    iou: float | None
+    acc: float | None
+
+
+@dataclass(frozen=True)
+class MapAnalysis:
+    """Index maps; see the parts.
+
+    Attributes:
+        images, pixels: how many counted; unlabelled pixels do not.
+        miou, macc: means of the classes.
+        aacc: the part of all pixels that is right.
+    """
+
+    images: int
+    pixels: int
+    miou: float | None
+    macc: float | None
+    aacc: float | None
+    classes: list[ClassOverlap]
+    confusion: Confusion
+    best: list[ImageScore]
+    worst: list[ImageScore]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything about one set of predictions.
+
+    Attributes:
+        name: the config's stem, or the file of predictions.
+        folder: where the predictions lie.
+        images: folder of the images, where it is known.
+        detection: by kind.
+        maps: of a segmenter.
+        notes: what a reader must know, e.g. that figures differ from those of the evaluation.
+    """
+
+    name: str
+    folder: str
+    images: str | None = None
+    detection: dict[str, DetectionAnalysis] = field(default_factory=dict)
+    maps: MapAnalysis | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def number(value: float) -> float | None:
+    """A Python float; None for NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def numbers(values: Iterable[float]) -> list[float | None]:
+    """Python floats; None for NaN."""
+    return [number(value) for value in values]
+
+
+def write_records(path: Path, name: str, records: Iterable[Any]) -> None:
+    """Writes dataclasses as ``{name: […]}``, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    content = {name: [dataclasses.asdict(record) for record in records]}
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_whole(path, f"{text}\n".encode())

@@ -1,0 +1,198 @@
+"""Where predictions and their truth lie, found through what an evaluation wrote down."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from casvit_dense.analysis.columns import KINDS, read_json
+from casvit_dense.errors import UserError
+
+METRICS = "metrics.json"
+
+#: Data sets of mmseg whose files number the classes from 1 unless they are told otherwise
+#: (mmseg/datasets/{ade,isprs,loveda,pascal_context,potsdam}.py).
+COUNT_FROM_ONE = frozenset(
+    {"ADE20KDataset", "ISPRSDataset", "LoveDADataset", "PascalContextDataset59", "PotsdamDataset"}
+)
+
+MOVED = (
+    "; if the data set was moved, or the evaluation ran in another folder, --data-root names the "
+    "data set's folder"
+)
+
+
+@dataclass(frozen=True)
+class CocoSource:
+    """Boxes or masks.
+
+    Attributes:
+        name: of the system.
+        kind: ``'bbox' | 'segm'``.
+        truth: instances file.
+        predictions: file in COCO's results format.
+        classes: those that were evaluated; None for all of the truth.
+        indices: images that were evaluated, see `columns.read_truth`.
+        images: folder of the images.
+        stated: metrics that the evaluation wrote down.
+    """
+
+    name: str
+    kind: str
+    truth: Path
+    predictions: Path
+    classes: tuple[str, ...] | None = None
+    indices: int | Sequence[int] | None = None
+    images: Path | None = None
+    stated: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """Index maps.
+
+    Attributes:
+        name: of the system.
+        truth: folder of maps, searched in depth.
+        predictions: folder of ``.png`` maps of the same names and numbering.
+        classes: names.
+        reduce_zero_label: 0 means unlabelled and classes count from 1; else they count from 0.
+            255 is unlabelled in any case.
+        truth_suffix: ending of the truth's names.
+        image_suffix: ending of image names.
+        images: folder of the images.
+        count: of images that were evaluated; None: those of the truth.
+        hint: what to do when the truth is not there.
+        stated: metrics that the evaluation wrote down.
+    """
+
+    name: str
+    truth: Path
+    predictions: Path
+    classes: tuple[str, ...]
+    reduce_zero_label: bool
+    truth_suffix: str = ".png"
+    image_suffix: str = ".png"
+    images: Path | None = None
+    count: int | None = None
+    hint: str = ""
+    stated: Mapping[str, float | None] = field(default_factory=dict)
+
+
+Source = CocoSource | MapSource
+
+
+def find_sources(folder: Path, data_root: str | Path | None = None) -> list[Source]:
+    """What a ``test`` folder holds: boxes, masks, or maps.
+
+    Args:
+        folder: that of ``metrics.json``, or the work directory above it.
+        data_root: folder of the data set, if it is not where the evaluation found it.
+
+    Raises:
+        UserError: no evaluation or no predictions there, or the truth is not where it was.
+    """
+    folder = folder if (folder / METRICS).is_file() else folder / "test"
+    if not (folder / METRICS).is_file():
+        raise UserError(
+            f"{folder.parent}: no evaluation; `casvit-dense test` writes test/{METRICS} and the "
+            "predictions"
+        )
+    content = read_json(folder / METRICS)
+    try:
+        dataset = content["conditions"]["dataset"]
+        name, stated, per_class = content["config"], content["metrics"], content["per_class"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / METRICS}: lacks {error}; evaluate again") from error
+    kinds = [kind for kind in KINDS if (folder / f"predictions.{kind}.json").is_file()]
+    root = Path(data_root if data_root is not None else dataset.get("data_root") or "")
+    if kinds:
+        return [
+            CocoSource(
+                name=name,
+                kind=kind,
+                truth=_truth_file(root, dataset, folder),
+                predictions=folder / f"predictions.{kind}.json",
+                classes=tuple(per_class[kind]) if per_class.get(kind) else None,
+                indices=dataset.get("indices"),
+                images=root / _prefix(dataset, "img"),
+                stated=stated,
+            )
+            for kind in kinds
+        ]
+    if not (folder / "maps").is_dir():
+        raise UserError(f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps")
+    if not per_class.get("IoU"):
+        raise UserError(f"{folder / METRICS}: names no classes (per_class.IoU); evaluate again")
+    return [
+        MapSource(
+            name=name,
+            truth=root / _prefix(dataset, "seg_map_path"),
+            predictions=folder / "maps",
+            classes=tuple(per_class["IoU"]),
+            reduce_zero_label=_reduces_zero_label(dataset),
+            truth_suffix=dataset.get("seg_map_suffix", ".png"),
+            image_suffix=dataset.get("img_suffix", ".jpg"),
+            images=root / _prefix(dataset, "img_path"),
+            count=content["conditions"].get("images"),
+            hint=f" ({folder / METRICS} names it{MOVED})",
+            stated=stated,
+        )
+    ]
+
+
+def _truth_file(root: Path, dataset: Mapping[str, Any], folder: Path) -> Path:
+    if not dataset.get("ann_file"):
+        raise UserError(
+            f"{folder / METRICS}: names no annotation file of one data set; give the files: "
+            "--truth and --predictions"
+        )
+    path = root / dataset["ann_file"]
+    if not path.is_file():
+        raise UserError(f"{folder / METRICS}: its truth {path} is not there{MOVED}")
+    return path
+
+
+def _prefix(dataset: Mapping[str, Any], key: str) -> str:
+    return (dataset.get("data_prefix") or {}).get(key) or ""
+
+
+def _reduces_zero_label(dataset: Mapping[str, Any]) -> bool:
+    """Whether label 0 means unlabelled: said by the pipeline, the data set or its type."""
+    steps = [s for s in dataset.get("pipeline", ()) if s.get("type") == "LoadAnnotations"]
+    said = [step.get("reduce_zero_label") for step in steps] + [dataset.get("reduce_zero_label")]
+    known = [flag for flag in said if flag is not None]
+    return bool(known[0]) if known else dataset.get("type") in COUNT_FROM_ONE
+
+
+def map_source(
+    truth: Path, predictions: Path, classes: str, reduce_zero_label: bool = False
+) -> MapSource:
+    """Maps in two folders.
+
+    Args:
+        truth, predictions: the folders.
+        classes: their number, or a file with one name a line.
+        reduce_zero_label: see `MapSource`.
+
+    Raises:
+        UserError: the classes cannot be read.
+    """
+    names = tuple(_class_names(classes))
+    return MapSource(str(predictions), truth, predictions, names, reduce_zero_label)
+
+
+def _class_names(classes: str) -> list[str]:
+    if classes.isdecimal() and int(classes):
+        return [f"class {i}" for i in range(int(classes))]
+    try:
+        lines = Path(classes).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--classes {classes}: neither a number of classes nor a readable file of names "
+            f"({error})"
+        ) from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"--classes {classes}: holds no name")
+    return names

@@ -1,0 +1,106 @@
+"""Say why saved predictions are wrong: error kinds, curves, confusion, calibration.
+
+Reads what `test` left behind, or any COCO results file or folder of index maps; needs no GPU.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from casvit_dense.cli.predict import score
+from casvit_dense.errors import UserError
+
+if TYPE_CHECKING:
+    from casvit_dense.analysis import Source
+    from casvit_dense.analysis.progress import Tick
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders", nargs="*", type=Path, metavar="folder", help="of an evaluation (…/test)"
+    )
+    add_truth_options(parser)
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="COCO results file, with --truth"
+    )
+    parser.add_argument(
+        "--maps", type=Path, metavar="DIR", help="predicted index maps, with --truth-maps"
+    )
+    parser.add_argument(
+        "--score-thr",
+        type=score,
+        help="least score of the detections in confusions and image scores (default: of best F1)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+
+
+def add_truth_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where the truth is."""
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder of the data set, if it was moved"
+    )
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="COCO instances file")
+    parser.add_argument(
+        "--kind", choices=("bbox", "segm"), default="bbox", help="boxes or masks of a results file"
+    )
+    parser.add_argument("--truth-maps", type=Path, metavar="DIR", help="index maps of the truth")
+    parser.add_argument(
+        "--classes", metavar="FILE|N", help="of the maps: a file of names, or how many"
+    )
+    parser.add_argument(
+        "--reduce-zero-label", action="store_true", help="0 is unlabelled, classes count from 1"
+    )
+
+
+def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
+    """Predictions with the truth that the flags name.
+
+    Raises:
+        UserError: the flags do not go together, or a file is missing.
+    """
+    from casvit_dense.analysis.sources import CocoSource, map_source
+
+    if args.truth and args.truth_maps:
+        raise UserError("--truth is for boxes and masks, --truth-maps for maps; give one of them")
+    if args.truth_maps:
+        if not args.classes:
+            raise UserError("--truth-maps needs --classes: how many, or a file of their names")
+        return map_source(args.truth_maps, predictions, args.classes, args.reduce_zero_label)
+    return CocoSource(str(predictions), args.kind, args.truth, predictions)
+
+
+def shown_progress() -> "Tick":
+    """Prints a line every ten seconds."""
+    from casvit_dense.engine.hooks import Progress
+
+    loops: dict[str, Progress] = {}
+
+    def tick(step: str, done: int, total: int) -> None:
+        if done == 1:
+            loops[step] = Progress(step, total, seconds=10)
+        line = loops[step].step()
+        if line is not None:
+            print(line, flush=True)
+
+    return tick
+
+
+def run(args: argparse.Namespace) -> None:
+    from casvit_dense.analysis import analyse, analyse_source
+    from casvit_dense.analysis.records import write_records
+    from casvit_dense.analysis.tables import describe
+
+    files = args.predictions or args.maps
+    if bool(args.folders) == bool(files) or (args.predictions and args.maps):
+        raise UserError("give folders of evaluations, or --predictions, or --maps")
+    if bool(args.predictions) != bool(args.truth) or bool(args.maps) != bool(args.truth_maps):
+        raise UserError("--predictions needs --truth, --maps needs --truth-maps")
+    tick = shown_progress()
+    if files:
+        found = [analyse_source(source_of_files(args, files), args.score_thr, tick)]
+    else:
+        found = [analyse(f, args.data_root, args.score_thr, tick) for f in args.folders]
+    print("\n\n\n".join(describe(analysis) for analysis in found))
+    if args.out:
+        write_records(args.out, "analyses", found)
+        print(f"\nwritten: {args.out}")

@@ -1,0 +1,38 @@
+"""Compare two systems on the same images: differences with their 95 % intervals."""
+
+import argparse
+from pathlib import Path
+
+from casvit_dense.cli.analyze import add_truth_options, shown_progress, source_of_files
+from casvit_dense.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = "folder of an evaluation (…/test); with --truth a results file, else a folder of maps"
+    parser.add_argument("first", type=Path, metavar="A", help=what)
+    parser.add_argument("second", type=Path, metavar="B", help="the same of the other system")
+    add_truth_options(parser)
+    parser.add_argument(
+        "--resamples", type=int, default=1000, help="draws of the images (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    from casvit_dense.analysis import compare, compare_sources
+    from casvit_dense.analysis.records import write_records
+    from casvit_dense.analysis.tables import describe_comparison
+
+    if args.resamples < 1 or args.seed < 0:
+        raise UserError("--resamples must be 1 or more, --seed 0 or more")
+    tick = shown_progress()
+    if args.truth or args.truth_maps:
+        first, second = (source_of_files(args, path) for path in (args.first, args.second))
+        found = [compare_sources(first, second, args.resamples, args.seed, tick)]
+    else:
+        found = compare(args.first, args.second, args.data_root, args.resamples, args.seed, tick)
+    print("\n\n\n".join(map(describe_comparison, found)))
+    if args.out:
+        write_records(args.out, "comparisons", found)
+        print(f"\nwritten: {args.out}")

@@ -1,0 +1,280 @@
+"""From what an evaluation left behind to its truth, and the command around it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from analysis_data import Script, invent_truth, write
+from PIL import Image
+
+from casvit_dense.analysis import CocoSource, MapSource, analyse, find_sources
+from casvit_dense.analysis.columns import read_detections, read_json, read_truth
+from casvit_dense.cli import main
+from casvit_dense.engine.coco_backends import evaluate_coco
+from casvit_dense.errors import UserError
+
+SHAPES = ["circle", "square", "triangle"]
+
+
+@pytest.fixture
+def detected(tmp_path: Path, shapes: Path) -> Path:
+    """A folder as `casvit-dense test` leaves it, of boxes and masks."""
+    file = shapes / "coco/annotations/instances_val2017.json"
+    truth = read_json(file)
+    folder = tmp_path / "boxes/test"
+    folder.mkdir(parents=True)
+    metrics, per_class = {}, {}
+    for kind in ("bbox", "segm"):
+        results = Script(truth, kind).found
+        write(folder / f"predictions.{kind}.json", results)
+        ids = [category["id"] for category in truth["categories"]]
+        images = [image["id"] for image in truth["images"]]
+        numbers = evaluate_coco(read_json(file), results, kind, ids, images)
+        metrics[f"coco/{kind}_mAP"] = float(numbers.stats[0])
+        per_class[kind] = dict.fromkeys(SHAPES)
+    dataset = {
+        "type": "CocoDataset",
+        "data_root": str(shapes / "coco"),
+        "ann_file": "annotations/instances_val2017.json",
+        "data_prefix": {"img": "val2017/"},
+    }
+    stated = {"metrics": metrics, "per_class": per_class}
+    conditions = {"dataset": dataset, "images": len(truth["images"])}
+    write(folder / "metrics.json", {"config": "boxes", **stated, "conditions": conditions})
+    return folder
+
+
+@pytest.fixture
+def segmented(tmp_path: Path, shapes: Path) -> Path:
+    """The same of maps, all of them right."""
+    folder = tmp_path / "areas/test"
+    shutil.copytree(shapes / "ade/annotations/validation", folder / "maps")
+    for path in (folder / "maps").iterdir():
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.maximum(labels, 1)).save(path)  # 0 is unlabelled
+    content = {
+        "config": "areas",
+        "metrics": {"mIoU": 100.0},
+        "per_class": {"IoU": dict.fromkeys(["background", *SHAPES], 100.0)},
+        "conditions": {
+            "images": len(list((folder / "maps").iterdir())),
+            "dataset": {
+                "type": "BaseSegDataset",
+                "data_root": str(shapes / "ade"),
+                "data_prefix": {
+                    "img_path": "images/validation",
+                    "seg_map_path": "annotations/validation",
+                },
+                "pipeline": [{"type": "LoadAnnotations", "reduce_zero_label": True}],
+                "img_suffix": ".png",
+            },
+        },
+    }
+    write(folder / "metrics.json", content)
+    return folder
+
+
+def edit(folder: Path, change: Callable[[dict], object]) -> None:
+    content = read_json(folder / "metrics.json")
+    change(content)
+    write(folder / "metrics.json", content)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_truth_of_boxes_is_found(detected: Path, level: int) -> None:
+    result = analyse([detected, detected.parent][level])
+    assert result.name == "boxes" and list(result.detection) == ["bbox", "segm"]
+    assert result.notes == []  # AP is that of the evaluation
+    assert result.images is not None and Path(result.images, "000000.png").is_file()
+    assert Path(result.images, result.detection["bbox"].worst[0].file).is_file()
+
+
+def test_truth_of_maps_is_found(segmented: Path) -> None:
+    result = analyse(segmented)
+    assert result.maps is not None and result.maps.miou == 100 and result.notes == []
+    assert result.images is not None and Path(result.images, result.maps.worst[0].file).is_file()
+
+
+def test_moved_data(detected: Path, segmented: Path, shapes: Path, tmp_path: Path) -> None:
+    for folder, part in ((detected, "coco"), (segmented, "ade")):
+        edit(folder, lambda c: c["conditions"]["dataset"].update(data_root="data/gone"))
+        with pytest.raises(UserError, match="gone.*--data-root"):
+            analyse(folder)
+        assert analyse(folder, data_root=shapes / part).notes == []
+
+
+def test_changed_truth_is_noted(detected: Path) -> None:
+    edit(detected, lambda c: c["metrics"].update({"coco/bbox_mAP": 0.9}))
+    notes = analyse(detected).notes
+    assert len(notes) == 1 and "bbox_mAP" in notes[0]
+
+
+def test_part_of_classes_and_images(detected: Path, shapes: Path) -> None:
+    found = read_json(detected / "predictions.bbox.json")
+    truth = read_json(shapes / "coco/annotations/instances_val2017.json")
+    chosen = [image["id"] for image in truth["images"][:3]]
+    squares = next(c["id"] for c in truth["categories"] if c["name"] == "square")
+    kept = [r for r in found if r["image_id"] in chosen and r["category_id"] == squares]
+    write(detected / "predictions.bbox.json", kept)
+    (detected / "predictions.segm.json").unlink()
+
+    def cut(content: dict) -> None:
+        content["conditions"]["dataset"]["indices"] = 3
+        content["per_class"]["bbox"] = {"square": None}
+        numbers = evaluate_coco(truth, kept, "bbox", [squares], chosen)
+        content["metrics"]["coco/bbox_mAP"] = float(numbers.stats[0])
+
+    edit(detected, cut)
+    result = analyse(detected)
+    assert result.notes == [] and result.detection["bbox"].images == 3
+    assert [c.name for c in result.detection["bbox"].classes] == ["square"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ({"type": "BaseSegDataset"}, False),
+        ({"type": "ADE20KDataset"}, True),
+        ({"type": "ADE20KDataset", "reduce_zero_label": False}, False),
+        ({"type": "BaseSegDataset", "reduce_zero_label": True}, True),
+        ({"pipeline": [{"type": "LoadAnnotations", "reduce_zero_label": True}]}, True),
+        ({"pipeline": [{"type": "LoadAnnotations"}], "reduce_zero_label": True}, True),
+    ],
+)
+def test_numbering_of_maps(segmented: Path, dataset: dict, expected: bool) -> None:
+    edit(segmented, lambda c: c["conditions"].update(dataset=dataset))
+    (source,) = find_sources(segmented)
+    assert isinstance(source, MapSource) and source.reduce_zero_label is expected
+
+
+def test_folders_that_hold_nothing(tmp_path: Path, detected: Path) -> None:
+    with pytest.raises(UserError, match="no evaluation"):
+        find_sources(tmp_path)
+    for kind in ("bbox", "segm"):
+        (detected / f"predictions.{kind}.json").unlink()
+    with pytest.raises(UserError, match="holds no predictions"):
+        find_sources(detected)
+    write(detected / "metrics.json", {"metrics": {}})
+    with pytest.raises(UserError, match="lacks 'conditions'"):
+        find_sources(detected)
+    (detected / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        find_sources(detected)
+
+
+TRUTH = invent_truth(2)
+GOOD = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+MASK = {"size": [5, 5], "counts": "0"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("bbox", {"a": 1}, "list of detections"),
+        ("bbox", [1], "list of detections"),
+        ("bbox", [GOOD, {"image_id": 1}], "detection 1 (from 0) lacks 'category_id'"),
+        ("bbox", [{**GOOD, "image_id": 77}], "image_id 77"),
+        ("bbox", [{**GOOD, "image_id": "1"}], "image_id '1'"),
+        ("bbox", [{**GOOD, "category_id": 2}], "category_id 2"),
+        ("bbox", [{**GOOD, "score": "high"}], "'score' is no number"),
+        ("bbox", [{**GOOD, "score": float("nan")}], "'score' is nan"),
+        ("bbox", [{**GOOD, "bbox": [1, 2, 3]}], "four numbers"),
+        ("segm", [GOOD], "lacks 'segmentation'"),
+        ("segm", [{**GOOD, "segmentation": [[1, 2]]}], "compressed run lengths"),
+        ("segm", [{**GOOD, "segmentation": MASK}], "[5, 5] pixels"),
+    ],
+)
+def test_results_that_cannot_be_read(
+    tmp_path: Path, kind: str, content: object, message: str
+) -> None:
+    truth = read_truth(write(tmp_path / "truth.json", TRUTH), kind)
+    with pytest.raises(UserError) as error:
+        read_detections(write(tmp_path / "found.json", content), kind, truth)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("bbox", {"annotations": None}, "lacks annotations"),
+        ("bbox", {"annotations": [{**TRUTH["annotations"][0], "area": [1]}]}, "'area'"),
+        ("bbox", {"annotations": [{**TRUTH["annotations"][0], "bbox": [1]}]}, "four numbers"),
+        ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": 3}]}, "annotation 1"),
+    ],
+)
+def test_truth_that_cannot_be_read(tmp_path: Path, kind: str, change: dict, message: str) -> None:
+    content = {k: v for k, v in {**TRUTH, **change}.items() if v is not None}
+    with pytest.raises(UserError) as error:
+        read_truth(write(tmp_path / "truth.json", content), kind)
+    assert message in str(error.value)
+
+
+def test_results_in_place_of_the_truth(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no COCO instances file"):
+        read_truth(write(tmp_path / "truth.json", [GOOD]), "bbox")
+
+
+def test_command_on_folders(
+    detected: Path, segmented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "analysis.json"
+    assert main(["analyze", str(detected), str(segmented), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for part in ("boxes, bbox", "boxes, segm", "areas, maps", "localisation", "mIoU 100.00"):
+        assert part in printed
+    boxes, areas = json.loads(out.read_text())["analyses"]
+    assert list(boxes["detection"]) == ["bbox", "segm"] and boxes["maps"] is None
+    assert (
+        areas["maps"]["miou"] == 100 and len(boxes["detection"]["bbox"]["curves"][0]["mean"]) == 101
+    )
+
+
+def test_command_on_files(
+    detected: Path,
+    segmented: Path,
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    truth = shapes / "coco/annotations/instances_val2017.json"
+    files = ["--truth", str(truth), "--predictions", str(detected / "predictions.segm.json")]
+    assert main(["analyze", *files, "--kind", "segm"]) == 0
+    assert "segm: 5 images" in capsys.readouterr().out
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["background", *SHAPES]) + "\n")
+    maps = [
+        *("--truth-maps", str(shapes / "ade/annotations/validation")),
+        *("--maps", str(segmented / "maps"), "--reduce-zero-label"),
+    ]
+    assert main(["analyze", *maps, "--classes", str(names)]) == 0
+    assert "triangle" in capsys.readouterr().out
+    assert main(["analyze", *maps, "--classes", "4"]) == 0
+    assert "class 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["folder", "--predictions", "a.json", "--truth", "b.json"],
+        ["--predictions", "a.json"],
+        ["--truth", "b.json"],
+        ["--maps", "a"],
+        ["--maps", "a", "--truth-maps", "b"],
+        ["--maps", "a", "--truth-maps", "b", "--classes", "no such file"],
+        ["--maps", "a", "--truth-maps", "b", "--classes", "0"],
+        ["--predictions", "a.json", "--truth", "no such file"],
+        ["no such folder"],
+    ],
+)
+def test_command_refuses(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", *flags]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_sources_are_of_their_kinds(detected: Path, segmented: Path) -> None:
+    assert all(isinstance(source, CocoSource) for source in find_sources(detected))
+    assert all(isinstance(source, MapSource) for source in find_sources(segmented))
