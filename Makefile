@@ -20,7 +20,7 @@ define step
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint speed speed-page doctor clean
+.PHONY: help setup test demo lint speed speed-page results-page doctor clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  	/p' Makefile
@@ -45,6 +45,9 @@ speed: setup  ## every CPU figure of docs/speed.md; says how long that takes
 
 speed-page: setup  ## tables and charts of docs/speed.md from docs/speed/*.csv
 	$(VENV)/bin/casvit-dense benchmark --page docs/speed.md
+
+results-page: setup  ## docs/results.md, the README's table and the metafiles, from rows and targets
+	$(VENV)/bin/casvit-dense results
 
 lint: setup  ## lint, format and types
 	$(PY) -m ruff check .
