@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from casvit_dense.errors import UserError
 from casvit_dense.measure import bench, conditions, evaluation, loading, machine
 from casvit_dense.measure.rows import read_rows
 from casvit_dense.measure.suites import SUITES, suite
+from casvit_dense.results.ledger import read_ledger
+from casvit_dense.results.row import Speed
 
 QUICK = ["--sizes", "64", "--rounds", "2", "--no-memory", "--threads", "1"]
 PAIR = ["form=reference", "form=fused"]
 
 
 @pytest.fixture(autouse=True)
-def _small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # where the ledger is by default
     monkeypatch.setattr(machine, "MATMUL_SIDES", (64,))
     monkeypatch.setattr(machine, "COPY_BYTES", 1 << 16)
     # Rows of changed code are measured again, and this code may be just that.
@@ -38,12 +42,45 @@ def test_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "already there" in capsys.readouterr().out
 
 
+def test_rows_go_to_the_ledger_once(tmp_path: Path) -> None:
+    """The base of the ratios, which is timed beside the fused form, was not asked for."""
+    command = ["benchmark", "casvit-xs", "--form", "fused", *QUICK, "--out", "my speed.csv"]
+    assert main(command) == 0
+    assert main(command) == 0  # already there
+    (csv_row,) = read_rows(tmp_path / "my speed.csv")
+    (row,), rejected = read_ledger(tmp_path / "work_dirs/results.jsonl")
+    assert rejected == [] and isinstance(row, Speed)
+    assert row.median_ms == float(csv_row["median_ms"])
+    assert (row.model, row.part, row.mode, row.form) == ("casvit-xs", "backbone", "infer", "fused")
+    assert (row.size, row.batch, row.threads, row.precision) == ("64x64", 1, 1, "fp32")
+    assert row.params_m == float(csv_row["params_m"])
+    assert row.more["matmul_share"] == csv_row["matmul_share"]
+    assert (row.software.commit, row.software.dirty) == ("1234567", False)
+    assert row.command == shlex.join(["casvit-dense", *command])
+
+
+def test_counts_and_failures_go_to_the_named_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--mode", "count", "--ledger", "l.jsonl"]
+    assert main(["benchmark", "casvit-xs", *flags]) == 0
+    monkeypatch.setattr(bench, "costs_of", lambda subject: 1 / 0)
+    assert main(["benchmark", "casvit-t", *flags]) == 1
+    counted, failed = read_ledger(tmp_path / "l.jsonl")[0]
+    assert isinstance(counted, Speed) and isinstance(failed, Speed)
+    assert counted.params_m == pytest.approx(2.76, abs=0.01)
+    assert (counted.mode, counted.median_ms, counted.error) == ("count", None, None)
+    assert failed.error is not None and "ZeroDivisionError" in failed.error
+    assert not (tmp_path / "work_dirs").exists()
+
+
 def test_compare_says_a_ratio(capsys: pytest.CaptureFixture) -> None:
     specs = ["form=reference", "form=reference,memory_format=channels_last"]
     assert main(["benchmark", "casvit-xs", *QUICK, "--compare", *specs]) == 0
     printed = capsys.readouterr().out
     assert "times as fast as A (reference eager fp32)" in printed
     assert "95 % interval of the median" in printed
+    assert not Path("work_dirs").exists()  # a comparison is no row
 
 
 def test_count_prints_no_time(capsys: pytest.CaptureFixture) -> None:
@@ -71,6 +108,7 @@ def test_count_prints_no_time(capsys: pytest.CaptureFixture) -> None:
         (["--suite", "cpu", "--fuse", "--batch", "2"], "no use of --batch, --form;"),
         (["casvit-xs", "--compare", *PAIR, "--out", "a.csv"], "--compare makes no use of --out"),
         (["casvit-xs", "--compare", *PAIR, "--mode", "count"], "infer or train"),
+        (["casvit-xs", "--compare", *PAIR, "--ledger", "l"], "--compare makes no use of --ledger"),
         (["casvit-xs", "--compare", *PAIR, "--dtype", "fp32", "bf16"], "one --dtype"),
         (["casvit-xs", "--data-root", "data"], "--mode infer makes no use of --data-root"),
         (["a.py", "--mode", "eval"], "--mode eval makes no use of MODEL"),

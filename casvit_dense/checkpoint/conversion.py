@@ -34,8 +34,8 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 SUFFIXES = (".pth", ".safetensors")
-#: What inference needs of a training run's ``meta``: class names and colours.
-KEPT_META = ("dataset_meta", "CLASSES", "PALETTE")
+#: Of a training run's ``meta``: class names and colours, how it was trained and how far it got.
+KEPT_META = ("dataset_meta", "CLASSES", "PALETTE", "training", "iter")
 
 
 @dataclass(frozen=True)

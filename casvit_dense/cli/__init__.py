@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +11,22 @@ from importlib import import_module
 from casvit_dense import __version__
 from casvit_dense.errors import UserError
 
-COMMANDS = ("train", "test", "predict", "demo", "convert", "export", "benchmark", "doctor")
+COMMANDS = (
+    "train",
+    "test",
+    "predict",
+    "analyze",
+    "compare",
+    "demo",
+    "convert",
+    "export",
+    "benchmark",
+    "reproduce",
+    "verify",
+    "results",
+    "report",
+    "doctor",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit code 0: done; 2: bad input, said in one line; 130: interrupted."""
     try:
         args = build_parser().parse_args(argv)
+        args.command = shlex.join(["casvit-dense", *(sys.argv[1:] if argv is None else argv)])
         return args.run(args) or 0
     except UserError as error:
         # Processes of one machine fail alike; one of them says why, and the others leave it time

@@ -3,9 +3,11 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from casvit_dense.cli.options import add_ledger
 from casvit_dense.errors import UserError
 from casvit_dense.measure.subject import (
     BACKENDS,
@@ -20,6 +22,7 @@ from casvit_dense.measure.subject import (
     possible,
     product,
 )
+from casvit_dense.results.ledger import DEFAULT_LEDGER
 
 if TYPE_CHECKING:
     from casvit_dense.measure.group import Settings
@@ -33,7 +36,7 @@ HOW = {"rounds", "threads", "no_memory"}
 #: Arguments that mean something in a kind of run; in those not listed here, all but --data-root.
 EFFECTIVE = {
     "--page": {"page"},
-    "--suite": {"suite", "out", "again", *HOW},
+    "--suite": {"suite", "out", "again", "ledger", *HOW},
     "--compare": {"compare", "models", "part", "mode", "sizes", "batch", "dtype", "device", *HOW},
     "--mode data": {"mode", "models", "data_root", "out"},
     "--mode eval": {"mode", "out"},
@@ -87,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--threads", type=int, help="CPU threads of all backends (default: torch's)")
     how.add_argument("--no-memory", action="store_true", help="leave out peak memory")
     how.add_argument("--out", type=Path, metavar="FILE.csv", help="add the rows to this file")
+    add_ledger(parser, f"default: {DEFAULT_LEDGER}", DEFAULT_LEDGER)
     how.add_argument("--again", action="store_true", help="measure rows that are there already")
     data = parser.add_argument_group("--mode data")
     data.add_argument("--data-root", metavar="DIR", help="folder of the data set")
@@ -97,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     from casvit_dense.measure.bench import Benchmark
     from casvit_dense.measure.conditions import KEYS
     from casvit_dense.measure.page import write_page
+    from casvit_dense.measure.recording import append_speed
     from casvit_dense.measure.rows import Ledger
 
     check(args)
@@ -109,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(note)
     benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
+    if not args.compare:
+        benchmark.record = partial(append_speed, args.ledger, command=args.command)
     timed = benchmark.run(subjects, alone=bool(args.compare))
     if args.compare:
         from casvit_dense.measure.compare import verdict
@@ -255,8 +262,6 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
     Raises:
         UserError: no config is named, or one is not there.
     """
-    from functools import partial
-
     if args.mode == "eval":
         from casvit_dense.measure.evaluation import measure_evaluation
 

@@ -66,4 +66,4 @@ def run(args: argparse.Namespace) -> None:
     export(args.config, args.checkpoint, ExportOptions(**fields))
 
 
-NOT_OPTIONS = ("config", "checkpoint", "run")
+NOT_OPTIONS = ("config", "checkpoint", "run", "command")

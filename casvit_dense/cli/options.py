@@ -60,6 +60,23 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ledger(parser: argparse.ArgumentParser, usual: str, default: Path | None = None) -> None:
+    """Adds ``--ledger``.
+
+    Args:
+        parser: takes it.
+        usual: where rows go without the flag, in words.
+        default: the same as a value.
+    """
+    parser.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        default=default,
+        help=f"file of result rows ({usual})",
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds the shared flags; spelling is mmdetection's."""
     parser.add_argument(

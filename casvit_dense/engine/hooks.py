@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -9,6 +10,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from casvit_dense.errors import UserError
+from casvit_dense.results.hashes import digest, plain
+
+#: Key of a checkpoint's ``meta`` that holds how its training went.
+TRAINED = "training"
 
 
 def format_duration(seconds: float) -> str:
@@ -108,3 +113,38 @@ class ProgressHook(Hook):
         line = self._loops[mode].step()
         if line is not None:
             runner.logger.info(line)
+
+
+class TrainingRecordHook(Hook):
+    """Notes in every checkpoint what its training was, as plain values.
+
+    A run that goes on from a checkpoint keeps that one's record. If the recipe or the batch has
+    changed, what comes out is of neither recipe; if there was no record, there is none now.
+
+    Args:
+        record: see `recording.training_record`.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record: Mapping[str, Any] | None = record
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if self.record is not None:
+            checkpoint["meta"][TRAINED] = dict(self.record)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Takes over what the resumed run had noted; other checkpoints are only a start."""
+        if runner.cfg.get("resume"):
+            self.record = continued(checkpoint["meta"].get(TRAINED), self.record)
+
+
+def continued(
+    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The record of a training in two parts."""
+    if before is None or now is None:
+        return None
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    if changed <= {"seed"}:
+        return before
+    return {**now, "seed": None, "recipe_sha256": digest(plain([before, now]))}

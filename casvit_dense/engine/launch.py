@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.engine.forms import put_exported, put_folded, put_fused, unwrapped
-from casvit_dense.engine.hooks import format_duration
+from casvit_dense.engine.hooks import TrainingRecordHook, format_duration
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.packing import pack_index
 from casvit_dense.engine.preflight import check_data
@@ -25,12 +25,22 @@ from casvit_dense.engine.prepare import (
     set_precision,
     set_weights,
 )
+from casvit_dense.engine.recording import (
+    evaluation_row,
+    subject_of,
+    training_of,
+    training_record,
+)
 from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.rehearsal import rehearse
+from casvit_dense.engine.repeatable import RepeatableHook
 from casvit_dense.engine.results import conditions, cpu_name, write_json
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
 from casvit_dense.exported.model import ExportedModel, is_exported
 from casvit_dense.exported.runtime import find_backend
+from casvit_dense.results.ledger import append_rows
+from casvit_dense.results.row import row_id
 
 
 @contextmanager
@@ -78,6 +88,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
     set_precision(cfg, options)
     notes += scale_learning_rate(cfg, options)
     use_scope_of(cfg)
+    notes += rehearse(cfg, options.fold)
     notes += check_data(cfg, ("train_dataloader", "val_dataloader"))
 
     runner = start_runner(cfg, ("train_loop", "val_loop"))
@@ -88,6 +99,9 @@ def train(config: str | Path, options: RunOptions) -> Path:
     if cfg.get("load_from"):
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(unwrapped(runner.model), cfg.load_from)
+    runner.register_hook(TrainingRecordHook(training_record(config, options, runner)))
+    if options.seed is not None:
+        runner.register_hook(RepeatableHook())
     runner.train()
     # Not from the file `last_checkpoint`, which other processes may not see yet.
     last = runner.message_hub.runtime_info.get("last_ckpt")
@@ -104,7 +118,8 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     """Evaluates a checkpoint on the test set of a config.
 
     Leaves ``test/metrics.json`` in the work directory, with the conditions of the figures and the
-    predictions beside it: COCO results files, or index maps under ``test/maps``.
+    predictions beside it: COCO results files, or index maps under ``test/maps``. The ledger gets a
+    row.
 
     Args:
         config: config file.
@@ -121,10 +136,11 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
     started = time.monotonic()
     cfg = prepare(config, options)
     exported = is_exported(checkpoint)
+    training = None
     if exported:
         find_backend(checkpoint)
-    else:
-        read_checkpoint(checkpoint)  # a damaged file must not cost the building of everything
+    else:  # a damaged file must not cost the building of everything
+        training = training_of(read_checkpoint(checkpoint))
     drop_training(cfg)
     use_scope_of(cfg)
     notes = check_data(cfg, ("test_dataloader",))
@@ -144,8 +160,10 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
         if options.fuse:
             put_fused(runner)
             facts["form"] = "fused"
+    # Before the hours of testing: the truth's files might be gone after them.
+    subject = subject_of(cfg, options, training, runner) if is_main_process() else None
     metrics: dict[str, float] = runner.test()
-    if is_main_process():
+    if subject is not None:
         condition = conditions(
             cfg,
             **facts,
@@ -161,11 +179,14 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
             "per_class": per_class(runner),
             "conditions": condition,
         }
-        write_json(folder / "metrics.json", content)
+        row = evaluation_row(subject, content, folder)
+        write_json(folder / "metrics.json", {**content, "row": row_id(row)})
         for name, value in metrics.items():
             runner.logger.info(f"{name}: {value:.4g}")
         took = format_duration(time.monotonic() - started)
         runner.logger.info(f"evaluated in {took}: {folder / 'metrics.json'}")
+        append_rows(subject.ledger, [row])
+        runner.logger.info(f"row {row_id(row)} added to {subject.ledger}")
     return metrics
 
 

@@ -29,6 +29,9 @@ class RunOptions:
         coco_backend: package that evaluates boxes and masks, one of `coco_backends.BACKENDS`, in
             place of the config's.
         image_decoder: ``'cv2' | 'turbojpeg'``, in place of the configs'.
+        ledger: file that gets the row of an evaluation; default ``results.jsonl`` beside the work
+            directory.
+        command: what a user types to repeat the run, for the row.
     """
 
     work_dir: Path | None = None
@@ -47,3 +50,5 @@ class RunOptions:
     fuse: bool = False
     coco_backend: str | None = None
     image_decoder: str | None = None
+    ledger: Path | None = None
+    command: str | None = None

@@ -17,6 +17,7 @@ from casvit_dense.measure.rows import Ledger
 from casvit_dense.measure.subject import Subject, groups
 
 Say = Callable[[str], None]
+Record = Callable[[Sequence[Mapping[str, Any]]], None]
 BUSY_CORES = 0.25  # more of them at work for others, and the times are worth little
 PROGRESS_SECONDS = 10.0
 
@@ -34,15 +35,23 @@ class Benchmark:
         ledger: where rows go.
         settings: see `Settings`.
         say: takes a line for the user.
+        record: takes rows once, when they are measured; its shares are of the best rates till then.
 
     Attributes:
         failures: how many subjects could not be measured or counted so far.
     """
 
-    def __init__(self, ledger: Ledger, settings: Settings, say: Say = print) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        say: Say = print,
+        record: Record = lambda rows: None,
+    ) -> None:
         self.ledger = ledger
         self.settings = settings
         self.say = say
+        self.record = record
         self.failures = 0
         self._started = now()
         self._rates: dict[tuple[str, str], Rates] = {}
@@ -71,7 +80,9 @@ class Benchmark:
         for subject in (s for first in new for s in new[first] if s.mode == "count"):
             columns, _ = self._count(subject)
             self.failures += "error" in columns
-            self._put([{**condition(subject), "date": now(), **columns}])
+            row = {**condition(subject), "date": now(), **columns}
+            self._put([row])
+            self.record([row])
             self.say(f"{subject.input_words}: {summary(columns)}")
         timed = [
             Group(new[first] if alone else beside(first, new[first], members[first]), self.settings)
@@ -110,10 +121,11 @@ class Benchmark:
                     # An error of counting is none of the measurement.
                     self._rows[subject] = {**columns, "error": None, **row, "run": self._started}
             self.failures += sum("error" in row for row in group.rows.values())
-            self._put(self._rows_with_shares())
+            self._put(self._rows_with_shares().values())
+            self.record([row for s, row in self._rows_with_shares().items() if s in group.rows])
             self._report(group)
 
-    def _put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _put(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.ledger.put([{name: row.get(name) for name in COLUMNS} for row in rows])
 
     def _measure_rates(self, subjects: Iterable[Subject]) -> None:
@@ -121,19 +133,19 @@ class Benchmark:
             rates = measure_rates(*kind)
             self._rates[kind] = rates.best(self._rates.get(kind, rates))
 
-    def _rows_with_shares(self) -> list[dict[str, Any]]:
+    def _rows_with_shares(self) -> dict[Subject, dict[str, Any]]:
         """All rows of this run: each share is of the best rates that the run has seen so far."""
-        rows = []
+        rows = {}
         for subject, row in self._rows.items():
             _, cost = self._count(subject.group)
             if cost is not None and row.get("median_ms"):
                 seconds, rates = row["median_ms"] / 1e3, self._rates[rate_kind(subject)]
                 row = {**row, **share_columns(cost, seconds, rates, subject.dtype != "fp32")}
-            rows.append(row)
+            rows[subject] = row
         return rows
 
     def _report(self, group: Group) -> None:
-        known = {s: row for s, row in zip(self._rows, self._rows_with_shares(), strict=True)}
+        known = self._rows_with_shares()
         for subject in group.subjects:
             row = known.get(subject, group.rows[subject])
             self.say(f"  {subject.label:<32} {summary(row)}")

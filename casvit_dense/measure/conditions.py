@@ -1,17 +1,14 @@
 """Under what conditions a row was measured."""
 
-import subprocess
 from datetime import datetime, timezone
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from casvit_dense import __version__
+from casvit_dense.commit import code_commit
 from casvit_dense.engine.results import cpu_name
-from casvit_dense.measure.rows import DIRTY
 from casvit_dense.measure.subject import RUNTIMES, Subject
 
 #: Columns that make two rows the same; the others are figures, or when and beside what.
@@ -77,28 +74,3 @@ def runtime_version(backend: str) -> str | None:
 def now() -> str:
     """The time to the second, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-@cache
-def code_commit() -> str | None:
-    """The last commit that changed code or configs, ``-dirty`` where files differ from it.
-
-    ``None`` where the code is not part of a repository.
-    """
-    package = Path(__file__).parents[1]
-
-    def git(*args: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(package), *args], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    # An installed package may lie inside somebody else's repository.
-    if git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return None
-    measured = (".", ":/configs")  # the package, and the configs beside it
-    commit = git("log", "-1", "--format=%h", "--", *measured)
-    return f"{commit}{DIRTY}" if git("status", "--porcelain", "--", *measured) else commit

@@ -6,17 +6,16 @@ from casvit_dense.measure.rows import Row
 from casvit_dense.measure.subject import RUNTIMES, TRAINING_FORMS, Subject
 from casvit_dense.measure.suites import CPU_BACKENDS, SCALING_SIDES, TRAINING_BATCH, VARIANTS
 from casvit_dense.measure.tables import (
-    NOTHING,
     Chart,
-    Table,
+    ChartedTable,
     conditions_note,
     geometric_mean,
     newest_machine,
     number,
     pick,
-    shown,
     time_cell,
 )
+from casvit_dense.results.table import NOTHING, shown
 
 LETTERS = [name.rpartition("-")[2] for name in VARIANTS]
 PATHS = [(form, backend) for backend in CPU_BACKENDS for form in ("reference", "fused")]
@@ -40,7 +39,7 @@ def at_512(rows: Sequence[Row]) -> list[Row]:
     return [row for row in found if row["model"] in VARIANTS]
 
 
-def inference(rows: Sequence[Row]) -> Table:
+def inference(rows: Sequence[Row]) -> ChartedTable:
     """Every path and variant: time, and how many times as fast as the reference."""
     rows = at_512(rows)
     body, series = [], {}
@@ -56,7 +55,7 @@ def inference(rows: Sequence[Row]) -> Table:
     header = ["Path", *(f"{letter}, ms" for letter in LETTERS)]
     header += ["times reference eager", "times reference here"]
     chart = Chart("times as fast as the reference in eager mode", LETTERS, series)
-    return Table(header, body, chart, conditions_note(rows))
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
 def best_path(rows: Sequence[Row], model: str) -> Row | None:
@@ -66,7 +65,7 @@ def best_path(rows: Sequence[Row], model: str) -> Row | None:
     return min(valid, key=lambda row: float(row["median_ms"]), default=None)
 
 
-def shares(rows: Sequence[Row]) -> Table:
+def shares(rows: Sequence[Row]) -> ChartedTable:
     """The fastest path of each variant, and its share of what the machine can do."""
     rows = at_512(rows)
     best = [best_path(rows, name) for name in VARIANTS]
@@ -95,10 +94,12 @@ def shares(rows: Sequence[Row]) -> Table:
         )
     }
     chart = Chart("share of the machine's rate", LETTERS, series)
-    return Table(header, body, chart, conditions_note([row for row in best if row]))
+    return ChartedTable(
+        header, body, notes=conditions_note([row for row in best if row]), chart=chart
+    )
 
 
-def memory(rows: Sequence[Row]) -> Table:
+def memory(rows: Sequence[Row]) -> ChartedTable:
     """Peak memory of every path and variant."""
     rows = at_512(rows)
     series = {
@@ -110,10 +111,11 @@ def memory(rows: Sequence[Row]) -> Table:
     }
     body = [[path, *(shown(v, "{:.0f}") for v in values)] for path, values in series.items()]
     header = ["Path", *(f"{letter}, MB" for letter in LETTERS)]
-    return Table(header, body, Chart("peak memory, MB", LETTERS, series), conditions_note(rows))
+    chart = Chart("peak memory, MB", LETTERS, series)
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def training(rows: Sequence[Row]) -> Table:
+def training(rows: Sequence[Row]) -> ChartedTable:
     """Forward and backward: time, saved activations, peak memory, against the reference."""
     rows = timed(rows, mode="train", device="cpu", backend="eager", dtype="fp32")
     rows = [r for r in rows if r["size"] == "512x512" and r["batch"] == str(TRAINING_BATCH)]
@@ -145,12 +147,11 @@ def training(rows: Sequence[Row]) -> Table:
     header = ["Variant and form", "ms", "of reference", "saved MB", "of reference", "peak MB"]
     series = {f"{form}, time": times[form] for form in TRAINING_FORMS}
     series |= {f"{form}, saved": saved[form] for form in TRAINING_FORMS}
-    return Table(
-        header, body, Chart("share of the reference", LETTERS, series), conditions_note(rows)
-    )
+    chart = Chart("share of the reference", LETTERS, series)
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def scaling(rows: Sequence[Row]) -> Table:
+def scaling(rows: Sequence[Row]) -> ChartedTable:
     """Time for a pixel at rising areas, relative to 512x512."""
     model = VARIANTS[0]
     rows = timed(rows, mode="infer", model=model, batch="1", dtype="fp32", device="cpu")
@@ -178,4 +179,4 @@ def scaling(rows: Sequence[Row]) -> Table:
     labels = [str(side) for side in SCALING_SIDES]
     chart = Chart("time for a pixel, relative to 512x512", labels, series, lines=True)
     used = [row for row in found.values() if row is not None]
-    return Table(header, body, chart, conditions_note(used))
+    return ChartedTable(header, body, notes=conditions_note(used), chart=chart)

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from casvit_dense.measure.rows import Row
 from casvit_dense.measure.tables import (
     Chart,
-    Table,
+    ChartedTable,
     conditions_note,
     newest_machine,
     number,
     pick,
-    shown,
 )
+from casvit_dense.results.table import shown
 
 PHASES = ("results", "load", "evaluate", "accumulate", "total")
 
 
-def evaluation(rows: Sequence[Row]) -> Table:
+def evaluation(rows: Sequence[Row]) -> ChartedTable:
     """Seconds of every phase by either package, on the same generated detections."""
     rows = newest_machine([row for row in rows if row["phase"]])  # without one: a failed kind
     runs = list(dict.fromkeys((row["kind"], row["backend"]) for row in rows))
@@ -41,10 +41,10 @@ def evaluation(rows: Sequence[Row]) -> Table:
     header += ["times pycocotools", "peak MiB", "largest difference"]
     notes = [f"Generated: {'; '.join(sorted(sizes))}."] if sizes else []
     chart = Chart("seconds", list(PHASES), series)
-    return Table(header, body, chart, notes + conditions_note(rows))
+    return ChartedTable(header, body, notes=notes + conditions_note(rows), chart=chart)
 
 
-def loading(rows: Sequence[Row]) -> Table:
+def loading(rows: Sequence[Row]) -> ChartedTable:
     """Milliseconds of every step of loading an image, by decoder; then the loader's rate."""
     rows = newest_machine([row for row in rows if row["step"]])  # without one: a failed config
     configs = list(dict.fromkeys(row["config"] for row in rows))
@@ -69,4 +69,5 @@ def loading(rows: Sequence[Row]) -> Table:
             body.append([f"{name}, ms", *(shown(number(row, "ms")) for row in found)])
     header = ["Step", *decoders]
     notes = [f"{', '.join(configs)}."] if configs else []
-    return Table(header, body, Chart("ms", timed, series), notes + conditions_note(rows))
+    chart = Chart("ms", timed, series)
+    return ChartedTable(header, body, notes=notes + conditions_note(rows), chart=chart)

@@ -7,14 +7,14 @@ from casvit_dense.measure.rows import Row
 from casvit_dense.measure.suites import GPU_BATCHES, GPU_SIZES, VARIANTS
 from casvit_dense.measure.tables import (
     Chart,
-    Table,
+    ChartedTable,
     conditions_note,
     geometric_mean,
     number,
     pick,
-    shown,
     time_cell,
 )
+from casvit_dense.results.table import shown
 
 PATHS = (
     ("reference", "fp32", "eager"),
@@ -31,17 +31,17 @@ TRAINING_PATHS = (
 INPUTS = [(f"{h}x{w}", str(batch)) for h, w in GPU_SIZES for batch in GPU_BATCHES]
 
 
-def inference(rows: Sequence[Row]) -> Table:
+def inference(rows: Sequence[Row]) -> ChartedTable:
     """Every path and variant at both sizes and batches."""
     return _table(timed(rows, mode="infer", device="cuda", part="backbone"), PATHS)
 
 
-def training(rows: Sequence[Row]) -> Table:
+def training(rows: Sequence[Row]) -> ChartedTable:
     """The same, forward and backward."""
     return _table(timed(rows, mode="train", device="cuda", part="backbone"), TRAINING_PATHS)
 
 
-def _table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> Table:
+def _table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> ChartedTable:
     found = {
         (path, model, at): pick(
             rows,
@@ -74,4 +74,4 @@ def _table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> Table:
     labels = [f"{size}, batch {batch}" for size, batch in INPUTS]
     header = ["Variant and path", *(f"{label}, ms" for label in labels)]
     chart = Chart("times as fast as the reference in fp32", labels, series)
-    return Table(header, body, chart, conditions_note(rows))
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)

@@ -4,19 +4,17 @@ In the page, ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose what is gener
 in the folder named as the page, without its suffix.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.measure import cpu_tables, data_tables, gpu_tables, peer_tables
 from casvit_dense.measure.charts import svg_of
 from casvit_dense.measure.rows import Row, read_rows
-from casvit_dense.measure.tables import Table
-
-MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+from casvit_dense.measure.tables import ChartedTable
+from casvit_dense.results.marked import fill
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Source:
     """A table's CSV file, what makes the table of its rows, and the command that fills it."""
 
     file: str
-    make: Callable[[Sequence[Row]], Table]
+    make: Callable[[Sequence[Row]], ChartedTable]
     command: str
 
 
@@ -61,31 +59,24 @@ TABLES = {
 }
 
 
-def render_page(page: Path) -> tuple[str, dict[str, Table]]:
+def render_page(page: Path) -> tuple[str, dict[str, ChartedTable]]:
     """The page's text with every table made anew, and the tables by name.
 
     Raises:
         UserError: there is no page, a marker names no table, or a CSV file cannot be read.
     """
-    if not page.is_file():
-        raise UserError(f"no page {page}")
     folder = page.with_suffix("")
-    tables: dict[str, Table] = {}
+    tables: dict[str, ChartedTable] = {}
 
-    def replace(match: re.Match[str]) -> str:
-        name = match[2]
-        if name not in TABLES:
-            raise UserError(f"{page}: no table {name!r}; there are {', '.join(TABLES)}")
+    def part(name: str) -> str:
         source = TABLES[name]
         table = tables[name] = source.make(read_rows(folder / source.file))
-        lines = [table.markdown()]
+        below = f"![{table.chart.unit}]({folder.name}/{name}.svg)"
         if table.chart.empty:
-            lines.append(f"\nNot measured yet; `{source.command}` fills it.")
-        else:
-            lines.append(f"\n![{table.chart.unit}]({folder.name}/{name}.svg)")
-        return match[1] + "\n".join(lines) + "\n" + match[3]
+            below = f"Not measured yet; `{source.command}` fills it."
+        return f"{table.markdown()}\n\n{below}"
 
-    return MARKED.sub(replace, page.read_text(encoding="utf-8")), tables
+    return fill(page, {name: partial(part, name) for name in TABLES}), tables
 
 
 def write_page(page: Path) -> list[Path]:

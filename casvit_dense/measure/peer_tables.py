@@ -7,15 +7,14 @@ from casvit_dense.measure.rows import Row
 from casvit_dense.measure.subject import RUNTIMES
 from casvit_dense.measure.suites import HEADS, PAPER_SIZE, VARIANTS, counted_size
 from casvit_dense.measure.tables import (
-    NOTHING,
     Chart,
-    Table,
+    ChartedTable,
     conditions_note,
     number,
     pick,
-    shown,
     time_cell,
 )
+from casvit_dense.results.table import NOTHING, shown
 
 HEAD_NAMES = {"retinanet": "RetinaNet", "mask_rcnn": "Mask R-CNN", "sem_fpn": "Semantic FPN"}
 FORMS = ("reference", "fused")
@@ -39,7 +38,7 @@ def faster_form(rows: Sequence[Row], **conditions: str) -> Row | None:
     return min(good, key=lambda row: float(row["median_ms"])) if good else next(iter(found), None)
 
 
-def peers(rows: Sequence[Row]) -> Table:
+def peers(rows: Sequence[Row]) -> ChartedTable:
     """Backbones at 512x512 on every backend that serves all of them."""
     common = dict(mode="infer", part="backbone", size="512x512", batch="1", dtype="fp32")
     rows = timed(rows, **common, device="cpu", memory_format="default")
@@ -71,10 +70,10 @@ def peers(rows: Sequence[Row]) -> Table:
     header = ["Backbone", "M parameters", "GMACs", *(f"{name}, ms" for name in columns)]
     header.append("GMACs a second at best")
     chart = Chart("ms for an image", [backbone_name(model) for model in models], columns)
-    return Table(header, body, chart, conditions_note(rows))
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def paper(rows: Sequence[Row]) -> Table:
+def paper(rows: Sequence[Row]) -> ChartedTable:
     """Images a second at the size of classification."""
     size = "x".join(map(str, PAPER_SIZE))
     kinds = {
@@ -96,10 +95,10 @@ def paper(rows: Sequence[Row]) -> Table:
     header = ["Backbone", *(f"{name}, images/s" for name in series)]
     chart = Chart("images a second", [backbone_name(model) for model in models], series)
     notes = [note for side in sides.values() for note in conditions_note(side)]
-    return Table(header, body, chart, notes)
+    return ChartedTable(header, body, notes=notes, chart=chart)
 
 
-def models(rows: Sequence[Row]) -> Table:
+def models(rows: Sequence[Row]) -> ChartedTable:
     """Complete models, predictions included, on every path that was measured."""
     rows = timed(rows, part="model", mode="infer", dtype="fp32")
     paths = list(dict.fromkeys((row["form"], row["backend"]) for row in rows))
@@ -115,7 +114,8 @@ def models(rows: Sequence[Row]) -> Table:
             body.append([*line, shown(number(found, "peak_mb"), "{:.0f}")])
     header = ["Model", "size", "second stage", "path", "ms", "times reference eager", "peak MB"]
     labels = [short_name(model) for model, _, _ in inputs]
-    return Table(header, body, Chart("ms for an image", labels, series), conditions_note(rows))
+    chart = Chart("ms for an image", labels, series)
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
 def short_name(model: str) -> str:
@@ -123,7 +123,7 @@ def short_name(model: str) -> str:
     return model.split("_8xb4")[0]
 
 
-def counts(rows: Sequence[Row]) -> Table:
+def counts(rows: Sequence[Row]) -> ChartedTable:
     """Parameters and multiply-adds of every backbone with every head."""
     rows = [row for row in rows if row["mode"] == "count" and not row["error"]]
     found: dict[str, dict[str, Row]] = {}
@@ -149,4 +149,4 @@ def counts(rows: Sequence[Row]) -> Table:
             line += [shown(params, "{:.1f}"), shown(gmacs, "{:.1f}")]
             series[name].append(gmacs)
         body.append(line)
-    return Table(header, body, Chart("GMACs", order, series))
+    return ChartedTable(header, body, chart=Chart("GMACs", order, series))

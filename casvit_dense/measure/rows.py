@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from casvit_dense.commit import DIRTY
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 Row = dict[str, str]
-DIRTY = "-dirty"  # ends the commit of code that differs from it
 
 
 def text_of(value: Any) -> str:

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from casvit_dense.measure.rows import Row
-
-NOTHING = "-"
+from casvit_dense.results.table import NOTHING, Table, milliseconds
 
 
 @dataclass(frozen=True)
@@ -31,27 +30,11 @@ class Chart:
         return all(value is None for values in self.series.values() for value in values)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells as text, a line on their conditions, and the same as a chart."""
+@dataclass(frozen=True, kw_only=True)
+class ChartedTable(Table):
+    """A table, and its numbers as a chart."""
 
-    header: Sequence[str]
-    body: list[list[str]]
     chart: Chart
-    notes: list[str] = field(default_factory=list)
-
-    def markdown(self) -> str:
-        """A GitHub table with its notes below; numbers to the right."""
-        lines = [
-            _line(self.header),
-            _line(["---", *["---:"] * (len(self.header) - 1)]),
-            *map(_line, self.body),
-        ]
-        return "\n".join(lines + [line for note in self.notes for line in ("", note)])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def newest_machine(rows: Sequence[Row]) -> list[Row]:
@@ -78,11 +61,6 @@ def number(row: Mapping[str, str] | None, column: str) -> float | None:
     return float(text) if text else None
 
 
-def shown(value: float | None, form: str = "{:.2f}") -> str:
-    """A number as a cell."""
-    return NOTHING if value is None else form.format(value)
-
-
 def time_cell(row: Row | None) -> str:
     """Median with 10th and 90th percentile in milliseconds, or that it failed."""
     if row is None:
@@ -90,8 +68,7 @@ def time_cell(row: Row | None) -> str:
     if row["error"]:
         return "failed"
     median, low, high = (float(row[name]) for name in ("median_ms", "p10_ms", "p90_ms"))
-    digits = 2 if median < 10 else 1 if median < 100 else 0
-    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return milliseconds(median, low, high)
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:

@@ -10,9 +10,11 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from casvit_dense.errors import UserError
-from casvit_dense.results.row import Row, line_of, parse_row
+from casvit_dense.results.row import Row, line_of, parse_row, row_id
 
 LEDGER = "results.jsonl"
+#: The ledger of work directories at their usual place.
+DEFAULT_LEDGER = Path("work_dirs", LEDGER)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,21 @@ def read_ledger(path: Path) -> tuple[list[Row], list[Rejected]]:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             rejected.append(Rejected(path, number, f"{where}: {first['msg']}"))
-        except ValueError as error:  # JSON and UTF-8 errors are of this kind too
+        except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors too
             rejected.append(Rejected(path, number, str(error)))
     return rows, rejected
+
+
+def read_ledgers(paths: Iterable[Path]) -> tuple[list[Row], list[Rejected]]:
+    """The rows of several files, each row once, and the lines that are none.
+
+    Raises:
+        UserError: one of the files cannot be read.
+    """
+    rows: dict[str, Row] = {}
+    rejected = []
+    for path in paths:
+        found, bad = read_ledger(path)
+        rows.update((row_id(row), row) for row in found)
+        rejected += bad
+    return list(rows.values()), rejected

@@ -59,12 +59,16 @@ class Training(_Strict):
         recipe_sha256: of the part of the training config that a result depends on.
         global_batch: images a step, over all processes and accumulated steps.
         iterations: steps taken.
+        planned_iterations: steps of the whole schedule.
+        images: of the training set, after its filters.
         seed: of the training run.
     """
 
     recipe_sha256: Sha256
     global_batch: int | None = None
     iterations: int | None = None
+    planned_iterations: int | None = None
+    images: int | None = None
     seed: int | None = None
 
 
@@ -73,13 +77,13 @@ class Software(_Strict):
 
     Attributes:
         versions: by package.
-        python: version.
+        python: version; None where it was not noted.
         commit: last commit that changed code or configs; None outside a repository.
         dirty: files differed from that commit.
     """
 
     versions: Mapping[str, str]
-    python: str
+    python: str | None = None
     commit: str | None = None
     dirty: bool = False
 
@@ -92,7 +96,7 @@ class _Row(_Strict):
         date: when the work ended.
         device: name of the processor or GPU.
         threads: CPU threads of a process.
-        precision: ``'fp32' | 'fp16' | 'bf16' | 'autocast' | 'int8'``.
+        precision: ``'fp32' | 'fp16' | 'bf16' | 'autocast' | 'int8 dynamic' | 'int8 static'``.
         form: ``'reference'``, ``'fused'``, …
         backend: what ran the network: ``'eager'``, ``'onnxruntime'``, …
         software: see `Software`.
@@ -199,7 +203,10 @@ def parse_row(line: str) -> Row:
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema_version is {version!r}; this code knows 1 to {SCHEMA_VERSION}")
     for old in range(version, SCHEMA_VERSION):
-        content = {**UPGRADES[old](content), "schema_version": old + 1}
+        try:
+            content = {**UPGRADES[old](content), "schema_version": old + 1}
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"no row of version {old}: {error!r}") from error
     return _ROW.validate_python(content)
 
 

@@ -1,0 +1,64 @@
+"""Compare evaluations with published figures: within tolerance, above, below, or why neither.
+
+Exit code 0: every figure that was run is within its tolerance or above; 1: one is below, or not
+comparable (with --require-all: or not run); 2: bad input.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from casvit_dense.files import write_whole
+from casvit_dense.results.ledger import DEFAULT_LEDGER, read_ledgers
+from casvit_dense.results.row import Evaluation
+from casvit_dense.results.targets import PUBLISHED, read_targets
+from casvit_dense.results.verdicts import exit_code, json_of, only, text_of
+from casvit_dense.results.verify import verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what is compared with what."""
+    parser.add_argument(
+        "ledgers",
+        nargs="*",
+        type=Path,
+        metavar="ledger",
+        default=[DEFAULT_LEDGER],
+        help=f"files of result rows (default {DEFAULT_LEDGER})",
+    )
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        metavar="FILE",
+        default=PUBLISHED,
+        help="published figures (default: those that come with the package)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="STEM",
+        default=[],
+        help="configs to look at; * stands for anything",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings here")
+    parser.add_argument(
+        "--require-all", action="store_true", help="figures that were not run fail, too"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares and says."""
+    targets = read_targets(args.targets)
+    rows, rejected = read_ledgers(args.ledgers)
+    for line in rejected:
+        print(f"warning: {line}", file=sys.stderr)
+    findings = only(verify(rows, targets), args.only)
+    print(text_of(findings))
+    configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))
+    others = [stem for stem in configs if targets.of_config(stem) is None]
+    if others and not args.only:
+        print(f"evaluated without a published figure: {', '.join(others)}")
+    if args.json is not None:
+        write_whole(args.json, f"{json.dumps(json_of(findings), indent=2)}\n".encode())
+    return exit_code(findings, args.require_all)

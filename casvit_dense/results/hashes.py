@@ -1,0 +1,145 @@
+"""Hashes by which two results are known to be made alike, whatever the machine and its paths."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+#: Sections of a config that a result depends on; the others keep records or name intermediates.
+SECTIONS: Final = (
+    *("default_scope", "model", "train_dataloader", "val_dataloader", "test_dataloader"),
+    *("val_evaluator", "test_evaluator", "train_cfg", "val_cfg", "test_cfg"),
+    *("optim_wrapper", "param_scheduler", "custom_hooks"),
+)
+
+#: Where things lie, how a machine gets at them, and what only pictures need.
+LEFT_OUT: Final = frozenset(
+    {
+        *("data_root", "data_prefix", "ann_file", "checkpoint", "backend_args", "file_client_args"),
+        *("num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "with_cp"),
+        *("pretrained", "palette", "_scope_"),
+    }
+)
+#: The same of a metric: where its files go, what it prints, which package counts.
+LEFT_OUT_OF_METRICS: Final = LEFT_OUT | {
+    *("outfile_prefix", "output_dir", "classwise", "collect_device", "backend"),
+}
+#: Hooks that look on.
+ONLOOKERS: Final = frozenset({"ProgressHook", "BackboneRecordHook", "FiniteLossHook"})
+
+#: Decoder of images that a pipeline names or, as the default, does not.
+DEFAULT_DECODER: Final = ("imdecode_backend", "cv2")
+
+
+@dataclass(frozen=True)
+class ConfigHashes:
+    """What tells configs apart; each the SHA-256 of canonical JSON.
+
+    Attributes:
+        config: of all that a result depends on.
+        pipeline: of the test pipeline.
+        recipe: of what a trained result depends on, but for the batch, which is a figure of its
+            own: eight processes with four images are four with eight.
+    """
+
+    config: str
+    pipeline: str
+    recipe: str
+
+
+def hashes_of(cfg: Mapping[str, Any]) -> ConfigHashes:
+    """The hashes of a resolved config.
+
+    Args:
+        cfg: the config as plain values, e.g. ``Config.fromfile(…).to_dict()``.
+    """
+    whole = {name: _section(cfg, name) for name in SECTIONS}
+    test_loader = cfg.get("test_dataloader") or {}
+    return ConfigHashes(
+        digest(whole), pipeline_sha256(test_loader.get("dataset") or {}), digest(_recipe(cfg))
+    )
+
+
+def pipeline_sha256(dataset: Mapping[str, Any]) -> str:
+    """The hash of a data set's pipeline, of all of them where it wraps several."""
+    return digest([plain(pipeline) for pipeline in _pipelines(dataset)])
+
+
+def _pipelines(dataset: Mapping[str, Any]) -> Iterable[Any]:
+    if "pipeline" in dataset:
+        yield dataset["pipeline"]
+    inner = [dataset["dataset"]] if "dataset" in dataset else dataset.get("datasets", ())
+    for part in inner:
+        yield from _pipelines(part)
+
+
+def _section(cfg: Mapping[str, Any], name: str) -> Any:
+    value = cfg.get(name)
+    if name == "custom_hooks":
+        value = [hook for hook in value or () if _type_of(hook) not in ONLOOKERS]
+    return plain(value, LEFT_OUT_OF_METRICS if name.endswith("_evaluator") else LEFT_OUT)
+
+
+def _type_of(hook: Any) -> Any:
+    return hook.get("type") if isinstance(hook, Mapping) else None
+
+
+def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    def without(name: str, *keys: str) -> dict[str, Any]:
+        section = _section(cfg, name) or {}
+        return {key: value for key, value in section.items() if key not in keys}
+
+    return {
+        "model": without("model", "test_cfg"),
+        "data": without("train_dataloader", "batch_size"),
+        # How often a run is validated leaves its weights alone.
+        "length": without("train_cfg", "val_interval", "val_begin", "dynamic_intervals"),
+        "optimiser": _section(cfg, "optim_wrapper"),
+        "schedule": _section(cfg, "param_scheduler"),
+        "hooks": _section(cfg, "custom_hooks"),
+        "from_checkpoint": bool(cfg.get("load_from")) and not cfg.get("resume"),
+    }
+
+
+def plain(value: Any, left_out: frozenset[str] = LEFT_OUT) -> Any:
+    """A value as JSON has it, without the keys that say where and not what.
+
+    Args:
+        value: part of a config; classes and functions go by their names, ``2.0`` is ``2``.
+        left_out: keys to leave out, at any depth.
+    """
+    if isinstance(value, Mapping):
+        return {
+            str(key): plain(item, left_out)
+            for key, item in value.items()
+            if key not in left_out and (key, item) != DEFAULT_DECODER
+        }
+    if isinstance(value, (list, tuple)):
+        return [plain(item, left_out) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain value's canonical JSON: keys sorted, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def files_sha256(files: Mapping[str, Path]) -> str:
+    """One hash of several files: of the lines ``<name> <sha256 of its content>``, by name.
+
+    Args:
+        files: by the name that counts, which is the same on every machine.
+    """
+    lines = (
+        f"{name} {hashlib.sha256(files[name].read_bytes()).hexdigest()}\n" for name in sorted(files)
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,221 @@
+"""The tables of results: published beside ours, peers as papers print them, speeds.
+
+Figures from elsewhere bear a dagger, or stand in a column whose heading bears it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
+from casvit_dense.results.row_tables import evaluation_table, speed_table
+from casvit_dense.results.table import NOTHING, Table, shown
+from casvit_dense.results.targets import Target
+from casvit_dense.results.verify import METRICS, Finding, Verdict
+
+__all__ = [
+    "QUOTED",
+    "ModelSize",
+    "Table",
+    "evaluation_table",
+    "overview_table",
+    "peer_table",
+    "speed_table",
+    "verdict_table",
+]
+
+QUOTED = "†"
+LEGEND = f"{QUOTED} Quoted from its source, not measured here."
+MILLIONS = "{:.2f}"
+
+#: Verdicts on results that were compared.
+COMPARED = (Verdict.WITHIN, Verdict.ABOVE, Verdict.BELOW)
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A complete model, counted here.
+
+    Attributes:
+        params_m: parameters in millions, frozen ones included.
+        gmacs: multiply-adds in 1e9.
+        backbone_params_m: of the backbone without a classifier.
+        input: ``HxW`` in pixels, and what a second stage has to do.
+    """
+
+    params_m: float
+    gmacs: float
+    backbone_params_m: float
+    input: str
+
+
+Sizes = Mapping[str, ModelSize]  # by config stem
+
+
+def verdict_table(
+    findings: Sequence[Finding], sizes: Sizes | None = None, caption: str = ""
+) -> Table:
+    """Published, ours with its spread over seeds, the band around the published, the verdict.
+
+    Args:
+        findings: one a line, in their order.
+        sizes: adds columns of parameters and multiply-adds.
+        caption: of the table.
+    """
+    size_columns = [] if sizes is None else ["M parameters", "GMACs"]
+    rows = []
+    for finding in findings:
+        size = (sizes or {}).get(finding.target.config or "")
+        counted = [shown(size.params_m), shown(size.gmacs, "{:.1f}")] if size else [NOTHING] * 2
+        rows.append(
+            [
+                f"{HEAD_NAMES[finding.target.head]}, {finding.target.backbone}",
+                *(counted if size_columns else ()),
+                METRIC_NAMES[finding.metric],
+                published(finding.published),
+                ours(finding),
+                shown(finding.difference, "{:+.2f}"),
+                band(finding),
+                "; ".join((finding.verdict.value, *finding.reasons, *finding.notes)),
+            ]
+        )
+    columns = ["Model", *size_columns, "Metric", f"Published{QUOTED}", "Ours", "Difference"]
+    used = [size for f in findings if (size := (sizes or {}).get(f.target.config or ""))]
+    return Table(
+        [*columns, "Band", "Verdict"],
+        rows,
+        caption,
+        [LEGEND, *inputs_note(used)],
+        align="l" + "r" * len(size_columns) + "lrrrrl",
+    )
+
+
+def published(value: float) -> str:
+    """A published figure with the digits that it has, one at least behind the point."""
+    return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
+
+
+def ours(finding: Finding) -> str:
+    """The mean over seeds, with the spread where there were several."""
+    spread = "" if finding.spread is None else f" ± {finding.spread:.2f}"
+    return NOTHING if finding.ours is None else f"{finding.ours:.2f}{spread}"
+
+
+def band(finding: Finding) -> str:
+    """From where to where a result counts as within."""
+    low, high = (finding.published + sign * finding.target.tolerance for sign in (-1, 1))
+    return f"{published(round(low, 6))} to {published(round(high, 6))}"
+
+
+def inputs_note(sizes: Iterable[ModelSize]) -> list[str]:
+    """A line on what was counted; ``[]`` where nothing was."""
+    inputs = sorted({size.input for size in sizes})
+    if not inputs:
+        return []
+    return [
+        "Parameters, frozen ones included, and multiply-adds (GMACs) "
+        f"at {'; '.join(inputs)} are counted here."
+    ]
+
+
+def overview_table(
+    targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes, caption: str = ""
+) -> Table:
+    """A line a backbone, a column a head and metric: what was published, and ours where we have it.
+
+    Args:
+        targets: of the backbones, in their order.
+        findings: those that were compared are shown.
+        sizes: where the parameters of backbones are from.
+        caption: of the table.
+    """
+    heads = [
+        (head, metric)
+        for head in HEAD_NAMES
+        for metric in METRICS
+        if any(target.head == head and metric in target.metrics for target in targets)
+    ]
+    found = {(f.target.head, f.target.backbone, f.metric): f for f in findings}
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    backbones: dict[str, str] = {}
+    for target in targets:
+        if size := sizes.get(target.config or ""):
+            backbones[target.backbone] = shown(size.backbone_params_m, MILLIONS)
+        for metric, value in target.metrics.items():
+            finding = found.get((target.head, target.backbone, metric))
+            here = ""
+            if finding is not None and finding.verdict in COMPARED:
+                here = f"; {ours(finding)} here, {finding.verdict.value}"
+            line = cells.setdefault(target.backbone, {})
+            line[target.head, metric] = f"{published(value)}{QUOTED}{here}"
+    return Table(
+        [
+            *("Backbone", "M parameters"),
+            *(f"{HEAD_NAMES[head]}, {METRIC_NAMES[metric]}" for head, metric in heads),
+        ],
+        [
+            [name, backbones.get(name, NOTHING), *(line.get(head, NOTHING) for head in heads)]
+            for name, line in cells.items()
+        ],
+        caption,
+    )
+
+
+def peer_table(
+    targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes, caption: str = ""
+) -> Table:
+    """All backbones under one head as papers print them, the smallest model first.
+
+    Args:
+        targets: of one head.
+        findings: where one was compared, a line of our own figures follows the published ones.
+        sizes: counted models, preferred to published sizes.
+        caption: of the table.
+    """
+    metrics = [m for m in METRIC_NAMES if any(m in target.metrics for target in targets)]
+    sources: dict[str, int] = {}
+    rows = []
+    for target in sorted(targets, key=lambda target: _order(target, sizes)):
+        source = sources.setdefault(target.source, len(sources) + 1)
+        cells = _size_cells(target, sizes)
+        quoted = [_quoted(target.metrics.get(metric)) for metric in metrics]
+        rows.append([target.backbone, *cells, *quoted, f"{source}"])
+        here = {f.metric: ours(f) for f in findings if f.target == target if f.verdict in COMPARED}
+        if here:
+            figures = [here.get(metric, NOTHING) for metric in metrics]
+            rows.append([f"{target.backbone}, here", *cells, *figures, NOTHING])
+    columns = ["Backbone", "backbone, M", "model, M", "GMACs"]
+    counted = [size for target in targets if (size := sizes.get(target.config or ""))]
+    notes = [LEGEND, *inputs_note(counted), *_also(targets)]
+    notes.append("Sources: " + "; ".join(f"({i}) {text}" for text, i in sources.items()) + ".")
+    return Table(
+        [*columns, *(METRIC_NAMES[metric] for metric in metrics), "Source"], rows, caption, notes
+    )
+
+
+def _order(target: Target, sizes: Sizes) -> tuple[bool, float, str]:
+    """Models of known size first, by size; the others by that of their backbone."""
+    size = sizes.get(target.config or "")
+    model = size.params_m if size else target.params_m
+    return model is None, model or target.backbone_params_m or 0.0, target.backbone
+
+
+def _size_cells(target: Target, sizes: Sizes) -> list[str]:
+    """Parameters of backbone and model, multiply-adds: counted, else as published."""
+    if size := sizes.get(target.config or ""):
+        params = (size.backbone_params_m, size.params_m)
+        return [*(shown(value, MILLIONS) for value in params), shown(size.gmacs, "{:.1f}")]
+    return list(map(_quoted, (target.backbone_params_m, target.params_m, target.gflops_512)))
+
+
+def _quoted(value: float | None) -> str:
+    return NOTHING if value is None else f"{published(value)}{QUOTED}"
+
+
+def _also(targets: Iterable[Target]) -> list[str]:
+    """A line of other published figures of mIoU; ``[]`` where there are none."""
+    found = [
+        f"{target.backbone} {published(value)}{QUOTED} ({where})"
+        for target in targets
+        for where, value in target.also.items()
+    ]
+    return [f"Other published figures: {'; '.join(found)}."] if found else []

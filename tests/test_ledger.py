@@ -1,0 +1,181 @@
+"""The ledger: many writers, broken lines, other versions."""
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from ledger_rows import evaluation, speed
+from pydantic import TypeAdapter, ValidationError
+
+from casvit_dense.errors import UserError
+from casvit_dense.results import row as schema
+from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers
+from casvit_dense.results.row import Speed, line_of, parse_row, row_id
+
+PROCESSES, ROWS = 16, 1000
+
+
+def append_one_by_one(path: Path, first: int) -> None:
+    for number in range(first, first + ROWS):
+        append_rows(path, [speed(number)])
+
+
+def test_sixteen_processes_append_without_loss(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=append_one_by_one, args=(path, i * ROWS)) for i in range(PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    rows, rejected = read_ledger(path)
+    assert rejected == []
+    assert sorted(row.median_ms for row in rows) == [1.0 + i for i in range(PROCESSES * ROWS)]
+    # Each writer's rows stand in the order in which it wrote them.
+    for i in range(PROCESSES):
+        own = [r.median_ms for r in rows if i * ROWS <= r.median_ms - 1 < (i + 1) * ROWS]
+        assert own == sorted(own)
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    rows = [
+        evaluation(),
+        speed(),
+        evaluation(hour=1, per_class={"bbox": {"cat": 0.1, "dog": None}}),
+    ]
+    append_rows(tmp_path / "a.jsonl", rows[:1])
+    append_rows(tmp_path / "a.jsonl", rows[1:])
+    found, rejected = read_ledger(tmp_path / "a.jsonl")
+    assert (found, rejected) == (rows, [])
+    assert [row_id(row) for row in found] == [row_id(row) for row in rows]
+    assert len({row_id(row) for row in rows}) == 3
+
+
+def good_line(**changes: Any) -> str:
+    return json.dumps({**json.loads(line_of(speed(7))), **changes})
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("no JSON at all", "Expecting value"),
+        ("[1, 2]", "no JSON object"),
+        ('{"config": "x", "mAP": 0.4}', "schema_version is None"),
+        (good_line(schema_version=2), "schema_version is 2; this code knows 1 to 1"),
+        (good_line(schema_version=0), "schema_version is 0"),
+        (good_line(schema_version="1"), "schema_version is '1'"),
+        (good_line(kind="poem"), "'poem'"),
+        (good_line(batch=0), "batch: Input should be greater than or equal to 1"),
+        (good_line(sauce=1), "sauce: Extra inputs are not permitted"),
+        (good_line(median_ms=float("nan")), "median_ms: Input should be a finite number"),
+        (good_line(date="2026-11-01T00:00:00"), "date: Input should have timezone info"),
+        ("[" * 100_000, "recursion"),
+        (b"\xff\xfe", "codec can't decode"),
+    ],
+)
+def test_strange_lines_are_reported_and_skipped(
+    line: str | bytes, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    strange = line if isinstance(line, bytes) else line.encode()
+    whole = [line_of(speed(i)).encode() for i in range(2)]
+    path.write_bytes(b"\n".join([whole[0], b"", strange, whole[1], b""]))
+    rows, (rejected,) = read_ledger(path)
+    assert rows == [speed(0), speed(1)]
+    assert rejected.number == 3
+    assert reason in str(rejected) and str(path) in str(rejected)
+
+
+@pytest.mark.parametrize("kept", [1, 100, -2])
+def test_a_killed_writers_half_line_spoils_no_other(kept: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    append_rows(path, [speed(0)])
+    with path.open("ab") as file:
+        file.write(f"{line_of(speed(1))}\n".encode()[:kept])
+    rows, (rejected,) = read_ledger(path)
+    assert (rows, rejected.number) == ([speed(0)], 2)
+    append_rows(path, [speed(2)])
+    append_rows(path, [speed(3)])
+    rows, (rejected,) = read_ledger(path)
+    assert (rows, rejected.number) == ([speed(0), speed(2), speed(3)], 2)
+
+
+def test_a_row_whose_line_end_alone_was_lost_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line_of(speed(0)))
+    append_rows(path, [speed(1)])
+    assert read_ledger(path) == ([speed(0), speed(1)], [])
+
+
+class FutureSpeed(Speed):
+    """A made-up third version, which counts seconds and names the weather."""
+
+    schema_version: Literal[3] = 3
+    weather: str
+
+
+def test_rows_of_older_versions_are_brought_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def to_2(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "median_ms": 1000 * content["median_ms"]}
+
+    def to_3(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "weather": "unknown"}
+
+    path = tmp_path / "a.jsonl"
+    append_rows(path, [speed(4)])
+    second = json.loads(line_of(speed(5))) | {"schema_version": 2}
+    third = second | {"schema_version": 3, "weather": "rain"}
+    broken = {"schema_version": 1, "kind": "speed"}
+    fourth = third | {"schema_version": 4}
+    with path.open("a") as file:
+        file.writelines(f"{json.dumps(line)}\n" for line in (second, third, broken, fourth))
+
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "UPGRADES", {1: to_2, 2: to_3})
+    monkeypatch.setattr(schema, "_ROW", TypeAdapter(FutureSpeed))
+    rows, rejected = read_ledger(path)
+    assert [(r.schema_version, r.median_ms, r.weather) for r in rows] == [
+        (3, 5000.0, "unknown"),
+        (3, 6.0, "unknown"),
+        (3, 6.0, "rain"),
+    ]
+    assert [(r.number, r.reason) for r in rejected] == [
+        (4, "no row of version 1: KeyError('median_ms')"),
+        (5, "schema_version is 4; this code knows 1 to 3"),
+    ]
+
+
+def test_rows_are_checked_where_they_are_made() -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        evaluation(metrics={"mIoU": float("nan")})
+    with pytest.raises(ValidationError, match="pattern"):
+        evaluation(config_sha256="abc")
+    with pytest.raises(ValidationError, match="frozen"):
+        speed().batch = 2
+    assert parse_row(line_of(speed())).schema_version == schema.SCHEMA_VERSION
+
+
+def test_several_ledgers_give_each_row_once(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    append_rows(one, [speed(0), speed(1)])
+    append_rows(two, [speed(1), speed(2)])
+    two.write_bytes(two.read_bytes() + b"?\n")
+    rows, (rejected,) = read_ledgers([one, two])
+    assert rows == [speed(0), speed(1), speed(2)]
+    assert (rejected.path, rejected.number) == (two, 3)
+
+
+def test_a_ledger_that_is_not_there_or_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no ledger can be read at .*none.jsonl: No such file"):
+        read_ledger(tmp_path / "none.jsonl")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.jsonl", tmp_path):
+        with pytest.raises(UserError, match="cannot be written"):
+            append_rows(path, [speed()])

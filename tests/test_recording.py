@@ -1,0 +1,436 @@
+"""What training and evaluation leave: hashes, a checkpoint's record, a row of the ledger."""
+
+import hashlib
+import json
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from test_launch import CONFIGS, TASKS, config_of, options_of
+
+from casvit_dense import __version__
+from casvit_dense.checkpoint import convert, read_checkpoint
+from casvit_dense.cli import main
+from casvit_dense.engine import launch, recording
+from casvit_dense.engine.hooks import TRAINED, continued
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.recording import annotations_of, asked_config, launched, training_of
+from casvit_dense.errors import UserError
+from casvit_dense.measure.recording import speed_of
+from casvit_dense.measure.rows import read_rows
+from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of
+from casvit_dense.results.ledger import read_ledger
+from casvit_dense.results.row import Evaluation, Training, row_id
+
+RETINANET = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
+SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
+
+#: The newest row after an evaluation, its ledger, and the options.
+Evaluated = tuple[Evaluation, Path, RunOptions]
+
+
+@pytest.fixture(scope="module", params=["retinanet", "fpn"])
+def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> tuple[str, Path]:
+    """A task and the checkpoint of one short round."""
+    work_dir = tmp_path_factory.mktemp("runs") / f"{request.param}-recorded"
+    options = options_of(request.param, shapes, work_dir)
+    return request.param, launch.train(config_of(request.param), options)
+
+
+def evaluated(trained: tuple[str, Path], shapes: Path, **more: Any) -> Evaluated:
+    """Evaluates with some more options."""
+    task, checkpoint = trained
+    options = options_of(task, shapes, checkpoint.parent)
+    for name, value in more.items():
+        setattr(options, name, value)
+    launch.test(config_of(task), checkpoint, options)
+    ledger = options.ledger or checkpoint.parents[1] / "results.jsonl"
+    rows, rejected = read_ledger(ledger)
+    assert rejected == []
+    assert isinstance(rows[-1], Evaluation)
+    return rows[-1], ledger, options
+
+
+@pytest.fixture(scope="module")
+def first(trained: tuple[str, Path], shapes: Path) -> Evaluated:
+    """What came of an ordinary evaluation."""
+    return evaluated(trained, shapes, command="casvit-dense test …")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_row_says_what_was_evaluated(trained: tuple[str, Path], first: Evaluated) -> None:
+    task, checkpoint = trained
+    row, ledger, options = first
+    left = json.loads((checkpoint.parent / "test/metrics.json").read_text())
+    assert left["row"] == row_id(row)
+    assert row.folder is not None
+    assert (ledger.parent / row.folder).resolve() == (checkpoint.parent / "test").resolve()
+    assert row.config == TASKS[task][0]
+    assert row.weights.sha256 == sha256(checkpoint.read_bytes())
+    assert (row.weights.file, row.weights.source_sha256) == (checkpoint.name, None)
+    assert (row.form, row.backend, row.precision) == ("reference", "eager", "fp32")
+    assert (row.processes, row.seed, row.command) == (1, 0, "casvit-dense test …")
+    assert row.software.versions["torch"] == torch.__version__
+    for name, value in left["metrics"].items():
+        assert row.metrics[name] == (None if value == -1 else value)
+    assert row.per_class == left["per_class"]
+    hashes = hashes_of(asked_config(config_of(task), options).to_dict())
+    assert hashes == ConfigHashes(row.config_sha256, row.pipeline_sha256, row.recipe_sha256)
+
+
+def test_a_row_says_on_which_data(
+    trained: tuple[str, Path], shapes: Path, first: Evaluated
+) -> None:
+    task, _ = trained
+    row, _, _ = first
+    assert row.dataset.images == 5
+    if task == "fpn":
+        maps = sorted((shapes / "ade/annotations/validation").glob("*.png"))
+        lines = [f"{path.name} {sha256(path.read_bytes())}\n" for path in maps]
+        assert row.dataset.annotations_sha256 == sha256("".join(lines).encode())
+        assert (row.dataset.name, row.dataset.classes) == ("BaseSegDataset", 4)
+        assert row.dataset.objects is None
+    else:
+        file = shapes / "coco/annotations/instances_val2017.json"
+        assert row.dataset.annotations_sha256 == sha256(file.read_bytes())
+        assert (row.dataset.name, row.dataset.classes) == ("CocoDataset", 3)
+        assert row.dataset.objects == len(json.loads(file.read_text())["annotations"])
+
+
+def test_a_part_of_the_images_is_counted_as_such(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, first: Evaluated
+) -> None:
+    task, _ = trained
+    whole, _, options = first
+    overrides = {**options.cfg_options, "test_dataloader.dataset.indices": 2}
+    part, _, _ = evaluated(trained, shapes, cfg_options=overrides, ledger=tmp_path / "l.jsonl")
+    assert part.dataset.images == 2
+    assert part.config_sha256 != whole.config_sha256
+    assert part.pipeline_sha256 == whole.pipeline_sha256
+    if task == "retinanet":
+        content = json.loads((shapes / "coco/annotations/instances_val2017.json").read_text())
+        ids = {image["id"] for image in content["images"][:2]}
+        count = sum(annotation["image_id"] in ids for annotation in content["annotations"])
+        assert part.dataset.objects == count < whole.dataset.objects
+
+
+def test_a_checkpoint_says_how_it_was_trained(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, first: Evaluated
+) -> None:
+    task, checkpoint = trained
+    row, _, _ = first
+    steps, images = 2, 10
+    if task == "retinanet":  # an image without objects teaches a detector nothing
+        content = json.loads((shapes / "coco/annotations/instances_train2017.json").read_text())
+        images = len({annotation["image_id"] for annotation in content["annotations"]})
+        steps = -(-images // 4)
+    assert row.training == Training(
+        recipe_sha256=row.recipe_sha256,
+        global_batch=4,
+        iterations=steps,
+        planned_iterations=steps,
+        images=images,
+        seed=0,
+    )
+    best = next(checkpoint.parent.glob("best_*.pth"))
+    assert training_of(read_checkpoint(best)) == row.training
+    for name in ("converted.pth", "converted.safetensors"):
+        convert(checkpoint, tmp_path / name)
+        assert training_of(read_checkpoint(tmp_path / name)) == row.training
+
+
+def test_the_fused_form_is_a_row_of_its_own(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "elsewhere" / "mine.jsonl"
+    row, _, _ = evaluated(trained, shapes, fuse=True, ledger=ledger)
+    assert (row.form, row.backend) == ("fused", "eager")
+    assert row.folder is not None
+    assert (ledger.parent / row.folder / "metrics.json").is_file()
+
+
+def test_metrics_survive_a_ledger_that_cannot_be_written(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path
+) -> None:
+    _, checkpoint = trained
+    left = checkpoint.parent / "test/metrics.json"
+    left.unlink(missing_ok=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        evaluated(trained, shapes, ledger=tmp_path)
+    content = json.loads(left.read_text())
+    assert content["metrics"] and len(content["row"]) == 12
+
+
+@cache
+def read(config: Path) -> Config:
+    return asked_config(config, RunOptions())
+
+
+def hashes(config: Path, overrides: dict[str, Any]) -> ConfigHashes:
+    cfg = deepcopy(read(config))
+    cfg.merge_from_dict(overrides)
+    return hashes_of(cfg.to_dict())
+
+
+SAME: list[dict[str, Any]] = [
+    {"work_dir": "/somewhere", "launcher": "slurm", "log_level": "ERROR"},
+    {"train_dataloader.dataset.data_root": "/data", "test_dataloader.dataset.data_root": "/data"},
+    {"test_dataloader.num_workers": 0, "test_dataloader.persistent_workers": False},
+    {"train_dataloader.num_workers": 16, "train_dataloader.pin_memory": True},
+    {"model.backbone.init_cfg.checkpoint": "/weights/xs.pth", "model.backbone.with_cp": True},
+    {"visualizer.name": "x", "default_hooks.logger.interval": 1, "custom_hooks.0.seconds": 5.0},
+    {"randomness": {"seed": 3}, "env_cfg.cudnn_benchmark": False, "resume": True},
+    {"test_evaluator.outfile_prefix": "/out", "test_evaluator.backend": "pycocotools"},
+    {"test_dataloader.dataset.pipeline.0.imdecode_backend": "cv2"},
+    {"test_dataloader.dataset.data_prefix": {"img": "images/"}},
+]
+
+
+@pytest.mark.parametrize("overrides", SAME, ids=lambda overrides: next(iter(overrides)))
+def test_places_and_machines_change_no_hash(overrides: dict[str, Any]) -> None:
+    assert hashes(RETINANET, overrides) == hashes(RETINANET, {})
+
+
+#: Override -> which of config, pipeline and recipe it changes.
+CHANGED: list[tuple[str, Any, tuple[bool, bool, bool]]] = [
+    ("test_dataloader.dataset.pipeline.1.scale", (640, 480), (True, True, False)),
+    ("test_dataloader.dataset.pipeline.0.imdecode_backend", "turbojpeg", (True, True, False)),
+    ("test_dataloader.batch_size", 2, (True, False, False)),
+    ("test_dataloader.dataset.indices", 100, (True, False, False)),
+    ("model.test_cfg.score_thr", 0.5, (True, False, False)),
+    ("test_evaluator.metric", ["bbox", "segm"], (True, False, False)),
+    ("train_cfg.val_interval", 3, (True, False, False)),
+    ("train_dataloader.batch_size", 8, (True, False, False)),  # see Training.global_batch
+    ("train_cfg.max_epochs", 24, (True, False, True)),
+    ("optim_wrapper.optimizer.lr", 1e-4, (True, False, True)),
+    ("optim_wrapper.type", "AmpOptimWrapper", (True, False, True)),
+    ("optim_wrapper.accumulative_counts", 2, (True, False, True)),
+    ("param_scheduler.1.milestones", [16, 22], (True, False, True)),
+    ("train_dataloader.dataset.pipeline.3.prob", 0.0, (True, False, True)),
+    ("train_dataloader.dataset.filter_cfg.min_size", 8, (True, False, True)),
+    ("train_dataloader.sampler.shuffle", False, (True, False, True)),
+    ("model.backbone.norm_eval", False, (True, False, True)),
+    ("model.backbone.init_cfg", None, (True, False, True)),
+    ("model.neck.out_channels", 128, (True, False, True)),
+    ("custom_hooks", [{"type": "EMAHook"}], (True, False, True)),
+    ("load_from", "/some/model.pth", (False, False, True)),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "changed"), CHANGED, ids=[key for key, *_ in CHANGED])
+def test_what_matters_changes_its_hash(
+    key: str, value: Any, changed: tuple[bool, bool, bool]
+) -> None:
+    before, after = hashes(RETINANET, {}), hashes(RETINANET, {key: value})
+    names = ("config", "pipeline", "recipe")
+    assert tuple(getattr(before, n) != getattr(after, n) for n in names) == changed
+
+
+def test_hashes_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CPUs `prepare` puts BN in the place of SyncBN; the recipe stays what it is."""
+    asked = hashes_of(asked_config(SEM_FPN, RunOptions()).to_dict())
+    assert asked == hashes_of(Config.fromfile(SEM_FPN, import_custom_modules=False).to_dict())
+    changed = hashes(SEM_FPN, {"model.decode_head.norm_cfg.type": "BN"})
+    assert changed.recipe != asked.recipe
+
+
+def test_a_digest_is_of_canonical_json() -> None:
+    assert digest({"b": [1, None], "a": "x"}) == sha256(b'{"a":"x","b":[1,null]}')
+
+
+class FewMaps:
+    """A data set of maps in two folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.data_prefix = {"seg_map_path": str(root)}
+        self.files = [root / "b" / "1.png", root / "a" / "1.png"]
+
+    def __len__(self) -> int:
+        return 2
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        return {"seg_map_path": str(self.files[index])}
+
+
+def test_maps_are_told_apart_by_name_and_content(tmp_path: Path) -> None:
+    found = []
+    for place, contents in (("x", b"12"), ("y", b"12"), ("z", b"21")):
+        data = FewMaps(tmp_path / place)
+        for path, content in zip(data.files, contents, strict=True):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(bytes([content]))
+        found.append(annotations_of(data)[0])
+    assert found[0] == found[1] != found[2]
+    lines = f"a/1.png {sha256(b'2')}\nb/1.png {sha256(b'1')}\n"
+    assert found[0] == sha256(lines.encode())
+
+
+RECORD = {
+    "recipe_sha256": "1" * 64,
+    "global_batch": 32,
+    "planned_iterations": 100,
+    "images": 10,
+    "seed": 1,
+}
+
+
+def test_a_run_in_two_parts_is_of_one_recipe_or_of_none() -> None:
+    assert continued(RECORD, {**RECORD, "seed": 2}) == RECORD
+    assert continued(None, RECORD) is None
+    other = continued(RECORD, {**RECORD, "global_batch": 8})
+    assert other is not None
+    assert other["recipe_sha256"] not in (RECORD["recipe_sha256"], "2" * 64)
+    Training.model_validate({**other, "iterations": 100})
+    same = continued(other, {**RECORD, "global_batch": 8})
+    assert same is not None and same["recipe_sha256"] != RECORD["recipe_sha256"]
+
+
+def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:
+    """The first half of a run, then the other half as before and at another rate."""
+    config = config_of("fpn")
+    options = options_of("fpn", shapes, tmp_path / "fpn-whole", rounds=2)
+    options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = 2
+    last = launch.train(config, options)
+    whole = training_of(read_checkpoint(last))
+    options.resume = str(last.with_name("iter_2.pth"))
+    options.seed = 5
+    options.work_dir = tmp_path / "fpn-same"
+    assert training_of(read_checkpoint(launch.train(config, options))) == whole
+    options.work_dir = tmp_path / "fpn-other"
+    options.cfg_options["optim_wrapper.optimizer.lr"] = 1e-4
+    other = training_of(read_checkpoint(launch.train(config, options)))
+    asked = hashes_of(asked_config(config, options).to_dict())
+    assert whole is not None and other is not None
+    assert other.recipe_sha256 not in (whole.recipe_sha256, asked.recipe)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        "text",
+        {},
+        {TRAINED: "text"},
+        {TRAINED: {"seed": 1}},
+        {TRAINED: {**RECORD, "recipe_sha256": "x"}},
+        {TRAINED: {**RECORD, "images": [1]}},
+        {"cfg": "raise SystemExit('this text is a program')", "iter": 3},
+    ],
+)
+def test_a_checkpoint_that_does_not_say_is_not_believed(meta: Any) -> None:
+    assert training_of({"meta": meta}) is None
+    assert training_of({}) is None
+
+
+def test_from_scratch_and_scaled_rates_are_other_recipes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = SimpleNamespace(
+        max_iters=7, seed=3, train_dataloader=SimpleNamespace(dataset=range(100))
+    )
+
+    def record(**options: Any) -> dict[str, Any]:
+        return recording.training_record(RETINANET, RunOptions(**options), runner)
+
+    ours = hashes(RETINANET, {}).recipe
+    usual = record()
+    assert usual == {
+        "recipe_sha256": ours,
+        "global_batch": 4,
+        "planned_iterations": 7,
+        "images": 100,
+        "seed": 3,
+    }
+    assert record(pretrained="/weights/xs.pth")["recipe_sha256"] == ours
+    assert record(from_scratch=True)["recipe_sha256"] != ours
+    assert record(auto_scale_lr=True)["recipe_sha256"] != ours
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    eight = record(auto_scale_lr=True, launcher="pytorch")
+    assert (eight["recipe_sha256"], eight["global_batch"]) == (ours, 32)
+    four = record(launcher="pytorch", cfg_options={"train_dataloader.batch_size": 8})
+    assert (four["recipe_sha256"], four["global_batch"]) == (ours, 64)
+
+
+def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    plain = "casvit-dense test a.py 'my weights.pth' --launcher pytorch"
+    assert launched(plain, "none") == plain
+    started = "torchrun --nproc_per_node 8 -m casvit_dense test a.py 'my weights.pth'"
+    assert launched(plain, "pytorch") == f"{started} --launcher pytorch"
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    assert launched(plain, "pytorch").startswith("torchrun --nnodes 2 --nproc_per_node 8 -m")
+
+
+def test_the_program_notes_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(launch, "test", lambda config, file, options: seen.append(options))
+    assert main(["test", "a.py", "my weights.pth", "--ledger", "l.jsonl"]) == 0
+    assert seen[0].command == "casvit-dense test a.py 'my weights.pth' --ledger l.jsonl"
+    assert seen[0].ledger == Path("l.jsonl")
+
+
+TABLES = [path.name for path in (CONFIGS.parent / "docs/speed").glob("*.csv")]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_speed_table_can_be_read_as_rows(name: str) -> None:
+    rows = read_rows(CONFIGS.parent / "docs/speed" / name)
+    if "params_m" not in rows[0]:  # a table of loading or of evaluation
+        with pytest.raises(UserError, match="no row of a speed table"):
+            speed_of(rows[0])
+        return
+    for row in rows:
+        made = speed_of(row)
+        told = (made.model, made.device, made.precision, made.size, made.error or "")
+        assert told == tuple(row[name] for name in ("model", "machine", "dtype", "size", "error"))
+        for name in ("median_ms", "p90_ms", "other_load", "peak_mb", "params_m", "gmacs"):
+            assert getattr(made, name) == (float(row[name]) if row[name] else None)
+        assert made.more["device"] == row["device"]
+        assert made.more.get("ratio", "") == row["ratio"]
+        assert made.software.versions["casvit-dense"] == row["project"]
+
+
+def test_a_speed_row_by_hand() -> None:
+    row = {
+        "model": "casvit-xs",
+        "part": "backbone",
+        "mode": "infer",
+        "form": "fused",
+        "backend": "onnxruntime",
+        "dtype": "fp32",
+        "size": "512x512",
+        "batch": "1",
+        "device": "cpu",
+        "machine": "CPU",
+        "threads": "2",
+        "project": __version__,
+        "commit": "1234567-dirty",
+        "torch": "2.13.0",
+        "runtime": "onnxruntime 1.20.0",
+        "date": "2026-11-01T00:00:00+00:00",
+        "median_ms": "1",
+        "tf32": "",
+        "ratio": "1.5",
+    }
+    made = speed_of(row, command="casvit-dense benchmark casvit-xs")
+    assert made.software.versions == {
+        "casvit-dense": __version__,
+        "torch": "2.13.0",
+        "onnxruntime": "1.20.0",
+    }
+    assert (made.software.commit, made.software.dirty) == ("1234567", True)
+    assert made.more == {"device": "cpu", "ratio": "1.5"}
+    assert (made.batch, made.threads, made.median_ms, made.p10_ms) == (1, 2, 1.0, None)
+    assert made.command == "casvit-dense benchmark casvit-xs"
+    with pytest.raises(UserError, match="batch: Input should be a valid integer"):
+        speed_of({**row, "batch": "one"})
+    with pytest.raises(UserError, match="size: Field required"):
+        speed_of({**row, "size": ""})
