@@ -10,7 +10,7 @@ from casvit_dense.measure.charts import svg_of
 from casvit_dense.measure.conditions import COLUMNS
 from casvit_dense.measure.page import TABLES, render_page, write_page
 from casvit_dense.measure.rows import Row, render
-from casvit_dense.measure.tables import Chart, Table, geometric_mean, newest_machine, time_cell
+from casvit_dense.measure.tables import Chart, geometric_mean, newest_machine, time_cell
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 
@@ -60,7 +60,7 @@ def test_times_and_means_by_hand() -> None:
         )
     ]
     table = cpu_tables.inference(rows)
-    cells = {line[0]: line[1:] for line in table.body}
+    cells = {line[0]: line[1:] for line in table.rows}
     assert cells["reference, eager"][:4] == [
         *("100 (1 to 3)", "200 (1 to 3)", "400 (1 to 3)", "800 (1 to 3)")
     ]
@@ -69,8 +69,8 @@ def test_times_and_means_by_hand() -> None:
     assert cells["fused, onnxruntime"] == ["-"] * 6
     assert table.chart.series["fused, openvino"] == [8, 4, 4, 4]
     best = cpu_tables.shares(rows)
-    assert [line[1] for line in best.body[:4]] == ["fused, openvino"] * 4
-    assert best.body[4][3] == "4.76"
+    assert [line[1] for line in best.rows[:4]] == ["fused, openvino"] * 4
+    assert best.rows[4][3] == "4.76"
 
 
 def test_training_shares_by_hand() -> None:
@@ -81,7 +81,7 @@ def test_training_shares_by_hand() -> None:
             row(**common, form="fused-time", median_ms=8, ratio=1.25, saved_mb=60, peak_mb=190),
         ]
     )
-    cells = {line[0]: line[1:] for line in table.body}
+    cells = {line[0]: line[1:] for line in table.rows}
     assert cells["xs, fused-time"] == ["8.00 (1.00 to 3.00)", "0.80", "60", "0.75", "190"]
     assert cells["xs, fused-memory"] == ["-"] * 5
     assert cells["geometric mean, fused-time"][1] == "-"  # three variants are missing
@@ -107,8 +107,8 @@ def test_peers_are_sorted_by_cost_and_take_the_faster_form() -> None:
         row(model=small, gmacs=2, backend="onnxruntime", form="fused", error="ValueError: no"),
     ]
     table = peer_tables.peers(rows)
-    assert [line[0] for line in table.body] == ["small", "big-net"]
-    first = dict(zip(table.header, table.body[0], strict=True))
+    assert [line[0] for line in table.rows] == ["small", "big-net"]
+    first = dict(zip(table.columns, table.rows[0], strict=True))
     assert first["openvino, ms"] == "10.0 (1.0 to 3.0)"
     assert first["onnxruntime, ms"] == "failed"
     assert first["GMACs a second at best"] == "200"
@@ -133,9 +133,9 @@ def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
         row(**{**common, "model": "retinanet_small_fpn"}, gmacs=99, size="800x1280"),
     ]
     table = peer_tables.counts(rows)
-    assert [line[0] for line in table.body] == ["small"]
-    cells = dict(zip(table.header, table.body[0], strict=True))
-    assert cells["Semantic FPN, M"] == "9.0" and table.body[0][-1] == "22.0"
+    assert [line[0] for line in table.rows] == ["small"]
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert cells["Semantic FPN, M"] == "9.0" and table.rows[0][-1] == "22.0"
     assert table.chart.series == {"RetinaNet": [99], "Mask R-CNN": [None], "Semantic FPN": [22]}
 
 
@@ -144,9 +144,9 @@ def test_failed_configs_and_kinds_are_no_columns() -> None:
     failed = {"config": "a", "decoder": "", "step": "", "error": "UserError: no data", **about}
     good = {"config": "a", "decoder": "cv2", "step": "decode", "error": "", "ms": "3", **about}
     table = data_tables.loading([failed, good])
-    assert list(table.header) == ["Step", "cv2"] and table.body == [["decode, ms", "3.00"]]
+    assert list(table.columns) == ["Step", "cv2"] and table.rows == [["decode, ms", "3.00"]]
     assert (
-        data_tables.evaluation([{"kind": "segm", "backend": "", "phase": "", **about}]).body == []
+        data_tables.evaluation([{"kind": "segm", "backend": "", "phase": "", **about}]).rows == []
     )
 
 
@@ -166,11 +166,6 @@ def test_cells() -> None:
     assert time_cell(row(error="RuntimeError: no")) == "failed"
     assert time_cell(row(median_ms=2.345)) == "2.35 (1.00 to 3.00)"
     assert time_cell(row(median_ms=12.345)) == "12.3 (1.0 to 3.0)"
-
-
-def test_markdown() -> None:
-    table = Table(["a", "b"], [["x", "1"]], Chart("ms", [], {}), ["A note."])
-    assert table.markdown() == "| a | b |\n| --- | ---: |\n| x | 1 |\n\nA note."
 
 
 def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Rewrite the pages and metafiles of this repository that are made of its result rows.
+
+Made anew: the tables of docs/results.md and README.md, model-index.yml, configs/*/metafile.yml.
+Their sources: docs/results/results.jsonl, docs/speed/cpu.csv and the published figures.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from casvit_dense.files import write_whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds where."""
+    parser.add_argument(
+        "root", nargs="?", type=Path, default=Path(), help="folder of the repository (default .)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes what differs, and says which files that are."""
+    from casvit_dense.measure.rows import read_rows
+    from casvit_dense.measure.sizes import model_sizes
+    from casvit_dense.results.pages import COUNTS, generate
+
+    generated = generate(args.root, model_sizes(read_rows(args.root / COUNTS)))
+    for line in generated.rejected:
+        print(f"warning: {line}", file=sys.stderr)
+    for name, text in generated.files.items():
+        path = args.root / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text.encode())
+            print(f"written: {path}")
