@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from exported_models import Model
 
 # Small tensors gain nothing from threads, and the suite may run beside other work.
 torch.set_num_threads(1)
@@ -36,3 +40,11 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "shapes"
     generate_shapes(root, ShapesSpec(train=10, val=5, size=64))
     return root
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> "dict[str, Model]":
+    """The demo's three heads with random weights, and their exported files. Not to be changed."""
+    from exported_models import Models
+
+    return Models(tmp_path_factory.mktemp("models"), shapes)

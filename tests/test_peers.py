@@ -203,27 +203,6 @@ def test_missing_pretrained_weights_are_an_error_of_the_user(peer, tmp_path, mon
         backbone.init_weights()
 
 
-@pytest.mark.parametrize(
-    ("peer", "prefix"),
-    [("resnet18", ""), ("mobilenetv2", "backbone."), ("mit-b0", ""), ("mscan-t", "")],
-)
-def test_pretrained_weights_arrive(peer: str, prefix: str, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    cfg = peer_config(SEM_FPN.format(peer))
-    use_scope_of(cfg)
-    backbone = import_module("mmseg.registry").MODELS.build(cfg.model.backbone)
-    values = enumerate(backbone.state_dict().items(), 1)
-    state = {name: torch.full_like(value, number) for number, (name, value) in values}
-    file = Path(cfg.model.backbone.init_cfg.checkpoint)
-    file.parent.mkdir()
-    classifier = {"head.fc.weight": torch.ones(1)}  # files of classifiers have one
-    named = {prefix + name: value for name, value in state.items()}
-    torch.save({"state_dict": named | classifier}, file)
-    backbone.init_weights()
-    for name, value in backbone.state_dict().items():
-        assert torch.equal(value, state[name]), name
-
-
 @pytest.mark.parametrize("stem", ["retinanet_mit-b0_fpn_8xb4-1x_coco", SEM_FPN.format("pvt-t")])
 def test_backbone_of_the_other_framework_is_found_by_a_fresh_process(stem: str) -> None:
     code = """

@@ -12,6 +12,7 @@ from PIL import Image
 
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
+from casvit_dense.engine.coco_backends import BACKENDS, evaluate_coco
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.preflight import check_data
 from casvit_dense.engine.prepare import prepare
@@ -104,6 +105,7 @@ def test_files_that_are_not_cocos(coco: Path, text: str, message: str) -> None:
         (lambda c: c["annotations"][0].update(category_id=9), "annotation 1 has category_id 9"),
         (lambda c: c["annotations"][0].update(image_id=99), "annotation 1 has image_id 99"),
         (lambda c: c["images"][1].update(id=0), "ids that occur more than once: images 0"),
+        (lambda c: c["annotations"][4].update(id=1), "more than once: annotations 1"),
     ],
 )
 def test_faults_of_records_are_named(coco: Path, change: Callable, message: str) -> None:
@@ -121,6 +123,32 @@ def test_masks_are_needed_where_they_are_loaded(coco: Path) -> None:
     assert check_train(coco) == 10
     with pytest.raises(UserError, match="annotations 1 lacks segmentation"):
         check_data(demo_config("mask-rcnn_casvit-mini_fpn_shapes", coco), ("train_dataloader",))
+
+
+@pytest.mark.parametrize("loader", ["train", "val", "test"])
+def test_an_annotation_that_no_evaluation_matches_is_named(coco: Path, loader: str) -> None:
+    for half in ("train", "val"):
+        file = coco / f"annotations/instances_{half}2017.json"
+        edit(file, lambda c: c["annotations"][2].update(id=0))
+    cfg = demo_config("retinanet_casvit-mini_fpn_shapes", coco)
+    if loader == "train":
+        check_data(cfg, ["train_dataloader"])
+        return
+    with pytest.raises(UserError, match="instances_val2017.json: an annotation has the id 0"):
+        check_data(cfg, [f"{loader}_dataloader"])
+
+
+@pytest.mark.parametrize("first_id", [0, 1])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_evaluation_takes_the_id_0_for_no_match(backend: str, first_id: int) -> None:
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+    truth = {
+        "images": [{"id": 1, "width": 9, "height": 9, "file_name": "a"}],
+        "categories": [{"id": 1, "name": "x"}],
+        "annotations": [{**box, "id": first_id, "area": 16, "iscrowd": 0}],
+    }
+    numbers = evaluate_coco(truth, [{**box, "score": 0.9}], "bbox", [1], [1], backend)
+    assert numbers.stats[0] == pytest.approx(first_id)
 
 
 def check_train_maps(ade: Path, num_classes: int = 4, reduce_zero_label: bool = True) -> int:

@@ -16,6 +16,7 @@ from casvit_dense.engine.prepare import (
     set_launcher,
     set_precision,
     set_weights,
+    weight_parts,
     world_size,
 )
 from casvit_dense.errors import UserError
@@ -184,12 +185,45 @@ def test_from_scratch_freezes_nothing() -> None:
     assert cfg.model.backbone.frozen_stages == -1
 
 
-def test_pretrained_flag_is_for_our_backbone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+@pytest.mark.parametrize(
+    ("init_cfg", "kind"),
+    [
+        (None, "Pretrained"),
+        (dict(type="Pretrained", checkpoint="of/the/config.pth"), "Pretrained"),
+        (dict(type="Pretrained", checkpoint="of/the/config.pth", prefix="backbone."), "Pretrained"),
+        ([dict(type="Kaiming"), dict(type="Own", checkpoint="of/the/config.pth")], "Own"),
+    ],
+)
+def test_pretrained_flag_for_another_backbone(
+    init_cfg: dict | list | None, kind: str, prefix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"state_dict": {f"{prefix}conv1.weight": torch.ones(1)}}, file)
     cfg = prepare(RETINANET, RunOptions())
-    cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=dict(type="Pretrained"))
+    cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=init_cfg)
+    set_weights(cfg, str(file))
+    (part,) = weight_parts(cfg.model.backbone)
+    assert (part.type, part.checkpoint) == (kind, str(file))
+    if kind == "Pretrained":
+        assert part.prefix == ("backbone." if prefix else None)
+    else:
+        assert "prefix" not in part
+
+
+@pytest.mark.parametrize("place", ["model", "backbone"])
+def test_the_older_key_of_weight_files_is_read(place: str, tmp_path: Path) -> None:
+    node = dict(type="ResNet", depth=18)
+    model = dict(type="EncoderDecoder", backbone=node)
+    dict(model=model, backbone=node)[place]["pretrained"] = "torchvision://resnet18"
+    config = tmp_path / "older.py"
+    config.write_text(f"default_scope = 'mmseg'\nmodel = {model}")
+    cfg = prepare(config, RunOptions())
+    assert (cfg.model.get("pretrained"), cfg.model.backbone.get("pretrained")) == (None, None)
+    with pytest.raises(UserError, match="no pretrained weights at torchvision://resnet18"):
+        set_weights(cfg, None)
+    set_from_scratch(cfg)
     set_weights(cfg, None)
-    with pytest.raises(UserError, match="weights of CASViT; those of ResNet"):
-        set_weights(cfg, str(tmp_path / "weights.pth"))
 
 
 def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:

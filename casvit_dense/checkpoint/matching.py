@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from casvit_dense.checkpoint.dialects import Weights
-from casvit_dense.checkpoint.variant import describe_arch
+from casvit_dense.checkpoint.variant import NO_STAGES, describe_arch
 from casvit_dense.errors import UserError
 
 #: Names shown of each list in an error.
@@ -42,8 +42,9 @@ class LoadReport:
     initialised: tuple[str, ...]
 
     def __str__(self) -> str:
+        held = f", {self.variant}" if self.variant != NO_STAGES else ""
         lines = [
-            f"weights {self.path} (sha256 {self.sha256[:12]}): {self.dialect}, {self.variant}",
+            f"weights {self.path} (sha256 {self.sha256[:12]}): {self.dialect}{held}",
             f"  {self.matched} tensors matched",
         ]
         lines += [f"  {len(names)} left out: {rule}" for rule, names in self.left_out.items()]

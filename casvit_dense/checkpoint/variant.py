@@ -7,6 +7,7 @@ from torch import Tensor
 
 from casvit_dense.casvit import ARCHS, NUM_STAGES
 
+NO_STAGES = "no CAS-ViT stages"
 BLOCK_NORM = re.compile(r"backbone\.network\.(\d)\.(\d+)\.norm1\.weight")
 
 
@@ -35,5 +36,5 @@ def describe_arch(state: Mapping[str, Tensor]) -> str:
         if arch == published:
             return name
     if not arch["depths"]:
-        return "no CAS-ViT stages"
+        return NO_STAGES
     return "depths={}, dims={}".format(*(list(arch[key]) for key in ("depths", "dims")))

@@ -16,6 +16,7 @@ def check_coco(
     classes: Sequence[str],
     allow_more: bool = False,
     needs_masks: bool = False,
+    evaluated: bool = False,
 ) -> int:
     """Compares an annotation file with the classes of the heads and the images on disk.
 
@@ -25,16 +26,19 @@ def check_coco(
         classes: names that the model's heads were built for, in order.
         allow_more: the file may hold further categories (a chosen subset of classes).
         needs_masks: every annotation must have a segmentation.
+        evaluated: results are compared with this file, not only trained on.
 
     Returns:
         Number of images.
 
     Raises:
         UserError: missing file or folder, a file that is not COCO's, categories that differ from
-            the classes, missing images.
+            the classes, an annotation that no evaluation can match, missing images.
     """
     content = _read(ann_file)
     check_records(content, ann_file, needs_masks)
+    if evaluated:
+        check_matchable(content["annotations"], ann_file)
     names = [category["name"] for category in content["categories"]]
     missing = [name for name in classes if name not in names]
     extra = [name for name in names if name not in classes]
@@ -98,6 +102,22 @@ def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
                     f"{ann_file}: annotation {record['id']} has {key} {record[key]}, which is not "
                     f"among the {kind}"
                 )
+
+
+def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:
+    """Looks for the id by which COCO's evaluation means that a detection matched nothing.
+
+    pycocotools keeps the id of a detection's partner and counts the detection as correct where
+    that is not 0; faster-coco-eval does the same.
+
+    Raises:
+        UserError: an annotation has the id 0.
+    """
+    if any(annotation["id"] == 0 for annotation in annotations):
+        raise UserError(
+            f"{ann_file}: an annotation has the id 0, which COCO's evaluation takes for no match: "
+            "a detection of it would count as wrong. Number the annotations from 1"
+        )
 
 
 def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None:

@@ -40,17 +40,26 @@ def put_folded(model: Any, aim: str) -> None:
     """Gives a model's backbone its training form.
 
     Raises:
+        UserError: as `fold`.
+    """
+    fold(model.backbone, aim)
+
+
+def fold(backbone: nn.Module, aim: str) -> None:
+    """Gives a backbone its training form.
+
+    Raises:
         UserError: the backbone is another one, or its BatchNorm learns statistics.
     """
-    if not isinstance(model.backbone, CASViT):
-        raise UserError(f"--fold is for CASViT; the backbone is {type(model.backbone).__name__}")
-    if not model.backbone.norm_eval:
+    if not isinstance(backbone, CASViT):
+        raise UserError(f"--fold is for CASViT; the backbone is {type(backbone).__name__}")
+    if not backbone.norm_eval:
         raise UserError(
             "--fold needs fixed statistics, and BatchNorm learns here (norm_eval=False, as by "
             "--from-scratch); leave --fold out"
         )
     try:
-        fold_in_training(model.backbone, recompute=aim == "memory")
+        fold_in_training(backbone, recompute=aim == "memory")
     except ValueError as error:
         raise UserError(f"--fold {aim}: {error}") from error
 

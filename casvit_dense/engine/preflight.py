@@ -39,7 +39,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
                 raise UserError(f"{cfg.filename}: {key} names an unknown data set '{dataset.type}'")
             classes = class_names(dataset, kind)
             check_heads(cfg, classes, f"{key} ({dataset.type})")
-            images = _check_files(dataset, kind, classes)
+            images = _check_files(dataset, kind, classes, evaluated=key != "train_dataloader")
             if images is not None:
                 said.append(f"{key}: {images} images, {len(classes)} classes")
         check_evaluator(cfg, key)
@@ -107,7 +107,9 @@ def check_evaluator(cfg: Config, loader: str) -> None:
             )
 
 
-def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int | None:
+def _check_files(
+    dataset: ConfigDict, kind: Any, classes: Sequence[str], evaluated: bool
+) -> int | None:
     """Number of images after the checks, or None for a kind of data set we do not know."""
     root = Path(dataset.get("data_root") or "")
     prefix = dataset.get("data_prefix") or {}
@@ -123,6 +125,7 @@ def _check_files(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> int 
             classes,
             allow_more=bool(dataset.get("metainfo")),
             needs_masks=any(step.with_mask for step in loads),
+            evaluated=evaluated,
         )
     maps = prefix.get("seg_map_path")
     if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):

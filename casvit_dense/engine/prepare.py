@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.dialects import BACKBONE, read_weights
 from casvit_dense.engine.coco_backends import load_backend
 from casvit_dense.engine.image_decoder import check_decoder
 from casvit_dense.engine.options import RunOptions
@@ -50,6 +51,7 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
     for dotted in options.cfg_options:
         check_override(cfg, dotted)
     cfg.merge_from_dict(options.cfg_options)
+    settle_pretrained(cfg)
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)
     cfg.work_dir = str(
@@ -69,6 +71,14 @@ def prepare(path: str | Path, options: RunOptions) -> Config:
     set_launcher(cfg, options.launcher)
     settle_workers(cfg)
     return cfg
+
+
+def settle_pretrained(cfg: Config) -> None:
+    """Brings a file named by the frameworks' older key ``pretrained`` under ``init_cfg``."""
+    for part in (cfg.model, cfg.model.backbone):
+        if isinstance(part.get("pretrained"), str):
+            cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=part.pretrained)
+            part.pretrained = None
 
 
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -167,28 +177,44 @@ def set_weights(cfg: Config, pretrained: str | None) -> None:
         pretrained: weight file in place of the config's.
 
     Raises:
-        UserError: the weight file is missing or damaged, or it is asked for another backbone.
+        UserError: the weight file is missing or damaged.
     """
     backbone = cfg.model.backbone
-    if backbone.type != "CASViT":
-        if pretrained is not None:
-            raise UserError(
-                f"--pretrained reads weights of CASViT; those of {backbone.type} are named in the "
-                "config, as model.backbone.init_cfg"
-            )
-        return
     if pretrained is not None:
-        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=pretrained)
-    for part in dicts_in(backbone.get("init_cfg")):
-        file = part.get("checkpoint")
-        if file is not None and not Path(file).expanduser().is_file():
+        name_weights(backbone, pretrained)
+    for part in weight_parts(backbone):
+        file = part.checkpoint
+        if not Path(file).expanduser().is_file():
+            what = "the backbone's weights (docs/peers.md has the addresses of the peers')"
+            if backbone.type == "CASViT":
+                what = f"the ImageNet file of CAS-ViT '{backbone.get('arch')}' from {MODEL_ZOO}"
             raise UserError(
-                f"no pretrained weights at {file}. Download the ImageNet file of CAS-ViT "
-                f"'{backbone.get('arch')}' from {MODEL_ZOO} and give its path by --pretrained "
-                "FILE (or save it under that name), or train with --from-scratch"
+                f"no pretrained weights at {file}. Download {what} and give the path by "
+                "--pretrained FILE (or save it under that name), or train with --from-scratch"
             )
-        if file is not None:
-            read_checkpoint(file)  # a damaged file must not cost the building of everything
+        read_checkpoint(file)  # a damaged file must not cost the building of everything
+        if part.get("type") == "Pretrained" and part.get("prefix") in (None, BACKBONE):
+            # Classifiers of OpenMMLab and whole dense models have the prefix, others do not.
+            names = read_weights(file, casvit=False).state
+            part.prefix = BACKBONE if any(name.startswith(BACKBONE) for name in names) else None
+
+
+def name_weights(backbone: ConfigDict, file: str) -> None:
+    """Puts a weight file in the place of the config's; how it is read stays the config's."""
+    if backbone.type == "CASViT":
+        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=file)
+        return
+    parts = weight_parts(backbone)
+    for part in parts:
+        part.checkpoint = file
+    if not parts:
+        backbone.init_cfg = dict(type="Pretrained", checkpoint=file)
+
+
+def weight_parts(backbone: ConfigDict) -> list[ConfigDict]:
+    """The initialisers of a backbone's config that name a weight file."""
+    parts = dicts_in(backbone.get("init_cfg"))
+    return [part for part in parts if part.get("checkpoint") is not None]
 
 
 def set_precision(cfg: Config, options: RunOptions) -> None:

@@ -1,0 +1,188 @@
+"""What the command writes and says, what it refuses, and its other forms."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from exported_models import CONFIGS, STEMS, Model, export
+from torch import nn
+
+from casvit_dense.cli import main
+from casvit_dense.errors import UserError
+from casvit_dense.export import job
+from casvit_dense.export.onnx_file import OPSET
+from casvit_dense.exported.description import read_description
+from casvit_dense.exported.model import ExportedModel
+from casvit_dense.predictor import Predictor
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+# ---- description
+
+
+def test_a_file_describes_itself(models: dict[str, Model]) -> None:
+    model = models["mask-rcnn"]
+    about = read_description(model.exported)
+    assert about.config == STEMS["mask-rcnn"]
+    assert about.classes == ["circle", "square", "triangle"] and about.category_ids == [1, 2, 3]
+    assert (about.part, about.kind, about.dynamic, about.fused) == ("model", "detector", True, True)
+    assert about.mean == pytest.approx([123.675, 116.28, 103.53]) and about.channel_order == "RGB"
+    assert (about.pad_divisor, about.score_thr, about.mask_thr) == (32, 0.05, 0.5)
+    assert about.resize == [160, 160]
+    assert about.weights_sha256 == Predictor(model.config, model.checkpoint, "cpu").weights_sha256
+    written = onnx.load(model.exported)
+    assert [x.name for x in written.graph.output] == list(about.outputs)
+    assert [x.name for x in written.graph.input] == [about.input_name]
+    assert {x.domain: x.version for x in written.opset_import}[""] == OPSET
+
+
+def test_the_command_says_what_it_compared(models: dict[str, Model]) -> None:
+    said = models["retinanet"].said
+    assert re.search(r"compared with torch at 96x128: \d+ detections, 0 without partner", said)
+    assert "compared with torch at 73x81" in said  # no multiple of 32
+
+
+# ---- what is refused
+
+
+def test_a_gap_fails_the_command_and_leaves_nothing(
+    models: dict[str, Model],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = models["fpn"]
+
+    def write_another(graph: nn.Module, form: str, path: Path, *rest: object) -> None:
+        tampered = onnx.load(model.exported)
+        kernel = next(x for x in tampered.graph.initializer if len(x.dims) == 4 and x.dims[1] > 1)
+        values = onnx.numpy_helper.to_array(kernel) * 1.05
+        kernel.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), kernel.name))
+        onnx.save(tampered, path)
+
+    monkeypatch.setattr(job, "write_graph", write_another)
+    assert export(model, "--out", tmp_path / "out" / "fpn.onnx") == 2
+    assert "differs from torch at 160x160" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--batch", 2], "one image at a time"),
+        (["--input", "16x64"], "both sides must be 32 or more"),
+        (["--format", "coreml"], "add --dynamic none"),
+        (["--calibration", "."], "is for --int8 static"),
+        (["--int8", "static", "--format", "openvino"], "--int8 is for --format onnx"),
+        (["--out", "model.xml"], "ends in .onnx"),
+    ],
+)
+def test_contradictions_are_refused(
+    models: dict[str, Model],
+    capsys: pytest.CaptureFixture[str],
+    more: list[object],
+    message: str,
+) -> None:
+    assert export(models["fpn"], *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(
+    models: dict[str, Model],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = models["fpn"]
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert export(model, "--out", tmp_path / "fpn.onnx") == 2
+    assert 'pip install "casvit-dense[export]"' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_kept(models: dict[str, Model]) -> None:
+    model = models["fpn"]
+    before = model.exported.read_bytes()
+    assert export(model, "--out", model.exported) == 2
+    assert model.exported.read_bytes() == before
+
+
+def test_another_model_or_class_list_is_refused(
+    models: dict[str, Model], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models["retinanet"]
+    foreign = models["mask-rcnn"].exported
+    assert main(["predict", *model.arguments(CONFIGS, file=foreign)]) == 2
+    with pytest.raises(UserError, match="exported from the config mask-rcnn"):
+        Predictor(model.config, foreign)
+    options = {"test_dataloader.dataset.metainfo.classes": ("a", "b", "c")}
+    with pytest.raises(UserError, match=r"knows 3 classes \(circle"):
+        Predictor(model.config, model.exported, cfg_options=options)
+    with pytest.raises(UserError, match="no effect on an exported file"):
+        Predictor(model.config, model.exported, cfg_options={"model.test_cfg.score_thr": 0.5})
+    more = ("--data-root", model.data, "--work-dir", tmp_path)
+    assert main(["test", *model.arguments(*more, file=foreign)]) == 2
+    assert "exported from the config mask-rcnn" in capsys.readouterr().err
+
+
+def test_a_foreign_onnx_file_is_refused(models: dict[str, Model], tmp_path: Path) -> None:
+    bare = onnx.load(models["fpn"].exported)
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    with pytest.raises(UserError, match="does not describe itself"):
+        ExportedModel(str(tmp_path / "bare.onnx"))
+
+
+# ---- the other forms
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "refusal"),
+    [
+        ("openvino", ".xml", "holds a backbone"),
+        ("torch-export", ".pt2", "holds pickled objects"),
+    ],
+)
+def test_backbone_in_other_formats(
+    models: dict[str, Model], tmp_path: Path, form: str, suffix: str, refusal: str
+) -> None:
+    if form == "openvino":
+        pytest.importorskip("openvino")
+    file = tmp_path / f"b{suffix}"
+    more = ("--part", "backbone", "--format", form, "--out", file, "--input", "64x96")
+    assert export(models["fpn"], *more) == 0
+    about = read_description(file)
+    assert about.part == "backbone" and about.normalisation == "caller"
+    assert list(about.outputs) == ["stride4", "stride8", "stride16", "stride32"]
+    with pytest.raises(UserError, match=refusal):
+        ExportedModel(str(file))
+
+
+def test_static_int8_is_smaller_and_says_what_it_costs(
+    models: dict[str, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, file = models["fpn"], tmp_path / "int8.onnx"
+
+    def write_again(graph: nn.Module, form: str, path: Path, *rest: object) -> None:
+        shutil.copy(model.exported, path)
+
+    monkeypatch.setattr(job, "write_graph", write_again)
+    said: list[str] = []
+    options = job.ExportOptions(
+        out=file,
+        data_root=str(model.data),
+        int8="static",
+        size=(96, 128),
+        cfg_options={"model.test_cfg.mode": "whole"},  # for the export, not for evaluating it
+    )
+    job.export(model.config, model.checkpoint, options, say=said.append)
+    assert re.search(r"mIoU: [\d.]+ -> [\d.]+", "\n".join(said))
+    assert file.stat().st_size < 0.5 * model.exported.stat().st_size
+    assert read_description(file).precision == "int8 static"
+    assert list(tmp_path.iterdir()) == [file]
