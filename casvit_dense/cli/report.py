@@ -1,0 +1,84 @@
+"""Write one HTML file of results: verdicts, costs, curves, analysis, pictures, commands.
+
+It fetches nothing and opens from disk. Training logs beside a ledger are found by themselves.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from casvit_dense.results.ledger import DEFAULT_LEDGER
+from casvit_dense.results.targets import PUBLISHED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what goes in and where it goes."""
+    parser.add_argument(
+        "ledgers",
+        nargs="*",
+        type=Path,
+        metavar="ledger",
+        help=f"files of result rows (default {DEFAULT_LEDGER})",
+    )
+    parser.add_argument(
+        "--speed",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="CSV",
+        help="tables of casvit-dense benchmark",
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders below which training logs are looked for, too",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="file to write (default %(default)s)"
+    )
+    parser.add_argument(
+        "--images",
+        type=images,
+        default=12,
+        metavar="N",
+        help="pictures of each model (default %(default)s; 0: none)",
+    )
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="also write the tables for papers here"
+    )
+    parser.add_argument(
+        "--targets", type=Path, metavar="FILE", default=PUBLISHED, help="published figures"
+    )
+    parser.add_argument("--title", default="Published and measured", help="heading of the page")
+
+
+def images(text: str) -> int:
+    """A number of pictures, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the page and the tables."""
+    from casvit_dense.files import write_whole
+    from casvit_dense.report import ReportOptions, build_report, write_tables
+
+    started = time.monotonic()
+    # Speeds alone make a report, too.
+    without_ledger = args.speed and not DEFAULT_LEDGER.exists()
+    ledgers = args.ledgers or ([] if without_ledger else [DEFAULT_LEDGER])
+    options = ReportOptions(ledgers, args.speed, args.runs, args.images, args.targets, args.title)
+    report = build_report(options, lambda n, total, name: print(f"{n} of {total}: {name}"))
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    write_whole(args.out, report.html)
+    size, seconds = len(report.html) / 1e6, time.monotonic() - started
+    print(f"written: {args.out} ({size:.1f} MB, {seconds:.1f} s)")
+    if args.tables:
+        print(f"written: {len(write_tables(args.tables, report.tables))} tables in {args.tables}")

@@ -1,0 +1,280 @@
+"""Pictures of a model: the best, the worst and some at random, with truth and predictions."""
+
+import colorsys
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as rle
+
+from casvit_dense.analysis.columns import (
+    Detections,
+    Outlines,
+    Truth,
+    read_detections,
+    read_json,
+    read_truth,
+)
+from casvit_dense.analysis.records import Analysis, ImageScore
+from casvit_dense.analysis.sources import METRICS, CocoSource, MapSource, Source
+from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.report.outlines import outline_of
+from casvit_dense.report.pictures import Pictures
+
+LEAST_SCORE = 0.05  # of detections that are kept for the page
+MOST = 40  # of them, in one image
+
+#: Okabe and Ito's colours, for few classes; hues for many.
+FEW = [
+    *((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167)),
+    *((86, 180, 233), (213, 94, 0), (240, 228, 66), (90, 90, 90)),
+]
+
+
+@dataclass
+class Shown:
+    """A picture of the gallery; see ``overlay.js`` for the rows of truth and predictions.
+
+    Attributes:
+        name: of its file.
+        width, height: of the image, in pixels.
+        picture: number among the page's pictures; None where the image is gone.
+        missing: what to say then.
+        why: ``'worst'``, ``'best'`` or ``'random'``.
+        score: how good the prediction is, in words.
+        truth, predictions: objects, or numbers of pictures.
+    """
+
+    name: str
+    width: int
+    height: int
+    picture: int | None
+    missing: str
+    why: list[str]
+    score: str
+    truth: Any
+    predictions: Any
+
+
+@dataclass
+class Gallery:
+    """Pictures of one model.
+
+    Attributes:
+        kind: ``'objects' | 'maps'``.
+        classes: names.
+        palette: RGB by class.
+        threshold: least score to begin with.
+        images: see `Shown`.
+        notes: what a reader should know.
+    """
+
+    kind: str
+    classes: list[str]
+    palette: list[tuple[int, int, int]]
+    threshold: float
+    images: list[Shown]
+    notes: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def make_gallery(
+    sources: Sequence[Source], analysis: Analysis, count: int, pictures: Pictures
+) -> Gallery | None:
+    """Chooses images and gathers what is on them.
+
+    Args:
+        sources: predictions and truth; of boxes and masks, masks are shown.
+        analysis: made of them; tells the best and the worst.
+        count: of images.
+        pictures: takes the images.
+
+    Returns:
+        None if no picture is wanted.
+
+    Raises:
+        UserError: truth or predictions cannot be read.
+    """
+    source = sources[-1]
+    if count == 0:
+        return None
+    if isinstance(source, MapSource):
+        return _of_maps(source, analysis, count, pictures)
+    return _of_objects(source, analysis, count, pictures)
+
+
+def choose(
+    best: Sequence[ImageScore], worst: Sequence[ImageScore], names: Sequence[str], count: int
+) -> dict[str, tuple[str, ImageScore | None]]:
+    """Which images, and why: a third the worst, a third the best, the others at random.
+
+    The random ones depend on the names alone, so models of one data set show the same.
+
+    Args:
+        best, worst: from the analysis, in their order.
+        names: files of all images.
+        count: how many.
+
+    Returns:
+        By file: the reason, and the score where it is known.
+    """
+    scores = {image.file: image for image in (*best, *worst)}
+    chosen: dict[str, str] = {}
+    share = count // 3
+    for why, images in (("worst", worst), ("best", best)):
+        new = [image.file for image in images if image.file not in chosen]
+        chosen.update(dict.fromkeys(new[:share], why))
+    shuffled = random.Random(0).sample(sorted(names), len(names))
+    new = [name for name in shuffled if name not in chosen]
+    chosen.update(dict.fromkeys(new[: count - len(chosen)], "random"))
+    return {name: (why, scores.get(name)) for name, why in chosen.items()}
+
+
+def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pictures) -> Gallery:
+    part = analysis.detection[source.kind]
+    truth = read_truth(source.truth, source.kind, source.classes, source.indices)
+    found = read_detections(source.predictions, source.kind, truth)
+    place = {name: i for i, name in enumerate(truth.file_names)}
+    chosen = choose(part.best, part.worst, truth.file_names, count)
+    images = []
+    for name, (why, score) in chosen.items():
+        i = place[name]
+        height, width = truth.sizes[i].tolist()
+        images.append(
+            Shown(
+                **_picture(pictures, source.images, name),
+                width=width,
+                height=height,
+                why=[why],
+                score=_object_score(score),
+                truth=_truth_rows(truth, np.flatnonzero(truth.image == i)),
+                predictions=_prediction_rows(found, np.flatnonzero(found.image == i)),
+            )
+        )
+    notes = []
+    if len(found.score):
+        notes.append(
+            f"Of each image the {MOST} detections of highest score from {LEAST_SCORE} on are here."
+        )
+    # The slider's steps are twentieths.
+    threshold = min(max(round(part.operating_point.score * 20) / 20, LEAST_SCORE), 0.95)
+    classes = list(truth.classes)
+    return Gallery("objects", classes, [], threshold, images, notes)
+
+
+def _picture(pictures: Pictures, folder: Path | None, name: str) -> dict[str, Any]:
+    path = folder / name if folder is not None else Path(name)
+    return {
+        "name": name,
+        "picture": pictures.photo(path),
+        "missing": f"The image {path} is not there any more, or cannot be read.",
+    }
+
+
+def _object_score(score: ImageScore | None) -> str:
+    if score is None:
+        return ""
+    return (
+        f"F1 {score.score:.2f}: {score.correct} found, {score.wrong} wrong, {score.missed} missed"
+    )
+
+
+def _truth_rows(truth: Truth, places: np.ndarray) -> list[list[Any]]:
+    return [
+        [int(truth.label[i]), *_place(truth.outlines, i), int(truth.crowd[i])]
+        for i in places.tolist()
+    ]
+
+
+def _prediction_rows(found: Detections, places: np.ndarray) -> list[list[Any]]:
+    sure = places[found.score[places] >= LEAST_SCORE]
+    sure = sure[np.argsort(-found.score[sure], kind="stable")][:MOST]
+    return [
+        [int(found.label[i]), round(float(found.score[i]), 3), *_place(found.outlines, i)]
+        for i in sure.tolist()
+    ]
+
+
+def _place(outlines: Outlines, i: int) -> list[Any]:
+    """Box and outline of an object; boxes alone have none."""
+    if isinstance(outlines, np.ndarray):
+        return [*(round(v, 1) for v in outlines[i].tolist()), ""]
+    return [*(round(v, 1) for v in rle.toBbox(outlines[i]).tolist()), outline_of(outlines[i])]
+
+
+def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictures) -> Gallery:
+    assert analysis.maps is not None  # analysed from this source
+    classes = list(source.classes)
+    if len(classes) > IGNORE:
+        note = f"Pictures of maps with more than {IGNORE} classes are not shown."
+        return Gallery("maps", classes, [], 0, [], [note])
+    truths = {
+        path.name.removesuffix(source.truth_suffix): path
+        for path in source.truth.rglob(f"*{source.truth_suffix}")
+    }
+    maps = {
+        str(truths[path.stem].relative_to(source.truth).with_suffix(source.image_suffix)): path
+        for path in source.predictions.glob("*.png")
+    }
+    chosen = choose(analysis.maps.best, analysis.maps.worst, list(maps), count)
+    images = []
+    for name, (why, score) in chosen.items():
+        labels = [_indices(path, source) for path in (truths[maps[name].stem], maps[name])]
+        height, width = labels[0].shape
+        truth, predicted = map(pictures.index_map, labels)
+        images.append(
+            Shown(
+                **_picture(pictures, source.images, name),
+                width=width,
+                height=height,
+                why=[why],
+                score="" if score is None else f"mean IoU {score.score:.1f}",
+                truth=truth,
+                predictions=predicted,
+            )
+        )
+    return Gallery("maps", classes, _palette(source, len(classes)), 0, images)
+
+
+def _indices(path: Path, source: MapSource) -> np.ndarray:
+    """Class of every pixel, ``(H, W)``, uint8; `IGNORE` where there is none."""
+    with Image.open(path) as image:
+        labels = np.asarray(image).astype(int) - int(source.reduce_zero_label)
+    labels[(labels < 0) | (labels >= len(source.classes))] = IGNORE
+    return labels.astype(np.uint8)
+
+
+def _palette(source: MapSource, count: int) -> list[tuple[int, int, int]]:
+    """Colours for few classes that all eyes can tell apart; for many, the data set's own."""
+    if count <= len(FEW):
+        return FEW[:count]
+    content = read_json(source.predictions.parent / METRICS)
+    given: Any = (content["conditions"]["dataset"].get("metainfo") or {}).get("palette")
+    if _is_palette(given, count):
+        return [(int(r), int(g), int(b)) for r, g, b in given[:count]]
+    # Neighbours far apart in hue, and in lightness too.
+    return [
+        _rgb(i * 0.618034 % 1, 0.35 + 0.3 * (i * 0.381966 % 1), 0.55 + 0.4 * (i % 2))
+        for i in range(count)
+    ]
+
+
+def _is_palette(given: Any, count: int) -> bool:
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | str):
+        return False
+    colours = list(given)
+    return len(colours) >= count and all(isinstance(c, list) and len(c) == 3 for c in colours)
+
+
+def _rgb(hue: float, lightness: float, saturation: float) -> tuple[int, int, int]:
+    red, green, blue = (
+        round(255 * value) for value in colorsys.hls_to_rgb(hue, lightness, saturation)
+    )
+    return red, green, blue

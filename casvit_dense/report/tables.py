@@ -1,0 +1,80 @@
+"""The tables of a report for papers: Markdown, CSV and LaTeX."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from casvit_dense.files import write_whole
+from casvit_dense.measure.sizes import model_sizes
+from casvit_dense.results.names import HEAD_NAMES
+from casvit_dense.results.row import Evaluation, Speed
+from casvit_dense.results.tables import (
+    ModelSize,
+    Table,
+    evaluation_table,
+    peer_table,
+    speed_table,
+    verdict_table,
+)
+from casvit_dense.results.targets import Targets
+from casvit_dense.results.verify import Finding
+
+
+def report_tables(
+    findings: Sequence[Finding],
+    others: Sequence[Evaluation],
+    speeds: Sequence[Speed],
+    targets: Targets,
+) -> dict[str, Table]:
+    """By file name without suffix; tables without a row are left out.
+
+    Args:
+        findings: published figures beside ours.
+        others: results that nothing was published of.
+        speeds: measured speeds.
+        targets: all published figures.
+    """
+    sizes = sizes_of(speeds)
+    tables = {
+        "verdicts": verdict_table(findings, sizes, "Published figures and ours."),
+        "others": evaluation_table(others, "Results without a published figure."),
+        "speed": speed_table(speeds, "Time, memory and work."),
+    }
+    for head, name in HEAD_NAMES.items():
+        dense = [target for target in targets.dense if target.head == head]
+        tables[f"peers-{head}"] = peer_table(dense, findings, sizes, f"{name} with all backbones.")
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def sizes_of(speeds: Sequence[Speed]) -> dict[str, ModelSize]:
+    """Counted sizes of complete models, by config stem."""
+    return model_sizes(
+        [
+            {
+                **{"rois": "", "backbone_params_m": ""},  # where `more` has none
+                **row.more,
+                **{"mode": row.mode, "part": row.part, "model": row.model, "size": row.size},
+                **{"error": row.error or "", "date": row.date.isoformat()},
+                **{"params_m": str(row.params_m or ""), "gmacs": str(row.gmacs or "")},
+            }
+            for row in speeds
+        ]
+    )
+
+
+def write_tables(folder: Path, tables: dict[str, Table]) -> list[Path]:
+    """Writes every table as ``.md``, ``.csv`` and ``.tex``.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    written = []
+    for name, table in tables.items():
+        forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
+        for suffix, text in forms.items():
+            path = folder / f"{name}.{suffix}"
+            write_whole(path, text.encode())
+            written.append(path)
+    return written
