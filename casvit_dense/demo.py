@@ -10,12 +10,12 @@ import numpy as np
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-import casvit_dense
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.launch import test, train
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.errors import UserError
+from casvit_dense.files import config_folder
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
 from casvit_dense.predictor.outputs import write_image
 
@@ -113,13 +113,15 @@ def run_model(
 
 
 def find_config(stem: str) -> Path:
-    """A demo config, in the project's folder or where a wheel puts it."""
-    package = Path(casvit_dense.__file__).parent
-    for configs in (package.parent / "configs", package / ".mim" / "configs"):
-        path = configs / "demo" / f"{stem}.py"
-        if path.is_file():
-            return path
-    raise UserError(f"no config demo/{stem}.py beside the package in {package}; install it anew")
+    """A demo config.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    path = config_folder() / "demo" / f"{stem}.py"
+    if not path.is_file():
+        raise UserError(f"no config demo/{stem}.py among those of the project; install it anew")
+    return path
 
 
 def save_pictures(config: Path, checkpoint: Path, data_root: Path, folder: Path) -> None:

@@ -1,9 +1,23 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one; where the project's own files lie."""
 
 import os
 from pathlib import Path
 
 from casvit_dense.errors import UserError
+
+PACKAGE = Path(__file__).parent
+
+
+def config_folder() -> Path:
+    """The configs that come with the project: beside the package, or inside it from a wheel.
+
+    Raises:
+        UserError: they are in neither place.
+    """
+    for folder in (PACKAGE.parent / "configs", PACKAGE / ".mim" / "configs"):
+        if (folder / "_base_").is_dir():
+            return folder
+    raise UserError(f"no folder configs beside {PACKAGE} or inside it; install casvit-dense anew")
 
 
 def write_whole(target: Path, content: bytes) -> None:

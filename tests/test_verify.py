@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from ledger_rows import ADE20K, COCO, MASK_RCNN, RETINANET, SEM_FPN, evaluation, speed, trained
 
+from casvit_dense import files
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.results import read_targets, shipped
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.row import Evaluation, Software, Weights, row_id
+from casvit_dense.results.targets import PUBLISHED
 from casvit_dense.results.verdicts import HEAD, exit_code, json_of, only, text_of
 from casvit_dense.results.verify import Finding, Verdict, verify
 
@@ -263,7 +265,7 @@ def test_changed_code_is_noted_and_not_refused() -> None:
 
 
 def test_a_config_that_does_not_come_with_the_project_is_not_comparable(tmp_path: Path) -> None:
-    content = json.loads(Path(str(shipped.PACKAGE / "results/targets.json")).read_text())
+    content = json.loads(PUBLISHED.read_text())
     content["dense"][0]["config"] = "mine"
     path = tmp_path / "targets.json"
     path.write_text(json.dumps(content))
@@ -278,9 +280,9 @@ def test_an_installed_wheel_gives_the_same_hashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "casvit_dense"
-    shutil.copytree(shipped.PACKAGE.parent / "configs", package / ".mim" / "configs")
+    shutil.copytree(files.config_folder(), package / ".mim" / "configs")
     here = shipped.shipped(SEM_FPN)
-    monkeypatch.setattr(shipped, "PACKAGE", package)
+    monkeypatch.setattr(files, "PACKAGE", package)
     there = shipped.shipped.__wrapped__(SEM_FPN)
     assert shipped.config_file(SEM_FPN).is_relative_to(package)
     assert there == here is not None

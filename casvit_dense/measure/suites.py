@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from casvit_dense.casvit import ARCHS
-from casvit_dense.errors import UserError
+from casvit_dense.files import config_folder
 from casvit_dense.measure.networks import PLAIN
 from casvit_dense.measure.subject import RUNTIMES, Subject, product
 
@@ -100,10 +100,6 @@ def suite(name: str) -> list[Subject]:
     """The subjects of a suite.
 
     Raises:
-        UserError: the folder ``configs`` is not found, in the repository or inside the package.
+        UserError: the project's configs are not where they should be.
     """
-    package = Path(__file__).parents[1]
-    for configs in (package.parent / "configs", package / ".mim" / "configs"):
-        if (configs / "sem_fpn").is_dir():
-            return list(dict.fromkeys(SUITES[name](configs)))
-    raise UserError(f"--suite {name} reads the folder configs, which is not beside {package}")
+    return list(dict.fromkeys(SUITES[name](config_folder())))

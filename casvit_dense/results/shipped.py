@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from casvit_dense.files import config_folder
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
-
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,7 @@ class Shipped:
 
 def config_file(stem: str) -> Path | None:
     """The config of that name, in the repository or where a wheel puts it; None if none is."""
-    folders = (PACKAGE.parent / "configs", PACKAGE / ".mim" / "configs")
-    found = (path for folder in folders for path in folder.glob("*/*.py") if path.stem == stem)
-    return next(found, None)
+    return next((path for path in config_folder().glob("*/*.py") if path.stem == stem), None)
 
 
 @cache
