@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 
+from casvit_dense.cli import COMMANDS, main
 from casvit_dense.cli.options import add_run_options, run_options
 
 
@@ -44,3 +45,13 @@ def test_malformed_pairs_exit_with_2_and_name_it(pair: str, capsys: pytest.Captu
         parse(pair)
     assert caught.value.code == 2
     assert pair in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=str)
+def test_help_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert "%%" not in text
+    assert words or all(name in text for name in COMMANDS)

@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = import_module(f"casvit_dense.cli.{name}")
         summary = (module.__doc__ or "").strip().splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary)
+        # argparse fills in values behind % in a help, but not in a description.
+        command = commands.add_parser(name, help=summary.replace("%", "%%"), description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
