@@ -17,6 +17,8 @@ from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
+from casvit_dense.results.ledger import read_ledger
+from casvit_dense.results.row import row_id
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TASKS = {
@@ -353,3 +355,10 @@ def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) 
     assert (one["conditions"]["processes"], two["conditions"]["processes"]) == (1, 2)
     assert one["conditions"]["images"] == two["conditions"]["images"] == 5
     assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-9)
+    # One row of each run, whatever its processes.
+    rows, rejected = read_ledger(tmp_path / "results.jsonl")
+    assert rejected == []
+    assert [row.processes for row in rows] == [1, 2]
+    assert [row_id(row) for row in rows] == [one["row"], two["row"]]
+    assert rows[1].command.startswith("torchrun --nproc_per_node 2 -m casvit_dense test ")
+    assert rows[0].dataset == rows[1].dataset

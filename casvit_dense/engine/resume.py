@@ -78,10 +78,7 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         return path, []
     notes = []
     folder = Path(cfg.work_dir)
-    names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
-    numbers = {path: int(name[1]) for path, name in names.items() if name}
-    # By age first: an earlier run in the same folder may have got further.
-    for path in sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True):
+    for path in numbered(folder):
         try:
             content = read_checkpoint(path)
         except UserError as error:
@@ -92,6 +89,14 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
     if notes:
         raise UserError("\n".join([f"no checkpoint in {folder} can be read:", *notes]))
     return None, [f"nothing to resume in {folder}: starting from the beginning"]
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints of a run, readable or not, newest first."""
+    names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
+    numbers = {path: int(name[1]) for path, name in names.items() if name}
+    # By age first: an earlier run in the same folder may have got further.
+    return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
 
 
 def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,114 @@
+"""Train and evaluate every recipe, resumable: the whole plan, its time, its results.
+
+Exit code 0: every run has its row; 1: some have not; 2: bad input; 130: interrupted.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from casvit_dense.cli.options import add_ledger
+
+LAUNCHERS = ("none", "torchrun", "slurm")
+DEFAULT_GPUS = {"none": 1, "torchrun": 8, "slurm": 8}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what a plan takes."""
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="STEM", help="names of configs, or patterns"
+    )
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1 (default: 1)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long; write nothing"
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    parser.add_argument(
+        "--gpus", type=positive, metavar="N", help="of a run (1; 8 with a launcher)"
+    )
+    parser.add_argument(
+        "--data-root",
+        nargs="+",
+        type=pair(str),
+        default=[],
+        metavar="NAME=DIR",
+        help="folders of the data sets: coco=DIR ade20k=DIR",
+    )
+    parser.add_argument(
+        "--pretrained", type=Path, metavar="DIR", help="folder of the weight files (pretrained)"
+    )
+    parser.add_argument(
+        "--work-dirs",
+        type=Path,
+        default=Path("work_dirs"),
+        metavar="DIR",
+        help="runs lie below it (%(default)s)",
+    )
+    add_ledger(parser, "default: results.jsonl in --work-dirs")
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="other models: YAML or JSON, see docs/reproduce.md",
+    )
+    parser.add_argument(
+        "--step-time",
+        nargs="+",
+        type=pair(positive_float),
+        default=[],
+        metavar="STEM=SECONDS",
+        help="of a training step, for the estimate",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def positive_float(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    """Reads ``NAME=VALUE``, for argparse."""
+
+    def read(text: str) -> tuple[str, Any]:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE")
+        return name, kind(value)
+
+    return read
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the plan, or says what it would do."""
+    from casvit_dense.reproduce.plan import Settings, choose, read_plan, shipped_plan, with_seeds
+    from casvit_dense.reproduce.run import reproduce, show
+
+    plan = read_plan(args.plan) if args.plan is not None else shipped_plan()
+    plan = with_seeds(choose(plan, args.only), args.seeds)
+    settings = Settings(
+        work_dirs=args.work_dirs,
+        ledger=args.ledger,
+        data_roots=dict(args.data_root),
+        pretrained=args.pretrained,
+        launcher=args.launcher,
+        gpus=args.gpus or DEFAULT_GPUS[args.launcher],
+        step_times=dict(args.step_time),
+    )
+    say = partial(print, flush=True)  # the lines of days, mostly into a file
+    if args.dry_run:
+        show(plan, settings, say)
+        return 0
+    return reproduce(plan, settings, say)

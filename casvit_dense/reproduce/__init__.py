@@ -1,0 +1,1 @@
+"""The whole plan: train and evaluate every recipe, whatever interrupts it."""

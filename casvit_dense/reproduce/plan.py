@@ -1,0 +1,228 @@
+"""What is to be trained and evaluated: the twelve recipes, or the models of a plan file."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from casvit_dense.casvit import ARCHS
+from casvit_dense.errors import UserError
+from casvit_dense.files import config_folder
+from casvit_dense.results.ledger import LEDGER
+from casvit_dense.results.shipped import config_file
+
+#: Folder of our recipes, in the order in which they run.
+FAMILIES = ("retinanet", "mask_rcnn", "sem_fpn")
+
+
+def _no_twins(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is there twice")
+    return seeds
+
+
+def _literals(value: Any) -> Any:
+    """Texts that are Python literals as what they mean, as after ``--cfg-options``.
+
+    YAML has no tuples, which some transforms insist on, and takes 1e-4 for a text.
+    """
+    if isinstance(value, Mapping):
+        return {key: _literals(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literals(item) for item in value]
+    if isinstance(value, str):
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            return value
+    return value
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_no_twins)]
+Overrides = Annotated[Mapping[str, Any], AfterValidator(_literals)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedModel(_Strict):
+    """One model of a plan. Paths are relative to the plan file.
+
+    Attributes:
+        config: config file, or the stem of one that comes with the project. The stem names
+            everything that comes of it.
+        data_root: folder of the data set, in place of the config's.
+        pretrained: weight file of the backbone, in place of the config's.
+        from_scratch: train without such a file.
+        seeds: in place of the plan's.
+        cfg_options: config overrides by dotted key, for training and evaluation; a text such as
+            ``"(64, 64)"`` is read as on the command line.
+    """
+
+    config: Path
+    data_root: Path | None = None
+    pretrained: Path | None = None
+    from_scratch: bool = False
+    seeds: Seeds | None = None
+    cfg_options: Overrides = Field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        return self.config.stem
+
+
+class Plan(_Strict):
+    """Models and the seeds that each of them is trained with."""
+
+    models: Annotated[tuple[PlannedModel, ...], Field(min_length=1)]
+    seeds: Seeds = (0,)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for a whole plan.
+
+    Attributes:
+        work_dirs: every run gets a folder below it.
+        ledger: file of result rows; ``results.jsonl`` in ``work_dirs`` by default.
+        data_roots: folder of a data set by its name, one of `facts.DATA_SETS`.
+        pretrained: folder of the weight files, which keep the names that the configs give them.
+        launcher: ``'none' | 'torchrun' | 'slurm'``.
+        gpus: processes of a training.
+        step_times: seconds of a training step by stem of a config.
+    """
+
+    work_dirs: Path = Path("work_dirs")
+    ledger: Path | None = None
+    data_roots: Mapping[str, str] = field(default_factory=dict)
+    pretrained: Path | None = None
+    launcher: str = "none"
+    gpus: int = 1
+    step_times: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Path:
+        """The ledger's file."""
+        return self.ledger or self.work_dirs / LEDGER
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model under one seed."""
+
+    model: PlannedModel
+    seed: int
+    work_dir: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.stem}, seed {self.seed}"
+
+
+def shipped_plan() -> Plan:
+    """The twelve recipes, smallest variant first in each family.
+
+    Raises:
+        UserError: the folder ``configs`` is not found, in the repository or inside the package.
+    """
+    configs = [
+        path
+        for family in FAMILIES
+        for arch in ARCHS
+        for path in sorted((config_folder() / family).glob(f"*_casvit-{arch}_*.py"))
+    ]
+    return Plan(models=tuple(PlannedModel(config=_short(path)) for path in configs))
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current folder where it lies below: that is what messages show."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from a YAML or JSON file.
+
+    Raises:
+        UserError: it cannot be read, has an unknown or missing key, names a config file that is
+            not there, or names one stem twice.
+    """
+    try:
+        plan = Plan.model_validate(yaml.safe_load(path.read_text()))  # JSON is YAML too
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise UserError(f"plan {path}: {where}: {first['msg']}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"plan {path} cannot be read: {' '.join(str(error).split())}") from error
+    models = tuple(_beside(model, path.parent) for model in plan.models)
+    stems = [model.stem for model in models]
+    for model in models:
+        if not model.config.is_file():
+            raise UserError(
+                f"plan {path}: no config file {model.config}, and none of that name comes with the "
+                "project"
+            )
+        if stems.count(model.stem) > 1:
+            raise UserError(
+                f"plan {path}: {model.stem} is there twice, and its name is that of its folder and "
+                "rows; write a config of another name, which may inherit from the first"
+            )
+    return plan.model_copy(update={"models": models})
+
+
+def _beside(model: PlannedModel, folder: Path) -> PlannedModel:
+    """The model with its paths found from the folder of the plan file, or among our configs."""
+    paths = {key: getattr(model, key) for key in ("config", "data_root", "pretrained")}
+    update = {key: folder / path for key, path in paths.items() if path is not None}
+    if not update["config"].is_file():
+        update["config"] = config_file(str(model.config)) or update["config"]
+    return model.model_copy(update=update)
+
+
+def choose(plan: Plan, patterns: Sequence[str]) -> Plan:
+    """The models whose stem is one of some names or patterns; all without any.
+
+    Raises:
+        UserError: a pattern fits none, with the names that there are.
+    """
+    if not patterns:
+        return plan
+    stems = [model.stem for model in plan.models]
+    for pattern in patterns:
+        if not any(fnmatchcase(stem, pattern) for stem in stems):
+            raise UserError(f"--only {pattern} fits none of: {', '.join(stems)}")
+    chosen = tuple(
+        model for model in plan.models if any(fnmatchcase(model.stem, p) for p in patterns)
+    )
+    return plan.model_copy(update={"models": chosen})
+
+
+def with_seeds(plan: Plan, count: int | None) -> Plan:
+    """The plan with seeds 0 to ``count - 1`` for every model; unchanged with None."""
+    if count is None:
+        return plan
+    models = tuple(model.model_copy(update={"seeds": None}) for model in plan.models)
+    return plan.model_copy(update={"models": models, "seeds": tuple(range(count))})
+
+
+def runs_of(plan: Plan, work_dirs: Path) -> list[Run]:
+    """Every model with its first seed, then every model with its second, and so on.
+
+    Seed 0 has the folder that ``train`` would take by default, and others lie in it: with more
+    seeds asked for later, what is there stays valid.
+    """
+    seeds = {model.stem: model.seeds or plan.seeds for model in plan.models}
+    runs = []
+    for place in range(max(map(len, seeds.values()))):
+        for model in plan.models:
+            for seed in seeds[model.stem][place : place + 1]:
+                folder = work_dirs / model.stem
+                runs.append(Run(model, seed, folder / f"seed-{seed}" if seed else folder))
+    return runs

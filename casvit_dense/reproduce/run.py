@@ -1,0 +1,202 @@
+"""Runs a plan: what is missing of each run, one step after the other."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from casvit_dense.errors import UserError
+from casvit_dense.reproduce.child import (
+    alone,
+    ended_by_signals,
+    latest_progress,
+    run_child,
+    tail,
+)
+from casvit_dense.reproduce.commands import test_command, train_command
+from casvit_dense.reproduce.counting import count_images, count_parameters, training_set
+from casvit_dense.reproduce.estimate import (
+    Estimate,
+    evaluation_time,
+    evaluations_left,
+    moments_of,
+    schedule_of,
+    step_time,
+)
+from casvit_dense.reproduce.facts import check_gpus, check_settings
+from casvit_dense.reproduce.plan import Plan, Settings, runs_of
+from casvit_dense.reproduce.results import summary
+from casvit_dense.reproduce.state import Inspector, State
+from casvit_dense.reproduce.words import (
+    Step,
+    failure,
+    inventory,
+    missing,
+    order,
+    steps_of,
+    subsets,
+    time_left,
+    totals,
+)
+
+#: Lines of a log that a failure shows.
+SHOWN = 15
+
+
+def show(plan: Plan, settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Says what is there, what is missing, what would run and how long; writes nothing.
+
+    Raises:
+        UserError: plan or settings are wrong.
+    """
+    job = Job(plan, settings, say)
+    states = job.look()
+    estimates = [job.estimate(state) for state in states]
+    lines = [*inventory(states, settings), *subsets(states, estimates), *order(states, estimates)]
+    say("\n".join([*lines, *totals(states, estimates, free_space(settings))]))
+
+
+def reproduce(plan: Plan, settings: Settings, say: Callable[[str], None] = print) -> int:
+    """Trains and evaluates what is missing of a plan.
+
+    A step that fails ends its run, not the others. What an interruption leaves is gone on from.
+
+    Args:
+        plan: models and seeds.
+        settings: see `Settings`.
+        say: takes each line for the user.
+
+    Returns:
+        0 if every run has its row at the end, else 1.
+
+    Raises:
+        UserError: plan or settings are wrong, nothing can run, or another `reproduce` works in
+            the folder.
+        KeyboardInterrupt: the process was asked to end; its step has ended then.
+    """
+    check_gpus(settings)
+    with ended_by_signals(), alone(settings.work_dirs) as lock:
+        job = Job(plan, settings, say)
+        states = job.look()
+        estimates = [job.estimate(state) for state in states]
+        lines = [*inventory(states, settings), *subsets(states, estimates)]
+        say("\n".join([*lines, *order(states, estimates)]))
+        if not steps_of(states) and any(state.missing for state in states):
+            raise UserError("nothing can run: see what is missing above")
+        failures = job.run(states, lock)
+        states = job.look()
+        say("\n".join(["", *summary(states), *failures, *missing(states)]))
+        done = sum(state.row is not None for state in states)
+        say(f"reproduce: {done} of {len(states)} runs have their row in {settings.rows}")
+        return int(done < len(states))
+
+
+class Job:
+    """A plan under its settings.
+
+    Args:
+        plan: models and seeds.
+        settings: see `Settings`.
+        say: takes each line for the user.
+
+    Raises:
+        UserError: the settings contradict each other or the plan.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, say: Callable[[str], None]) -> None:
+        check_settings(settings)
+        self.settings = settings
+        self.say = say
+        self.runs = runs_of(plan, settings.work_dirs)
+        stems = [run.model.stem for run in self.runs]
+        for stem in settings.step_times:
+            if stem not in stems:
+                raise UserError(f"--step-time {stem}=…: the plan has no such model")
+        self.inspector = Inspector(settings, say)
+        for rejected in self.inspector.rows()[1]:
+            say(str(rejected))
+
+    def look(self) -> list[State]:
+        """The state of every run.
+
+        Raises:
+            UserError: a config or its overrides are wrong.
+        """
+        return [self.inspector.look(run) for run in self.runs]
+
+    def run(self, states: Sequence[State], lock: int) -> list[str]:
+        """Runs the steps that are left; returns what is said of those that failed."""
+        steps = steps_of(states)
+        failures: dict[Path, str] = {}  # by work directory
+        for number, step in enumerate(steps, 1):
+            folder = step.state.run.work_dir
+            if folder in failures:  # there is nothing to evaluate
+                continue
+            heading = f"[{number} of {len(steps)}] {step}"
+            message = self._step(step, heading, steps[number - 1 :], lock)
+            if message is not None:
+                self.say(message)
+                failures[folder] = message
+        return [message.splitlines()[0] for message in failures.values()]
+
+    def _step(self, step: Step, heading: str, left: Sequence[Step], lock: int) -> str | None:
+        """Runs one step; returns what is said if it fails."""
+        state = self.inspector.look(step.state.run)  # an earlier step may have changed it
+        if step.kind not in state.todo:
+            return None
+        log = state.run.work_dir / f"reproduce-{step.kind}.log"
+        states = {one.state.run.work_dir: one.state for one in left} | {state.run.work_dir: state}
+        self.say(f"{heading}: log {log}; {time_left(map(self.estimate, states.values()))}")
+
+        def tick() -> None:
+            self.say(f"{heading}: {latest_progress(log) or 'no progress said yet'}")
+
+        if step.kind == "train":
+            self._set_aside(state)
+            command = train_command(state.run, state.facts, self.settings)
+        else:
+            assert state.progress.last is not None
+            command = test_command(state.run, state.facts, self.settings, state.progress.last)
+        status = run_child(command, log, lock, tick)
+        if step.kind not in self.inspector.look(state.run).todo:
+            return None  # the product is there, whatever the process said
+        product = "a last checkpoint" if step.kind == "train" else "its row"
+        reason = f"exit status {status}" if status else f"it ended well, but {product} is not there"
+        return failure(step, reason, log, tail(log)[-SHOWN:])
+
+    def _set_aside(self, state: State) -> None:
+        """Renames checkpoints that cannot be read: half-written ones of an interrupted run."""
+        for path in state.progress.damaged:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            self.say(f"{path} cannot be read; it is {aside.name} now")
+
+    def estimate(self, state: State) -> Estimate:
+        """What is left of a run."""
+        if not state.todo:
+            return Estimate(0, None, None, None, 0, self.settings.gpus, 0)
+        once, cfg, stem = self.inspector.once, state.facts.cfg, state.run.model.stem
+        rows = self.inspector.rows()[0]
+        schedule = schedule_of(cfg)
+        images = once(f"images {training_set(cfg)}", count_images, cfg)
+        steps = schedule.steps(images and int(images.value), self.settings.gpus)
+        done = state.progress.training.iterations if state.progress.training else None
+        left = 0 if "train" not in state.todo else steps and max(0, steps - (done or 0))
+        folders = [run.work_dir for run in self.runs if run.model.stem == stem]
+        weights, trained = once(f"parameters {stem}", count_parameters, cfg)
+        return Estimate(
+            steps=left,
+            images=images,
+            step=step_time(stem, cfg, self.settings.step_times, folders, rows),
+            test=evaluation_time(stem, rows),
+            tests=evaluations_left(schedule, steps, left, state.todo),
+            gpus=self.settings.gpus,
+            disk=schedule.disk(weights, trained, moments_of(cfg)),
+        )
+
+
+def free_space(settings: Settings) -> int | None:
+    """Bytes that are free where the work directories are or will be."""
+    for folder in (settings.work_dirs, *settings.work_dirs.resolve().parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return None

@@ -1,0 +1,43 @@
+"""Copies of the test's own process: the frameworks are imported already, which takes seconds."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def forked(work: Callable[[], int], log: Path) -> Iterator[int]:
+    """Runs something in a copy of this process, in a process group of its own; gives its id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for stream in (1, 2):
+                os.dup2(file, stream)
+            sys.stdout, sys.stderr = (
+                io.TextIOWrapper(io.FileIO(n, "w"), line_buffering=True) for n in (1, 2)
+            )
+            os._exit(work())
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(99)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
