@@ -179,3 +179,17 @@ def test_a_ledger_that_is_not_there_or_cannot_be_written(tmp_path: Path) -> None
     for path in (tmp_path / "file" / "a.jsonl", tmp_path):
         with pytest.raises(UserError, match="cannot be written"):
             append_rows(path, [speed()])
+
+
+def test_a_field_that_is_added_later_leaves_ids_alone() -> None:
+    row = evaluation()
+    whole = json.loads(line_of(row))
+    short = {key: value for key, value in whole.items() if value not in (None, {})}
+    assert len(short) < len(whole)
+    assert row_id(parse_row(json.dumps(short))) == row_id(row)
+
+
+def test_what_cannot_be_written_again_is_no_row() -> None:
+    broken = {**json.loads(line_of(evaluation())), "config": "\ud800"}
+    with pytest.raises(ValueError):
+        parse_row(json.dumps(broken))

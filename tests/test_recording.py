@@ -19,7 +19,13 @@ from casvit_dense.cli import main
 from casvit_dense.engine import launch, recording
 from casvit_dense.engine.hooks import TRAINED, continued
 from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.recording import annotations_of, asked_config, launched, training_of
+from casvit_dense.engine.recording import (
+    annotations_of,
+    asked_config,
+    launched,
+    measured,
+    training_of,
+)
 from casvit_dense.errors import UserError
 from casvit_dense.measure.recording import speed_of
 from casvit_dense.measure.rows import read_rows
@@ -157,7 +163,7 @@ def test_the_fused_form_is_a_row_of_its_own(
     assert (ledger.parent / row.folder / "metrics.json").is_file()
 
 
-def test_metrics_survive_a_ledger_that_cannot_be_written(
+def test_a_ledger_that_cannot_be_written_is_said_before_the_test(
     trained: tuple[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
     _, checkpoint = trained
@@ -165,8 +171,30 @@ def test_metrics_survive_a_ledger_that_cannot_be_written(
     left.unlink(missing_ok=True)
     with pytest.raises(UserError, match="cannot be written"):
         evaluated(trained, shapes, ledger=tmp_path)
+    assert not left.exists()
+
+
+def test_metrics_survive_a_ledger_that_breaks_meanwhile(
+    trained: tuple[str, Path], shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, checkpoint = trained
+    left = checkpoint.parent / "test/metrics.json"
+    left.unlink(missing_ok=True)
+
+    def full_disk(path: Path, rows: list) -> None:
+        if rows:
+            raise UserError("no space left")
+
+    monkeypatch.setattr(launch, "append_rows", full_disk)
+    with pytest.raises(UserError, match="no space"):
+        evaluated(trained, shapes, ledger=tmp_path / "results.jsonl")
     content = json.loads(left.read_text())
     assert content["metrics"] and len(content["row"]) == 12
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "text", [1, 2]])
+def test_what_is_no_finite_number_is_no_figure(value: object) -> None:
+    assert measured("mIoU", value) is None
 
 
 @cache
@@ -284,13 +312,14 @@ RECORD = {
 
 def test_a_run_in_two_parts_is_of_one_recipe_or_of_none() -> None:
     assert continued(RECORD, {**RECORD, "seed": 2}) == RECORD
-    assert continued(None, RECORD) is None
+    unknown = continued(None, RECORD)
+    assert unknown["recipe_sha256"] != RECORD["recipe_sha256"] and unknown["seed"] is None
+    Training.model_validate({**unknown, "iterations": 100})
     other = continued(RECORD, {**RECORD, "global_batch": 8})
-    assert other is not None
     assert other["recipe_sha256"] not in (RECORD["recipe_sha256"], "2" * 64)
     Training.model_validate({**other, "iterations": 100})
     same = continued(other, {**RECORD, "global_batch": 8})
-    assert same is not None and same["recipe_sha256"] != RECORD["recipe_sha256"]
+    assert same["recipe_sha256"] != RECORD["recipe_sha256"]
 
 
 def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from casvit_dense.measure.conditions import COLUMNS
 from casvit_dense.measure.rows import read_rows
 from casvit_dense.measure.sizes import model_sizes
 from casvit_dense.results.ledger import append_rows
-from casvit_dense.results.pages import COUNTS, LEDGER, PAGES, generate
+from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
 from casvit_dense.results.row import Dataset, Evaluation
 from casvit_dense.results.table import Table, milliseconds
 from casvit_dense.results.tables import (
@@ -248,8 +248,8 @@ def repository(tmp_path: Path) -> Path:
     for page in PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text("# Own\n\n<!-- table: others -->\nold\n<!-- end -->\nStays.\n")
-    (tmp_path / LEDGER).parent.mkdir()
-    (tmp_path / LEDGER).touch()
+    (tmp_path / PAGE_LEDGER).parent.mkdir()
+    (tmp_path / PAGE_LEDGER).touch()
     (tmp_path / "configs" / "retinanet").mkdir(parents=True)
     (tmp_path / "configs" / "retinanet" / f"{XS}.py").touch()
     return tmp_path
@@ -262,8 +262,8 @@ def test_the_command_writes_what_differs(
     assert len(capsys.readouterr().out.splitlines()) == 7
     page = (repository / "README.md").read_text()
     assert page == "# Own\n\n<!-- table: others -->\nNone yet.\n<!-- end -->\nStays.\n"
-    append_rows(repository / LEDGER, [demo()])
-    with (repository / LEDGER).open("a") as ledger:
+    append_rows(repository / PAGE_LEDGER, [demo()])
+    with (repository / PAGE_LEDGER).open("a") as ledger:
         ledger.write("foreign\n")
     assert main(["results", str(repository)]) == 0
     said = capsys.readouterr()
@@ -282,7 +282,7 @@ def test_a_row_that_may_be_compared_reaches_every_file(repository: Path) -> None
         for seed, ap in ((1, 0.364), (2, 0.366), (3, 0.365))
     ]
     subset = evaluation(T, dataset=COCO.model_copy(update={"images": 200}))
-    append_rows(repository / LEDGER, [*runs, subset])
+    append_rows(repository / PAGE_LEDGER, [*runs, subset])
     files = {str(path): text for path, text in generate(repository, SIZES).files.items()}
     page = files["README.md"]
     assert "| CAS-ViT-XS | 2.76 | 36.5†; 36.50 ± 0.10 here, within |" in page
@@ -299,6 +299,6 @@ def test_mistakes_are_one_message(repository: Path, capsys: pytest.CaptureFixtur
     page.unlink()
     assert main(["results", str(repository)]) == 2
     assert capsys.readouterr().err == f"error: no page {page}\n"
-    (repository / LEDGER).unlink()
+    (repository / PAGE_LEDGER).unlink()
     assert main(["results", str(repository)]) == 2
     assert "no ledger" in capsys.readouterr().err

@@ -119,18 +119,17 @@ class TrainingRecordHook(Hook):
     """Notes in every checkpoint what its training was, as plain values.
 
     A run that goes on from a checkpoint keeps that one's record. If the recipe or the batch has
-    changed, what comes out is of neither recipe; if there was no record, there is none now.
+    changed, or nothing says what they were, what comes out is of no recipe that has a name.
 
     Args:
         record: see `recording.training_record`.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:
-        self.record: Mapping[str, Any] | None = record
+        self.record = record
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        if self.record is not None:
-            checkpoint["meta"][TRAINED] = dict(self.record)
+        checkpoint["meta"][TRAINED] = dict(self.record)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Takes over what the resumed run had noted; other checkpoints are only a start."""
@@ -138,13 +137,10 @@ class TrainingRecordHook(Hook):
             self.record = continued(checkpoint["meta"].get(TRAINED), self.record)
 
 
-def continued(
-    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    """The record of a training in two parts."""
-    if before is None or now is None:
-        return None
-    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    if changed <= {"seed"}:
-        return before
+def continued(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a training in two parts, the first of which may be unknown."""
+    if before is not None:
+        changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        if changed <= {"seed"}:
+            return before
     return {**now, "seed": None, "recipe_sha256": digest(plain([before, now]))}

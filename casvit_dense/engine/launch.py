@@ -100,7 +100,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(unwrapped(runner.model), cfg.load_from)
     runner.register_hook(TrainingRecordHook(training_record(config, options, runner)))
-    if options.seed is not None:
+    if cfg.get("randomness", {}).get("seed") is not None:
         runner.register_hook(RepeatableHook())
     runner.train()
     # Not from the file `last_checkpoint`, which other processes may not see yet.
@@ -162,6 +162,8 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
             facts["form"] = "fused"
     # Before the hours of testing: the truth's files might be gone after them.
     subject = subject_of(cfg, options, training, runner) if is_main_process() else None
+    if subject is not None:
+        append_rows(subject.ledger, [])  # can it be written?
     metrics: dict[str, float] = runner.test()
     if subject is not None:
         condition = conditions(
@@ -179,6 +181,7 @@ def test(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dic
             "per_class": per_class(runner),
             "conditions": condition,
         }
+        write_json(folder / "metrics.json", content)  # whatever becomes of the row
         row = evaluation_row(subject, content, folder)
         write_json(folder / "metrics.json", {**content, "row": row_id(row)})
         for name, value in metrics.items():

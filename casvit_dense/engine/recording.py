@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,10 +149,14 @@ def evaluation_row(subject: Subject, content: Mapping[str, Any], folder: Path) -
     )
 
 
-def measured(name: str, value: float) -> float | None:
-    """The value, or None where there was no truth: NaN, and the -1 of COCO's metrics."""
-    absent = value != value or (name.startswith("coco/") and value == -1)
-    return None if absent else float(value)
+def measured(name: str, value: Any) -> float | None:
+    """The value, or None where there is none: no finite number, or the -1 of COCO's metrics."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    absent = not math.isfinite(number) or (name.startswith("coco/") and number == -1)
+    return None if absent else number
 
 
 def describe_dataset(dataset: Any) -> Dataset:

@@ -21,7 +21,7 @@ from casvit_dense.results.tables import (
 from casvit_dense.results.targets import Targets, read_targets
 from casvit_dense.results.verify import Finding, verify
 
-LEDGER = Path("docs", "results", "results.jsonl")
+PAGE_LEDGER = Path("docs", "results", "results.jsonl")
 COUNTS = Path("docs", "speed", "cpu.csv")
 PAGES = (Path("docs", "results.md"), Path("README.md"))
 OURS = "CAS-ViT"
@@ -45,7 +45,7 @@ def generate(root: Path, sizes: Sizes) -> Generated:
     Raises:
         UserError: a page or the ledger is not there, or a page has an unknown marker.
     """
-    rows, rejected = read_ledger(root / LEDGER)
+    rows, rejected = read_ledger(root / PAGE_LEDGER)
     targets = read_targets()
     findings = verify(rows, targets)
     tables = tables_of(targets, findings, rows, sizes)
