@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analysis_data import Script, invent_truth, write
+from analysis_data import SIDE, Script, invent_truth, write
 from PIL import Image
 
 from casvit_dense.analysis import CocoSource, MapSource, analyse, find_sources
@@ -106,6 +106,67 @@ def test_moved_data(detected: Path, segmented: Path, shapes: Path, tmp_path: Pat
         assert analyse(folder, data_root=shapes / part).notes == []
 
 
+def test_what_an_earlier_evaluation_of_another_kind_left_is_not_taken(
+    detected: Path, segmented: Path
+) -> None:
+    def boxes_alone(content: dict) -> None:
+        del content["metrics"]["coco/segm_mAP"], content["per_class"]["segm"]
+
+    edit(detected, boxes_alone)
+    shutil.copytree(segmented / "maps", detected / "maps")
+    assert list(analyse(detected).detection) == ["bbox"]
+    for kind in ("bbox", "segm"):
+        write(segmented / f"predictions.{kind}.json", [])
+    assert analyse(segmented).maps is not None
+    # Maps alone, but of an evaluation of boxes.
+    (detected / "predictions.bbox.json").unlink()
+    with pytest.raises(UserError, match="holds no predictions"):
+        find_sources(detected)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("conditions.dataset", lambda c: c["conditions"].update(dataset=None)),
+        ("conditions.images", lambda c: c["conditions"].update(images="5")),
+        (
+            "conditions.dataset.pipeline.0",
+            lambda c: c["conditions"]["dataset"].update(pipeline=[1]),
+        ),
+        ("conditions.dataset.data_root", lambda c: c["conditions"]["dataset"].update(data_root=1)),
+        (
+            "conditions.dataset.img_suffix",
+            lambda c: c["conditions"]["dataset"].update(img_suffix="/x"),
+        ),
+        ("per_class", lambda c: c.update(per_class=["square"])),
+        ("per_class.bbox", lambda c: c["per_class"].update(bbox=["square"])),
+        ("metrics.coco/bbox_mAP", lambda c: c["metrics"].update({"coco/bbox_mAP": "high"})),
+        ("per_class.bbox.", lambda c: c["per_class"]["bbox"].update({"\udfff": 1})),
+        ("config", lambda c: c.update(config="\ud800")),
+    ],
+)
+def test_values_of_another_type_are_named(
+    detected: Path, key: str, change: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(detected, change)
+    for command in (["analyze", str(detected)], ["compare", str(detected), str(detected)]):
+        assert main(command) == 2
+        assert f"metrics.json: {key}" in capsys.readouterr().err
+    write(detected / "metrics.json", [])
+    with pytest.raises(UserError, match="metrics.json: Input should be"):
+        find_sources(detected)
+
+
+def test_images_whose_names_end_otherwise_than_maps(segmented: Path) -> None:
+    """Cityscapes' do: ``a_leftImg8bit.png`` belongs to ``a_gtFine_labelTrainIds.png``."""
+    ends = {"seg_map_suffix": "_gtFine_labelTrainIds.png", "img_suffix": "_leftImg8bit.png"}
+    edit(segmented, lambda c: c["conditions"]["dataset"].update(ends))
+    (source,) = find_sources(segmented)
+    assert isinstance(source, MapSource)
+    truth = source.truth / "city.1/a_gtFine_labelTrainIds.png"
+    assert source.image_of(truth) == "city.1/a_leftImg8bit.png"
+
+
 def test_changed_truth_is_noted(detected: Path) -> None:
     edit(detected, lambda c: c["metrics"].update({"coco/bbox_mAP": 0.9}))
     notes = analyse(detected).notes
@@ -158,7 +219,7 @@ def test_folders_that_hold_nothing(tmp_path: Path, detected: Path) -> None:
     with pytest.raises(UserError, match="holds no predictions"):
         find_sources(detected)
     write(detected / "metrics.json", {"metrics": {}})
-    with pytest.raises(UserError, match="lacks 'conditions'"):
+    with pytest.raises(UserError, match="lacks 'config'"):
         find_sources(detected)
     (detected / "metrics.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
@@ -168,6 +229,7 @@ def test_folders_that_hold_nothing(tmp_path: Path, detected: Path) -> None:
 TRUTH = invent_truth(2)
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 MASK = {"size": [5, 5], "counts": "0"}
+FULL = {"size": [SIDE, SIDE], "counts": "0"}
 
 
 @pytest.mark.parametrize(
@@ -181,10 +243,16 @@ MASK = {"size": [5, 5], "counts": "0"}
         ("bbox", [{**GOOD, "category_id": 2}], "category_id 2"),
         ("bbox", [{**GOOD, "score": "high"}], "'score' is no number"),
         ("bbox", [{**GOOD, "score": float("nan")}], "'score' is nan"),
+        ("bbox", [{**GOOD, "score": 10**400}], "'score' is no number"),
         ("bbox", [{**GOOD, "bbox": [1, 2, 3]}], "four numbers"),
+        ("bbox", [GOOD, {**GOOD, "bbox": [1, 2, float("nan"), 4]}], "'bbox' is [1, 2, nan, 4]"),
+        ("bbox", [{**GOOD, "bbox": [float("inf"), 2, 3, 4]}], "'bbox' is [inf, 2, 3, 4]"),
         ("segm", [GOOD], "lacks 'segmentation'"),
         ("segm", [{**GOOD, "segmentation": [[1, 2]]}], "compressed run lengths"),
         ("segm", [{**GOOD, "segmentation": MASK}], "[5, 5] pixels"),
+        ("segm", [{**GOOD, "segmentation": {"counts": "0"}}], "None pixels"),
+        ("segm", [{**GOOD, "segmentation": {**FULL, "counts": "\ud800"}}], "cannot be read"),
+        ("segm", [{**GOOD, "segmentation": {**FULL, "counts": "é"}}], "longer than its image"),
     ],
 )
 def test_results_that_cannot_be_read(
@@ -203,6 +271,10 @@ def test_results_that_cannot_be_read(
         ("bbox", {"annotations": [{**TRUTH["annotations"][0], "area": [1]}]}, "'area'"),
         ("bbox", {"annotations": [{**TRUTH["annotations"][0], "bbox": [1]}]}, "four numbers"),
         ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": 3}]}, "annotation 1"),
+        ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": MASK}]}, "[5, 5]"),
+        ("bbox", {"images": [{**i, "file_name": "\ud800.jpg"} for i in TRUTH["images"]]}, "name'"),
+        ("bbox", {"images": [{**i, "file_name": 3} for i in TRUTH["images"]]}, "'file_name' is no"),
+        ("bbox", {"images": [{**i, "height": "tall"} for i in TRUTH["images"]]}, "'height'"),
     ],
 )
 def test_truth_that_cannot_be_read(tmp_path: Path, kind: str, change: dict, message: str) -> None:
@@ -210,6 +282,12 @@ def test_truth_that_cannot_be_read(tmp_path: Path, kind: str, change: dict, mess
     with pytest.raises(UserError) as error:
         read_truth(write(tmp_path / "truth.json", content), kind)
     assert message in str(error.value)
+
+
+def test_images_that_the_truth_does_not_have(tmp_path: Path) -> None:
+    path = write(tmp_path / "truth.json", TRUTH)
+    with pytest.raises(UserError, match="holds 2 images, fewer"):
+        read_truth(path, "bbox", indices=[0, 2])
 
 
 def test_results_in_place_of_the_truth(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from casvit_dense.report.outlines import outline_of
 from casvit_dense.report.page import embedded
 from casvit_dense.report.sources import Evaluated, find_logs, read_sources, with_predictions
 from casvit_dense.report.speeds import csv_grid
+from casvit_dense.report.tables import sizes_of
 from casvit_dense.report.verdicts import percent, verdict_grid
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
@@ -241,6 +242,34 @@ def test_logs_have_names_that_tell_them_apart(tmp_path: Path) -> None:
     assert len(names) == 5 and one in names.values()
 
 
+def test_logs_of_seeds(tmp_path: Path) -> None:
+    """`reproduce --seeds` puts further seeds into the folder of the first."""
+    for run in ("fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"):
+        report_files.write_log(tmp_path / run, ["loss"], "mIoU", 0)
+    names = ["fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"]
+    assert list(find_logs([tmp_path], [])) == names
+    assert sorted(find_logs([], [tmp_path])) == names
+    assert list(find_logs([tmp_path / "retinanet"], [])) == ["retinanet/seed-1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"loss": 7, "iter": null}',
+        '{"loss": 7, "iter": "4"}',
+        '{"loss": 7, "iter": [4], "epoch": {}}',
+        '{"loss": 7, "step": null}',
+        '{"loss": "high", "iter": 2, "epoch": null}',
+        f'{{"loss": {10**400}, "iter": 2}}',
+        '{"loss": Infinity, "iter": 2}',
+    ],
+)
+def test_lines_of_a_log_that_say_nothing(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "scalars.json"
+    log.write_text(f'{{"loss": 1, "iter": 1}}\n{line}\n{{"loss": 2, "iter": 3}}\n')
+    assert read_curves(log) == {"loss": ([1, 3], [1.0, 2.0])}
+
+
 def test_curves(tmp_path: Path) -> None:
     epochs = report_files.write_log(tmp_path / "a", ["loss"], "coco/bbox_mAP", epochs=3)
     with epochs.open("a") as file:
@@ -297,6 +326,25 @@ def test_what_was_not_compared_has_axes_of_its_own(ledger: Path) -> None:
     assert not any(key.startswith("sem_fpn_40k") for key in strange["quality"])
     known = {axis["key"] for axis in data["cost"]} | {axis["key"] for axis in data["quality"]}
     assert all({*p["cost"], *p["quality"]} <= known for p in data["points"])
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "inf", ""])
+def test_other_columns_that_are_no_numbers(text: str) -> None:
+    row = ledger_rows.speed()
+    counted = row.model_copy(
+        update={
+            **{"part": "model", "model": ledger_rows.RETINANET, "mode": "count"},
+            **{"params_m": 3.0, "gmacs": 4.0, "size": "800x1216"},
+            "more": {"backbone_params_m": "1.5", "backbone_gmacs": text},
+        }
+    )
+    broken = counted.model_copy(update={"more": {"backbone_params_m": text}})
+    targets = read_targets()
+    for speeds, known in (([counted], {"params/backbone"}), ([broken], set())):
+        data = scatter([], [], speeds, targets)
+        keys = {axis["key"] for axis in data["cost"]}
+        assert {key for key in keys if "/backbone" in key} == known
+        assert len(sizes_of(speeds)) <= len(known)
 
 
 # --- analysis and pictures ------------------------------------------------------------------------

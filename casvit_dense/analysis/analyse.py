@@ -9,7 +9,7 @@ from casvit_dense.analysis.detection import analyse_detections
 from casvit_dense.analysis.maps import analyse_maps, count_pixels
 from casvit_dense.analysis.progress import Tick, silent
 from casvit_dense.analysis.records import Analysis
-from casvit_dense.analysis.sources import CocoSource, MapSource, Source, find_sources
+from casvit_dense.analysis.sources import MOVED, CocoSource, MapSource, Source, find_sources
 
 #: Largest difference from the evaluation's own figure; mmseg counts pixels in single precision.
 TOLERANCE = {"bbox": 1e-6, "segm": 1e-6, "maps": 0.01}
@@ -20,6 +20,7 @@ def analyse(
     data_root: str | Path | None = None,
     score_thr: float | None = None,
     tick: Tick = silent,
+    moved: str = MOVED,
 ) -> Analysis:
     """Analyses what `casvit-dense test` left in a folder.
 
@@ -29,11 +30,13 @@ def analyse(
         score_thr: least score of the detections that confusion and images are about; that of the
             best F1 by default.
         tick: told of the progress.
+        moved: see `find_sources`.
 
     Raises:
-        UserError: predictions or truth are missing or do not belong together.
+        UserError: a file is missing or cannot be read, or predictions and truth do not
+            belong together.
     """
-    sources = find_sources(folder, data_root)
+    sources = find_sources(folder, data_root, moved)
     parts = [analyse_source(source, score_thr, tick) for source in sources]
     return replace(
         parts[0],

@@ -109,7 +109,9 @@ def read_truth(
     unknown = [name for name in names if name not in ids]
     if unknown:
         raise UserError(f"{path}: has no category {', '.join(unknown)}, which was evaluated")
-    images = sorted(_chosen(content["images"], indices), key=lambda image: image["id"])
+    _check_texts(content["categories"], "name", path)
+    _check_texts(content["images"], "file_name", path)
+    images = sorted(_chosen(content["images"], indices, path), key=lambda image: image["id"])
     place = {image["id"]: i for i, image in enumerate(images)}
     label = {ids[name]: i for i, name in enumerate(names)}
     objects = [
@@ -120,7 +122,7 @@ def read_truth(
     return Truth(
         image_ids=np.array([image["id"] for image in images], np.int64),
         file_names=tuple(image["file_name"] for image in images),
-        sizes=np.array([(image["height"], image["width"]) for image in images]),
+        sizes=np.stack([_numbers(images, key, path) for key in ("height", "width")], 1).astype(int),
         classes=names,
         category_ids=tuple(ids[name] for name in names),
         image=np.array(where, np.int32),
@@ -133,11 +135,24 @@ def read_truth(
     )
 
 
-def _chosen(images: list[dict], indices: int | Sequence[int] | None) -> list[dict]:
+def is_text(value: object) -> bool:
+    """Whether a value can be printed, written and opened; half a pair of UTF-16 cannot."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _check_texts(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> None:
+    for record in records:
+        if not is_text(record[key]):
+            raise UserError(f"{path}: '{key}' is no readable text in {dict(record)!a}")
+
+
+def _chosen(images: list[dict], indices: int | Sequence[int] | None, path: Path) -> list[dict]:
     if indices is None:
         return images
     if isinstance(indices, int):
         return images[:indices] if indices >= 0 else images[indices:]
+    if any(not -len(images) <= i < len(images) for i in indices):
+        raise UserError(f"{path}: holds {len(images)} images, fewer than were evaluated")
     return [images[i] for i in indices]
 
 
@@ -148,7 +163,10 @@ def _run_lengths(annotation: Mapping[str, Any], image: Mapping[str, Any], path: 
             return rle.merge(rle.frPyObjects(outline, height, width))
         if isinstance(outline["counts"], list):
             return rle.frPyObjects(outline, height, width)
+        _mask_area(outline, [height, width], path)
         return {"size": outline["size"], "counts": outline["counts"]}
+    except UserError:
+        raise
     except Exception as error:  # pycocotools raises bare ones
         raise UserError(
             f"{path}: the segmentation of annotation {annotation['id']} cannot be read ({error})"
@@ -157,9 +175,11 @@ def _run_lengths(annotation: Mapping[str, Any], image: Mapping[str, Any], path: 
 
 def _boxes(records: Sequence[Mapping[str, Any]], path: Path) -> np.ndarray:
     try:
-        return np.array([record["bbox"] for record in records], float).reshape(len(records), 4)
-    except (TypeError, ValueError) as error:
+        boxes = np.array([record["bbox"] for record in records], float).reshape(len(records), 4)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: a bbox is not four numbers ({error})") from error
+    _check_finite(boxes.sum(axis=1), records, "bbox", path)
+    return boxes
 
 
 def read_detections(path: Path, kind: str, truth: Truth) -> Detections:
@@ -191,9 +211,11 @@ def read_detections(path: Path, kind: str, truth: Truth) -> Detections:
         boxes = _boxes(records, path)
         return Detections(**columns, area=boxes[:, 2] * boxes[:, 3], outlines=boxes)
     masks = [record["segmentation"] for record in records]
-    _check_masks(masks, truth.sizes[columns["image"]], path)
     # One by one: with numpy 2, pycocotools cannot take the area of more than 255 masks at once.
-    area = np.array([rle.area(mask) for mask in masks], float)
+    sizes = truth.sizes[columns["image"]].tolist()
+    area = np.array(
+        [_mask_area(m, size, path) for m, size in zip(masks, sizes, strict=True)], float
+    )
     return Detections(**columns, area=area, outlines=masks)
 
 
@@ -214,12 +236,18 @@ def _places(records: list[dict], key: str, known: Sequence[int], path: Path) -> 
 def _numbers(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> np.ndarray:
     try:
         values = np.array([float(record[key]) for record in records])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: a value of '{key}' is no number ({error})") from error
+    _check_finite(values, records, key, path)
+    return values
+
+
+def _check_finite(
+    values: np.ndarray, records: Sequence[Mapping[str, Any]], key: str, path: Path
+) -> None:
     if not np.isfinite(values).all():
         first = np.flatnonzero(~np.isfinite(values))[0]
-        raise UserError(f"{path}: '{key}' is {records[first][key]} in {dict(records[first])}")
-    return values
+        raise UserError(f"{path}: '{key}' is {records[first][key]} in {dict(records[first])!a}")
 
 
 def _best_of_each(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -233,11 +261,22 @@ def _best_of_each(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np
     return order[rank < LIMIT]
 
 
-def _check_masks(masks: list[Any], sizes: np.ndarray, path: Path) -> None:
-    for mask, size in zip(masks, sizes.tolist(), strict=True):
-        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
-            raise UserError(f"{path}: a segmentation is not in compressed run lengths")
-        if list(mask["size"]) != size:
-            raise UserError(
-                f"{path}: a mask of {mask['size']} pixels belongs to an image of {size} pixels"
-            )
+def _mask_area(mask: Any, size: list[int], path: Path) -> float:
+    """Pixels of a mask in compressed run lengths that belongs to an image of a size.
+
+    Raises:
+        UserError: it is none, or the run lengths leave the image.
+    """
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
+        raise UserError(f"{path}: a segmentation is not in compressed run lengths")
+    if mask.get("size") != size:
+        raise UserError(
+            f"{path}: a mask of {mask.get('size')} pixels belongs to an image of {size} pixels"
+        )
+    try:
+        area = float(rle.area(mask))
+    except ValueError as error:
+        raise UserError(f"{path}: a segmentation cannot be read ({error})") from error
+    if area > size[0] * size[1]:
+        raise UserError(f"{path}: a segmentation's run lengths are longer than its image")
+    return area

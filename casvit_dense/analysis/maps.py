@@ -65,9 +65,9 @@ def count_pixels(source: MapSource, tick: Tick = silent) -> Pixels:
         total += counts
         areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
         tick("map", i + 1, len(pairs))
-    files = [truth.relative_to(source.truth).with_suffix(source.image_suffix) for _, truth in pairs]
+    files = tuple(source.image_of(truth) for _, truth in pairs)
     names = tuple(predicted.stem for predicted, _ in pairs)
-    return Pixels(names, tuple(map(str, files)), source.classes, total, *areas)
+    return Pixels(names, files, source.classes, total, *areas)
 
 
 def _map_pairs(source: MapSource) -> Iterator[tuple[Path, Path]]:
@@ -114,9 +114,10 @@ def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> n
 
 
 def _read_map(path: Path) -> np.ndarray:
+    # Pillow refuses images above 179 megapixels by an exception of its own kind.
     try:
         labels = np.asarray(Image.open(path))
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable image ({error})") from error
     if labels.ndim != 2:
         raise UserError(f"{path}: has {labels.shape[-1]} channels; a map holds one index a pixel")

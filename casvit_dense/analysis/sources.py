@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from casvit_dense.analysis.columns import KINDS, read_json
+from casvit_dense.analysis.columns import KINDS
+from casvit_dense.analysis.evaluation import METRICS, EvaluatedData, read_evaluation
 from casvit_dense.errors import UserError
-
-METRICS = "metrics.json"
 
 #: Data sets of mmseg whose files number the classes from 1 unless they are told otherwise
 #: (mmseg/datasets/{ade,isprs,loveda,pascal_context,potsdam}.py).
@@ -78,19 +76,28 @@ class MapSource:
     hint: str = ""
     stated: Mapping[str, float | None] = field(default_factory=dict)
 
+    def image_of(self, truth: Path) -> str:
+        """The image that belongs to a map of the truth, relative to the images' folder."""
+        map_file = str(truth.relative_to(self.truth))
+        return map_file.removesuffix(self.truth_suffix) + self.image_suffix
+
 
 Source = CocoSource | MapSource
 
 
-def find_sources(folder: Path, data_root: str | Path | None = None) -> list[Source]:
+def find_sources(
+    folder: Path, data_root: str | Path | None = None, moved: str = MOVED
+) -> list[Source]:
     """What a ``test`` folder holds: boxes, masks, or maps.
 
     Args:
         folder: that of ``metrics.json``, or the work directory above it.
         data_root: folder of the data set, if it is not where the evaluation found it.
+        moved: ends the message that the truth is not there: what to do.
 
     Raises:
-        UserError: no evaluation or no predictions there, or the truth is not where it was.
+        UserError: no evaluation or no predictions there, a key of ``metrics.json`` is not as it
+            should be, or the truth is not where it was.
     """
     folder = folder if (folder / METRICS).is_file() else folder / "test"
     if not (folder / METRICS).is_file():
@@ -98,71 +105,75 @@ def find_sources(folder: Path, data_root: str | Path | None = None) -> list[Sour
             f"{folder.parent}: no evaluation; `casvit-dense test` writes test/{METRICS} and the "
             "predictions"
         )
-    content = read_json(folder / METRICS)
-    try:
-        dataset = content["conditions"]["dataset"]
-        name, stated, per_class = content["config"], content["metrics"], content["per_class"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / METRICS}: lacks {error}; evaluate again") from error
-    kinds = [kind for kind in KINDS if (folder / f"predictions.{kind}.json").is_file()]
-    root = Path(data_root if data_root is not None else dataset.get("data_root") or "")
+    written = read_evaluation(folder)
+    dataset, per_class = written.conditions.dataset, written.per_class
+    root = Path(data_root if data_root is not None else dataset.data_root or "")
+    # A folder may still hold what an earlier evaluation of another kind left there.
+    kinds = [
+        kind
+        for kind in KINDS
+        if written.names(kind, f"coco/{kind}_mAP") and _predictions(folder, kind).is_file()
+    ]
     if kinds:
         return [
             CocoSource(
-                name=name,
+                name=written.config,
                 kind=kind,
-                truth=_truth_file(root, dataset, folder),
-                predictions=folder / f"predictions.{kind}.json",
+                truth=_truth_file(root, dataset, folder, moved),
+                predictions=_predictions(folder, kind),
                 classes=tuple(per_class[kind]) if per_class.get(kind) else None,
-                indices=dataset.get("indices"),
-                images=root / _prefix(dataset, "img"),
-                stated=stated,
+                indices=dataset.indices,
+                images=root / dataset.prefix("img"),
+                stated=written.metrics,
             )
             for kind in kinds
         ]
-    if not (folder / "maps").is_dir():
-        raise UserError(f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps")
+    if not (written.names("IoU", "mIoU") and (folder / "maps").is_dir()):
+        raise UserError(
+            f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps of what "
+            f"its {METRICS} names"
+        )
     if not per_class.get("IoU"):
         raise UserError(f"{folder / METRICS}: names no classes (per_class.IoU); evaluate again")
     return [
         MapSource(
-            name=name,
-            truth=root / _prefix(dataset, "seg_map_path"),
+            name=written.config,
+            truth=root / dataset.prefix("seg_map_path"),
             predictions=folder / "maps",
             classes=tuple(per_class["IoU"]),
             reduce_zero_label=_reduces_zero_label(dataset),
-            truth_suffix=dataset.get("seg_map_suffix", ".png"),
-            image_suffix=dataset.get("img_suffix", ".jpg"),
-            images=root / _prefix(dataset, "img_path"),
-            count=content["conditions"].get("images"),
-            hint=f" ({folder / METRICS} names it{MOVED})",
-            stated=stated,
+            truth_suffix=dataset.seg_map_suffix,
+            image_suffix=dataset.img_suffix,
+            images=root / dataset.prefix("img_path"),
+            count=written.conditions.images,
+            hint=f" ({folder / METRICS} names it{moved})",
+            stated=written.metrics,
         )
     ]
 
 
-def _truth_file(root: Path, dataset: Mapping[str, Any], folder: Path) -> Path:
-    if not dataset.get("ann_file"):
+def _predictions(folder: Path, kind: str) -> Path:
+    return folder / f"predictions.{kind}.json"
+
+
+def _truth_file(root: Path, dataset: EvaluatedData, folder: Path, moved: str) -> Path:
+    if not dataset.ann_file:
         raise UserError(
-            f"{folder / METRICS}: names no annotation file of one data set; give the files: "
-            "--truth and --predictions"
+            f"{folder / METRICS}: names no annotation file of one data set; `casvit-dense analyze` "
+            "takes the files themselves (--truth and --predictions)"
         )
-    path = root / dataset["ann_file"]
+    path = root / dataset.ann_file
     if not path.is_file():
-        raise UserError(f"{folder / METRICS}: its truth {path} is not there{MOVED}")
+        raise UserError(f"{folder / METRICS}: its truth {path} is not there{moved}")
     return path
 
 
-def _prefix(dataset: Mapping[str, Any], key: str) -> str:
-    return (dataset.get("data_prefix") or {}).get(key) or ""
-
-
-def _reduces_zero_label(dataset: Mapping[str, Any]) -> bool:
+def _reduces_zero_label(dataset: EvaluatedData) -> bool:
     """Whether label 0 means unlabelled: said by the pipeline, the data set or its type."""
-    steps = [s for s in dataset.get("pipeline", ()) if s.get("type") == "LoadAnnotations"]
-    said = [step.get("reduce_zero_label") for step in steps] + [dataset.get("reduce_zero_label")]
+    steps = [step for step in dataset.pipeline if step.get("type") == "LoadAnnotations"]
+    said = [step.get("reduce_zero_label") for step in steps] + [dataset.reduce_zero_label]
     known = [flag for flag in said if flag is not None]
-    return bool(known[0]) if known else dataset.get("type") in COUNT_FROM_ONE
+    return bool(known[0]) if known else dataset.type in COUNT_FROM_ONE
 
 
 def map_source(

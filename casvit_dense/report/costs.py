@@ -1,5 +1,6 @@
 """Accuracy against cost: the points of the scatter plot and what its axes can show."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -227,8 +228,8 @@ def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float]]:
     yield from _known((row.part, _work_of(row.part, row.size), row.gmacs))
     if row.part == "model":
         yield from _known(
-            ("model", _size_of("backbone"), _more(row.more, "backbone_params_m")),
-            ("model", _work_of("backbone", row.size), _more(row.more, "backbone_gmacs")),
+            ("model", _size_of("backbone"), number_in(row.more, "backbone_params_m")),
+            ("model", _work_of("backbone", row.size), number_in(row.more, "backbone_gmacs")),
         )
     if row.error or row.mode == "count":
         return
@@ -249,6 +250,10 @@ def _known(
     return [(part, axis, value) for part, axis, value in found if value is not None]
 
 
-def _more(more: Mapping[str, str], column: str) -> float | None:
-    text = more.get(column)
-    return float(text) if text else None
+def number_in(more: Mapping[str, str], column: str) -> float | None:
+    """A column of the benchmark's CSV as a number; None where it is no finite one."""
+    try:
+        value = float(more.get(column, ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

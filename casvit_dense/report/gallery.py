@@ -16,12 +16,13 @@ from casvit_dense.analysis.columns import (
     Outlines,
     Truth,
     read_detections,
-    read_json,
     read_truth,
 )
+from casvit_dense.analysis.evaluation import read_evaluation
 from casvit_dense.analysis.records import Analysis, ImageScore
-from casvit_dense.analysis.sources import METRICS, CocoSource, MapSource, Source
+from casvit_dense.analysis.sources import CocoSource, MapSource, Source
 from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.report.inside import leaves
 from casvit_dense.report.outlines import outline_of
 from casvit_dense.report.pictures import Pictures
 
@@ -170,11 +171,15 @@ def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pi
 
 
 def _picture(pictures: Pictures, folder: Path | None, name: str) -> dict[str, Any]:
-    path = folder / name if folder is not None else Path(name)
+    """The picture of an image; only of one below the images' folder."""
+    if folder is None or leaves(name):
+        missing = f"The image {name} is not shown: it does not lie below the folder of images."
+        return {"name": name, "picture": None, "missing": missing}
     return {
         "name": name,
-        "picture": pictures.photo(path),
-        "missing": f"The image {path} is not there any more, or cannot be read.",
+        "picture": pictures.photo(folder / name),
+        "missing": f"The image {folder / name} is not there any more, cannot be read or is too "
+        "large.",
     }
 
 
@@ -219,10 +224,7 @@ def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictur
         path.name.removesuffix(source.truth_suffix): path
         for path in source.truth.rglob(f"*{source.truth_suffix}")
     }
-    maps = {
-        str(truths[path.stem].relative_to(source.truth).with_suffix(source.image_suffix)): path
-        for path in source.predictions.glob("*.png")
-    }
+    maps = {source.image_of(truths[path.stem]): path for path in source.predictions.glob("*.png")}
     chosen = choose(analysis.maps.best, analysis.maps.worst, list(maps), count)
     images = []
     for name, (why, score) in chosen.items():
@@ -255,8 +257,8 @@ def _palette(source: MapSource, count: int) -> list[tuple[int, int, int]]:
     """Colours for few classes that all eyes can tell apart; for many, the data set's own."""
     if count <= len(FEW):
         return FEW[:count]
-    content = read_json(source.predictions.parent / METRICS)
-    given: Any = (content["conditions"]["dataset"].get("metainfo") or {}).get("palette")
+    dataset = read_evaluation(source.predictions.parent).conditions.dataset
+    given: Any = (dataset.metainfo or {}).get("palette")
     if _is_palette(given, count):
         return [(int(r), int(g), int(b)) for r, g, b in given[:count]]
     # Neighbours far apart in hue, and in lightness too.
@@ -270,7 +272,11 @@ def _is_palette(given: Any, count: int) -> bool:
     if not isinstance(given, Iterable) or isinstance(given, Mapping | str):
         return False
     colours = list(given)
-    return len(colours) >= count and all(isinstance(c, list) and len(c) == 3 for c in colours)
+    return len(colours) >= count and all(map(_is_colour, colours))
+
+
+def _is_colour(given: Any) -> bool:
+    return isinstance(given, list) and len(given) == 3 and all(isinstance(v, int) for v in given)
 
 
 def _rgb(hue: float, lightness: float, saturation: float) -> tuple[int, int, int]:

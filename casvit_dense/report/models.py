@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.analysis import analyse, find_sources
+from casvit_dense.analysis import Analysis, analyse, find_sources
 from casvit_dense.errors import UserError
 from casvit_dense.report.gallery import make_gallery
 from casvit_dense.report.pictures import Pictures
@@ -18,6 +18,8 @@ from casvit_dense.results.verify import METRICS
 GONE = (
     "No predictions belong to this evaluation: they were not kept, or a later one took their place."
 )
+
+ELSEWHERE = "; run the report in the folder in which `casvit-dense test` ran"
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,17 @@ def model_of(evaluated: Evaluated, images: int, pictures: Pictures) -> Model:
         images: pictures of the gallery.
         pictures: takes them.
     """
-    row, notes = evaluated.row, []
+    row = evaluated.row
+    notes: list[str] = []
     widgets: list[Widget] = []
-    gallery = None
+    gallery: dict[str, Any] | None = None
     if evaluated.folder is None:
-        notes.append(GONE)
+        notes.append(evaluated.refused or GONE)
     else:
         try:
-            widgets, gallery, notes = _analysed(evaluated.folder, images, pictures)
+            analysis = analyse(evaluated.folder, moved=ELSEWHERE)
+            widgets, notes = analysis_widgets(analysis), list(analysis.notes)
+            gallery = _gallery(evaluated.folder, analysis, images, pictures)
         except UserError as error:
             notes.append(str(error))
     return Model(
@@ -66,12 +71,15 @@ def model_of(evaluated: Evaluated, images: int, pictures: Pictures) -> Model:
     )
 
 
-def _analysed(
-    folder: Path, images: int, pictures: Pictures
-) -> tuple[list[Widget], dict[str, Any] | None, list[str]]:
-    analysis = analyse(folder)
-    gallery = make_gallery(find_sources(folder), analysis, images, pictures)
-    return analysis_widgets(analysis), gallery.plain() if gallery else None, list(analysis.notes)
+def _gallery(
+    folder: Path, analysis: Analysis, images: int, pictures: Pictures
+) -> dict[str, Any] | None:
+    sources = find_sources(folder, moved=ELSEWHERE)
+    try:
+        gallery = make_gallery(sources, analysis, images, pictures)
+    except ValueError as error:  # pycocotools cannot draw a mask whose area it could count
+        raise UserError(f"{folder}: the pictures cannot be drawn ({error})") from error
+    return gallery.plain() if gallery else None
 
 
 def headline(row: Evaluation) -> str:

@@ -44,7 +44,8 @@ def render(content: Mapping[str, Any]) -> bytes:
     page = environment.get_template("report.html.j2").render(
         policy=POLICY, styles=_joined(STYLES), scripts=_joined(SCRIPTS), **content
     )
-    return page.encode()
+    # A log may hold half a pair of UTF-16, which no file can.
+    return page.encode(errors="replace")
 
 
 def embedded(value: Any) -> str:

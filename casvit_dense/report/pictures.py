@@ -23,13 +23,13 @@ class Pictures:
         self._known: dict[object, int] = {}
 
     def photo(self, path: Path) -> int | None:
-        """The number of an image, as WebP; None where it is not there or not readable."""
+        """The number of an image, as WebP; None if it is missing, unreadable or too large."""
         if (known := self._known.get(path)) is not None:
             return known
         try:
             with Image.open(path) as image:
                 small = image.convert("RGB")
-        except OSError:
+        except (OSError, ValueError, Image.DecompressionBombError):
             return None
         small.thumbnail((LONGEST, LONGEST))
         return self._add(path, lambda file: small.save(file, "WEBP", quality=QUALITY))

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casvit_dense.errors import UserError
 from casvit_dense.measure.recording import speed_of
 from casvit_dense.measure.rows import Row as CsvRow
 from casvit_dense.measure.rows import read_rows
+from casvit_dense.report.inside import leaves
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id
 
@@ -16,14 +17,22 @@ from casvit_dense.results.row import Evaluation, Row, Speed, row_id
 SPEED_COLUMNS = {"model", "part", "mode", "form", "backend", "size", "batch", "threads"}
 
 LOGS = "*/vis_data/scalars.json"  # below a run's folder, as mmengine writes them
+SEED = "seed-"  # begins the folders of further seeds, which lie in that of the first
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation and, if it kept predictions, their folder (which may be gone by now)."""
+    """An evaluation and, if it kept predictions, their folder (which may be gone by now).
+
+    Attributes:
+        row: of a ledger.
+        folder: of ``metrics.json`` and the predictions.
+        refused: why the folder that the row names is not read.
+    """
 
     row: Evaluation
     folder: Path | None
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,7 @@ def read_sources(
         rejected += strange
         for row in rows:
             if isinstance(row, Evaluation):
-                folder = ledger.parent / row.folder if row.folder else None
-                evaluations[row_id(row)] = Evaluated(row, folder)
+                evaluations[row_id(row)] = _evaluated(row, ledger)
             else:
                 speeds[row_id(row)] = row
     others: dict[str, list[CsvRow]] = {}
@@ -96,6 +104,18 @@ def read_sources(
         logs,
         (*ledgers, *tables),
     )
+
+
+def _evaluated(row: Evaluation, ledger: Path) -> Evaluated:
+    """With the folder that the row names, if it lies below that of the ledger."""
+    if row.folder and leaves(row.folder):
+        return Evaluated(
+            row,
+            None,
+            f"Its predictions are not read: their folder {row.folder} does not lie below that of "
+            f"the ledger {ledger}. Evaluate with a ledger above it (test's --ledger).",
+        )
+    return Evaluated(row, ledger.parent / row.folder if row.folder else None)
 
 
 def _read_table(path: Path) -> tuple[list[Speed], list[CsvRow]]:
@@ -122,7 +142,7 @@ def find_logs(homes: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
     """Training logs by name of their run: its folder, with the start's date if there are several.
 
     Args:
-        homes: folders of work directories.
+        homes: folders of work directories, which may hold those of further seeds.
         runs: folders searched in depth.
 
     Raises:
@@ -130,7 +150,7 @@ def find_logs(homes: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
     """
     found: list[Path] = []
     for home in homes:
-        found += sorted(home.glob(f"*/{LOGS}"))
+        found += sorted([*home.glob(f"*/{LOGS}"), *home.glob(f"*/{SEED}*/{LOGS}")])
     for folder in runs:
         if not folder.is_dir():
             raise UserError(f"no folder {folder} to look for training logs in")
@@ -142,13 +162,16 @@ def find_logs(homes: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
 def _short_names(logs: Sequence[Path]) -> list[str]:
     """The shortest names by which all can be told apart."""
     runs = [(log.parents[2], log.parents[1].name) for log in logs]
-    kinds = (
-        [run.name for run, _ in runs],
-        [f"{run.name}, {start}" for run, start in runs],
-        [f"{run.parent.name}/{run.name}, {start}" for run, start in runs],
-    )
-    short = (names for names in kinds if len(set(names)) == len(names))
+    names = [_run_name(run) for run, _ in runs]
+    dated = [f"{name}, {start}" for name, (_, start) in zip(names, runs, strict=True)]
+    longer = [f"{run.parent.name}/{run.name}, {start}" for run, start in runs]
+    short = (kind for kind in (names, dated, longer) if len(set(kind)) == len(kind))
     return next(short, [f"{run}, {start}" for run, start in runs])
+
+
+def _run_name(run: Path) -> str:
+    """The folder's name; a further seed's alone would not say of what."""
+    return f"{run.parent.name}/{run.name}" if run.name.startswith(SEED) else run.name
 
 
 def row_of_folder(folder: Path) -> str | None:
@@ -177,7 +200,7 @@ def with_predictions(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
             folder = None
         known = chosen.get(key := evaluated.folder or model_key(row))
         if known is None or folder or not known.folder:
-            chosen[key] = Evaluated(row, folder)
+            chosen[key] = replace(evaluated, folder=folder)
     return list(chosen.values())
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from casvit_dense.files import write_whole
 from casvit_dense.measure.sizes import model_sizes
+from casvit_dense.report.costs import number_in
 from casvit_dense.results.names import HEAD_NAMES
 from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.tables import (
@@ -50,8 +51,8 @@ def sizes_of(speeds: Sequence[Speed]) -> dict[str, ModelSize]:
     return model_sizes(
         [
             {
-                **{"rois": "", "backbone_params_m": ""},  # where `more` has none
-                **row.more,
+                "rois": row.more.get("rois", ""),
+                "backbone_params_m": str(number_in(row.more, "backbone_params_m") or ""),
                 **{"mode": row.mode, "part": row.part, "model": row.model, "size": row.size},
                 **{"error": row.error or "", "date": row.date.isoformat()},
                 **{"params_m": str(row.params_m or ""), "gmacs": str(row.gmacs or "")},
