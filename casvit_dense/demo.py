@@ -1,5 +1,6 @@
 """The demo: three small models learn the generated shapes, by the code that trains all others."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ def run_model(
         cfg_options={"visualizer.name": model.config, **cfg_options},
     )
     checkpoint = train(config, options)
+    words = ("test", config, checkpoint, "--data-root", data, "--work-dir", folder)
+    options.command = shlex.join(("casvit-dense", *map(str, words)))
     metrics = test(config, checkpoint, options)
     save_pictures(config, checkpoint, data, folder / "pictures")
     seconds = time.monotonic() - started

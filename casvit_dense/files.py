@@ -24,8 +24,11 @@ def write_whole(target: Path, content: bytes) -> None:
     """Writes beside the target and renames; missing folders are made.
 
     Raises:
-        UserError: the disk or the permissions do not allow it; the target is then as it was.
+        UserError: it is a folder, or the disk or the permissions do not allow it; what was there
+            is then as it was.
     """
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; give a file")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

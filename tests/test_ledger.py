@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from filelock import FileLock
 from ledger_rows import evaluation, speed
 from pydantic import TypeAdapter, ValidationError
 
 from casvit_dense.errors import UserError
+from casvit_dense.results import ledger
 from casvit_dense.results import row as schema
 from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers
 from casvit_dense.results.row import Speed, line_of, parse_row, row_id
@@ -193,3 +195,16 @@ def test_what_cannot_be_written_again_is_no_row() -> None:
     broken = {**json.loads(line_of(evaluation())), "config": "\ud800"}
     with pytest.raises(ValueError):
         parse_row(json.dumps(broken))
+
+
+def test_a_lock_that_is_not_to_be_had_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.1)
+    with (
+        FileLock(tmp_path / ".a.jsonl.lock"),
+        pytest.raises(UserError, match="another process keeps it"),
+    ):
+        append_rows(tmp_path / "a.jsonl", [evaluation()])
+    with pytest.raises(UserError, match="name is empty"):
+        append_rows(Path(), [evaluation()])

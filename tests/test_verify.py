@@ -340,8 +340,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     append_rows(ledger, [evaluation(hour=1, metrics={"coco/bbox_mAP": 0.1})])
     assert main(["verify", str(ledger)]) == 1
     capsys.readouterr()
+    (tmp_path / "cut.jsonl").write_bytes(ledger.read_bytes()[:100])
     for words, reason in (
         ([str(tmp_path / "none.jsonl")], "no ledger can be read"),
+        ([str(tmp_path / "cut.jsonl")], "there is no row in"),
+        ([str(ledger), "--json", str(tmp_path)], "is a folder; give a file"),
         ([str(ledger), "--only", "yolo"], "--only yolo"),
         ([str(ledger), "--targets", str(ledger)], "no file of published figures"),
     ):

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import DEFAULT_LEDGER, read_ledgers
 from casvit_dense.results.row import Evaluation
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     rows, rejected = read_ledgers(args.ledgers)
     for line in rejected:
         print(f"warning: {line}", file=sys.stderr)
+    if rejected and not rows:
+        raise UserError(f"there is no row in {', '.join(map(str, args.ledgers))}")
     findings = only(verify(rows, targets), args.only)
     print(text_of(findings))
     configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))

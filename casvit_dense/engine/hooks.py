@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -73,7 +74,7 @@ class FiniteLossHook(Hook):
     ) -> None:
         if not self.every_n_train_iters(runner, self.interval) or not outputs:
             return
-        loss = float(outputs["loss"])
+        loss = torch.as_tensor(outputs["loss"]).item()
         if not math.isfinite(loss):
             last = runner.message_hub.runtime_info.get("last_ckpt", "none")
             raise UserError(

@@ -17,6 +17,7 @@ from casvit_dense.engine.overrides import check_override, check_top_level_keys
 from casvit_dense.errors import UserError
 
 MODEL_ZOO = "https://github.com/Tianfang-Zhang/CAS-ViT/blob/main/MODEL_ZOO.md"
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -28,6 +29,8 @@ def read_config(path: str | Path) -> Config:
     """
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
+    if Path(path).suffix not in CONFIG_SUFFIXES:
+        raise UserError(f"{path} is no config file ({', '.join(CONFIG_SUFFIXES)}); it comes first")
     try:
         return Config.fromfile(str(path))
     except Exception as error:  # a config file is a program and may raise anything

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from casvit_dense.errors import UserError
@@ -15,6 +15,9 @@ from casvit_dense.results.row import Row, line_of, parse_row, row_id
 LEDGER = "results.jsonl"
 #: The ledger of work directories at their usual place.
 DEFAULT_LEDGER = Path("work_dirs", LEDGER)
+
+#: An append takes milliseconds; a thousand writers in a row stay well below this.
+LOCK_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,23 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     A line that a killed process left unfinished is ended first, so that it spoils no other.
 
     Raises:
-        UserError: the disk or the permissions do not allow it.
+        UserError: the disk or the permissions do not allow it, or another process keeps the file.
     """
+    if not path.name:
+        raise UserError("the ledger's name is empty; give a file")
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     text = "".join(f"{line_of(row)}\n" for row in rows).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")), path.open("ab+") as file:
+        with lock, path.open("ab+") as file:
             if file.tell() and not _ends_a_line(file):
                 text = b"\n" + text
             file.write(text)
+    except Timeout as error:  # also where the folder takes no new files
+        raise UserError(
+            f"{path} cannot be written: its lock {lock.lock_file} was not to be had in "
+            f"{LOCK_SECONDS} s; another process keeps it, or the folder takes no files"
+        ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
 

@@ -120,8 +120,12 @@ def read_targets(path: Path = PUBLISHED) -> Targets:
         content = json.loads(path.read_text())
         rows = [content[key] for key in ("dense", "classifiers", "paper_throughput")]
         tolerance = {dataset: float(content["tolerance"][dataset]) for dataset in METRICS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of published figures: {error!r}") from error
+    except OSError as error:
+        raise UserError(f"no published figures can be read at {path}: {error.strerror}") from error
+    except KeyError as error:
+        raise UserError(f"{path} is no file of published figures: it has no {error}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is no file of published figures: {error}") from error
 
     def dense(**row: Any) -> Target:
         dataset = HEADS.get(row.get("head", ""))
