@@ -20,6 +20,7 @@ from casvit_dense.engine.prepare import prepare
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import run as running
 from casvit_dense.reproduce import state as states
+from casvit_dense.reproduce.counting import count_images, count_parameters
 from casvit_dense.reproduce.estimate import Known
 from casvit_dense.reproduce.facts import Facts, facts_of
 from casvit_dense.reproduce.plan import Plan, PlannedModel, Settings, read_plan, shipped_plan
@@ -33,6 +34,7 @@ from casvit_dense.results.row import Dataset, Evaluation, Software, Training, We
 FPN, RETINANET = "fpn_casvit-mini_shapes", "retinanet_casvit-mini_fpn_shapes"
 READ: dict[str, Any] = {}
 STEPS = {FPN: 6, RETINANET: 6}
+IMAGES = {FPN: 10, RETINANET: 9}  # one of ten has no object
 
 
 def planned(shapes: Path, *stems: str, seeds: Sequence[int] = (0,)) -> Plan:
@@ -49,6 +51,7 @@ def training(state: State, iterations: int) -> Training:
         global_batch=8,
         iterations=iterations,
         planned_iterations=STEPS[state.run.model.stem],
+        images=IMAGES[state.run.model.stem],
         seed=state.run.seed,
     )
 
@@ -88,7 +91,7 @@ def row_of(state: State, checkpoint: Path, value: float = 50.0, **changes: objec
 
 @pytest.fixture(autouse=True)
 def _files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a config with bases from mmdet takes half a second, building a data set a quarter."""
+    """Reading a config with bases from mmdet takes half a second, building anything a quarter."""
 
     def facts(model: PlannedModel, settings: Settings) -> Facts:
         key = repr((model, settings.gpus, settings.data_roots, settings.pretrained))
@@ -96,14 +99,19 @@ def _files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
             READ[key] = facts_of(model, settings)
         return READ[key]
 
-    def truth(cfg: Config) -> str | None:
-        key = repr(cfg.test_dataloader.dataset)
-        if key not in READ:
-            READ[key] = truth_sha256(cfg)
-        return READ[key]
+    def once(read: Callable[[Config], Any], part: str) -> Callable[[Config], Any]:
+        def kept(cfg: Config) -> Any:
+            key = repr((read.__name__, cfg[part]))
+            if key not in READ:
+                READ[key] = read(cfg)
+            return READ[key]
+
+        return kept
 
     monkeypatch.setattr(states, "facts_of", facts)
-    monkeypatch.setattr(states, "truth_sha256", truth)
+    monkeypatch.setattr(states, "truth_sha256", once(truth_sha256, "test_dataloader"))
+    monkeypatch.setattr(states, "count_images", once(count_images, "train_dataloader"))
+    monkeypatch.setattr(running, "count_parameters", once(count_parameters, "model"))
 
 
 class Steps:
@@ -282,6 +290,8 @@ def test_the_only_checkpoint_may_be_damaged(bench: Bench) -> None:
     [
         ({"seed": 5}, "it was trained with seed 5"),
         ({"recipe_sha256": "0" * 64}, "it was trained by another recipe"),
+        ({"images": 3}, "it was trained on 3 images, and the data set has 10"),
+        ({"images": None}, "it was trained on an unknown number of images"),
         (None, "it does not say how it was trained"),
     ],
 )
@@ -328,7 +338,7 @@ def test_rows_of_others_do_not_count(bench: Bench, change: dict) -> None:
     assert [state.row.weights.sha256 for state in bench.look()] == [file_sha256(last)]
 
 
-@pytest.mark.parametrize("changed", ["seed", "iterations", "recipe_sha256"])
+@pytest.mark.parametrize("changed", ["seed", "iterations", "recipe_sha256", "images"])
 def test_a_row_without_its_checkpoint_must_be_of_the_whole_training(
     bench: Bench, changed: str
 ) -> None:
@@ -342,6 +352,25 @@ def test_a_row_without_its_checkpoint_must_be_of_the_whole_training(
     assert bench.look()[0].todo == ("train", "test")
     append_rows(bench.settings.rows, [row])
     assert bench.look()[0].todo == ()
+
+
+def test_a_row_whose_data_are_gone_counts_with_a_word(
+    bench: Bench, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.reproduce() == 0 and "not compared" not in bench.text
+    (model,) = bench.plan.models
+    model = model.model_copy(update={"data_root": tmp_path / "gone"})
+    gone = Bench(bench.plan.model_copy(update={"models": (model,)}), tmp_path / "w", monkeypatch)
+    assert gone.reproduce() == 0 and gone.steps.started == []
+    assert gone.text.count(f"the rows of:\n  {FPN}, seed 0") == 2, "at the start and at the end"
+    tests_alone = tmp_path / "tests"
+    for kind in ("images", "annotations"):
+        (tests_alone / kind).mkdir(parents=True)
+        (tests_alone / kind / "validation").symlink_to(shapes / "ade" / kind / "validation")
+    model = model.model_copy(update={"data_root": tests_alone})
+    plan = bench.plan.model_copy(update={"models": (model,)})
+    (state,) = Bench(plan, tmp_path / "w", monkeypatch).look()
+    assert state.row is not None and state.unchecked, "trained on who knows what"
 
 
 @pytest.mark.parametrize("kind", ["train", "test"])

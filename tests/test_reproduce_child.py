@@ -1,5 +1,6 @@
 """One step as a process: its log, its end, and the folder's lock."""
 
+import errno
 import os
 import signal
 import sys
@@ -60,6 +61,17 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used"):
         alone(tmp_path / "file/w").__enter__()
+
+
+def test_a_disk_without_locks_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(lock: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(child.fcntl, "flock", flock)
+    with pytest.raises(UserError, match="cannot be locked: .*; give --work-dirs on another disk"):
+        alone(tmp_path).__enter__()
 
 
 def with_a_step(folder: Path) -> Callable[[], int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
@@ -223,22 +223,27 @@ def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> Non
     content = json.loads(file.read_text())
     drawn = {annotation["image_id"] for annotation in content["annotations"]}
     assert 0 < len(drawn) < 40, "the data set has images without objects"
-    assert count_images(cfg) == Known(len(drawn), "counted")
+    assert count_images(cfg) == (Known(len(drawn), "counted"), len(drawn))
+    leaf = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = ConfigDict(type="RepeatDataset", times=3, dataset=leaf)
+    assert count_images(cfg) == (Known(3 * len(drawn), "counted"), len(drawn))
+    cfg.train_dataloader.dataset = leaf
     small = min(drawn)
     for image in content["images"]:
         if image["id"] == small:
             image["width"] = 31  # filter_cfg.min_size is 32
     file.write_text(json.dumps(content))
-    assert count_images(cfg) == Known(len(drawn) - 1, "counted")
+    assert count_images(cfg) == (Known(len(drawn) - 1, "counted"), len(drawn) - 1)
     file.unlink()
-    assert count_images(cfg) is None, "nothing is published of generated data"
+    assert count_images(cfg) == (None, None), "nothing is published of generated data"
 
 
 def test_published_images_are_those_of_the_whole_data_sets() -> None:
     retinanet, fpn = (prepare(path, RunOptions(data_root="no")) for path in (RETINANET, SEM_FPN))
     # cocoapi's issue 76: 118,287 images, 1,021 of them without an object.
-    assert count_images(retinanet).value == 118_287 - 1_021
-    assert count_images(fpn).value == 20_210
+    for cfg, whole in ((retinanet, 118_287 - 1_021), (fpn, 20_210)):
+        images = count_images(cfg)
+        assert images.epoch.value == whole and images.own is None
     for key, value in {
         "filter_cfg": {},
         "indices": 100,

@@ -69,7 +69,10 @@ def results(folder: Path) -> list[dict]:
     return sorted(map(result, rows), key=lambda content: (content["config"], content["seed"]))
 
 
-@pytest.mark.parametrize(("stem", "place"), [(FPN, "iter_3"), (RETINANET, "epoch_2")])
+@pytest.mark.parametrize(
+    ("stem", "place"),
+    [(FPN, "iter_3"), pytest.param(RETINANET, "epoch_2", marks=pytest.mark.slow)],
+)
 def test_a_seeded_run_that_is_resumed_ends_with_the_same_weights(
     shapes: Path, tmp_path: Path, stem: str, place: str
 ) -> None:
@@ -144,6 +147,7 @@ def ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+@pytest.mark.slow
 def test_killed_in_its_training_it_ends_as_undisturbed(shapes: Path, tmp_path: Path) -> None:
     plan = write_plan(tmp_path / "plan.json", shapes, FPN)
     disturbed = Reproduction(plan, tmp_path / "killed")

@@ -3,12 +3,16 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from casvit_dense.cli import build_parser
 from casvit_dense.cli.options import OverrideAction
 from casvit_dense.cli.reproduce import pair, positive_float
 from casvit_dense.engine.prepare import read_config
+from casvit_dense.engine.recording import training_record
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import facts
 from casvit_dense.reproduce.commands import test_command as command_of_test
@@ -34,6 +38,9 @@ RECIPES = [
     )
     for arch in ("xs", "s", "m", "t")
 ]
+
+
+DEMO = Path(__file__).parents[1] / "configs/demo/retinanet_casvit-mini_fpn_shapes.py"
 
 
 def test_the_shipped_plan_is_the_twelve_recipes() -> None:
@@ -197,6 +204,8 @@ def test_command_lines(model: PlannedModel, launcher: str, monkeypatch: pytest.M
     if launcher == "slurm":
         assert start[0] == "srun"
         assert {"--ntasks=4", "--ntasks-per-node=2", "--gres=gpu:2", "--partition"} <= {*start}
+    for command in (train, test):  # the program must understand it
+        build_parser().parse_args(command[command.index("casvit_dense") + 1 :])
     words = train[train.index("casvit_dense") + 1 :]
     assert words[:2] == ["train", str(model.config)]
     flags = dict(zip(words[2::2], words[3::2], strict=False))
@@ -223,6 +232,19 @@ def test_hashes_are_the_recipes_whatever_the_gpus(model: PlannedModel) -> None:
     assert found.trained.recipe != known[8].trained.recipe
     assert found.evaluated.config == known[8].evaluated.config
     assert found.weights == "" and known[8].weights == "pretrained/casvit-xs_in1k.pth"
+
+
+@pytest.mark.parametrize("changes", [{}, {"pretrained": "w.pth"}, {"from_scratch": True}])
+def test_a_checkpoint_records_the_recipe_that_the_plan_expects(changes: dict[str, Any]) -> None:
+    """The demo's config names no weight file: with one, its backbone has an initialiser."""
+    model = PlannedModel(config=DEMO, **changes)
+    known = facts_of(model, Settings())
+    runner = SimpleNamespace(
+        max_iters=6, seed=0, train_dataloader=SimpleNamespace(dataset=range(10))
+    )
+    record = training_record(model.config, known.options, runner)
+    assert record["recipe_sha256"] == known.trained.recipe
+    assert (known.trained.recipe != known.evaluated.recipe) == ("pretrained" in changes)
 
 
 def test_settings_that_contradict_each_other() -> None:

@@ -234,6 +234,22 @@ def training_of(checkpoint: Mapping[str, Any]) -> Training | None:
         return None
 
 
+def trained_config(asked: Config, options: RunOptions) -> Config:
+    """What a training makes of a config before its hashes are taken.
+
+    Args:
+        asked: see `asked_config`; it is changed.
+        options: of the training.
+    """
+    if options.from_scratch:
+        set_from_scratch(asked)
+    if options.pretrained is not None:
+        name_weights(asked.model.backbone, options.pretrained)
+    set_precision(asked, options)
+    scale_learning_rate(asked, options)
+    return asked
+
+
 def training_record(config: str | Path, options: RunOptions, runner: Runner) -> dict[str, Any]:
     """What every checkpoint of a training keeps of how it came about.
 
@@ -242,13 +258,7 @@ def training_record(config: str | Path, options: RunOptions, runner: Runner) -> 
         options: of the training.
         runner: the runner, its training loop built.
     """
-    cfg = asked_config(config, options)
-    if options.from_scratch:
-        set_from_scratch(cfg)
-    if options.pretrained is not None:
-        name_weights(cfg.model.backbone, options.pretrained)
-    set_precision(cfg, options)
-    scale_learning_rate(cfg, options)
+    cfg = trained_config(asked_config(config, options), options)
     steps = cfg.optim_wrapper.get("accumulative_counts", 1)
     batch = cfg.train_dataloader.get("batch_size")  # a sampler of batches may set it instead
     return {

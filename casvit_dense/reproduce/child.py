@@ -37,7 +37,8 @@ def alone(folder: Path) -> Iterator[int]:
         The file's descriptor, for the processes that are started.
 
     Raises:
-        UserError: another process holds the lock, or the folder cannot be made.
+        UserError: another process holds the lock, the folder cannot be made, or its disk knows no
+            locks.
     """
     path = folder / ".reproduce.lock"
     try:
@@ -53,6 +54,10 @@ def alone(folder: Path) -> Iterator[int]:
                 f"another reproduce, or a step that it started, works in {folder} (process "
                 f"{os.read(lock, 20).decode() or 'unknown'}); wait for its end, end it, or give "
                 "--work-dirs"
+            ) from error
+        except OSError as error:  # some network file systems know no locks
+            raise UserError(
+                f"{folder} cannot be locked: {error}; give --work-dirs on another disk"
             ) from error
         note(lock)
         yield lock

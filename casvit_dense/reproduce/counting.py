@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS
 
 from casvit_dense.engine.prepare import leaf_datasets
+from casvit_dense.engine.recording import leaves
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.engine.rehearsal import silence
 from casvit_dense.errors import UserError
@@ -48,18 +50,28 @@ def training_set(cfg: Config) -> ConfigDict:
     return dataset
 
 
-def count_images(cfg: Config) -> Known | None:
-    """Images of a training set after its filters; the published number where it is not there.
+class Images(NamedTuple):
+    """Images of a training set after its filters.
 
-    Args:
-        cfg: prepared config.
+    Attributes:
+        epoch: of one epoch; the published number where the data are not there.
+        own: of its files, as checkpoints record it: a wrapper may repeat them in an epoch. None
+            where the data are not there.
     """
+
+    epoch: Known | None
+    own: int | None
+
+
+def count_images(cfg: Config) -> Images:
+    """Counts the images that a prepared config trains on."""
     enter_scope(cfg)
     try:
         with quietly():
-            return Known(len(DATASETS.build(training_set(cfg))), "counted")
+            dataset = DATASETS.build(training_set(cfg))
+            return Images(Known(len(dataset), "counted"), sum(map(len, leaves(dataset))))
     except (OSError, UserError):
-        return published_images(cfg)
+        return Images(published_images(cfg), None)
 
 
 def published_images(cfg: Config) -> Known | None:

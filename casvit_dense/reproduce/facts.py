@@ -15,9 +15,9 @@ from casvit_dense.engine.prepare import (
     leaf_datasets,
     prepare,
     read_config,
-    set_from_scratch,
     weight_parts,
 )
+from casvit_dense.engine.recording import trained_config
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.plan import PlannedModel, Settings
 from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of, plain
@@ -93,9 +93,7 @@ def facts_of(model: PlannedModel, settings: Settings) -> Facts:
     """
     cfg = read_config(model.config)  # read once: bases from mmdet cost half a second each time
     options = options_of(model, cfg, settings)
-    trained = overridden(cfg, options.cfg_options)
-    if options.from_scratch:
-        set_from_scratch(trained)
+    trained = trained_config(overridden(cfg, options.cfg_options), options)
     return Facts(
         options,
         prepare(model.config, options),

@@ -53,8 +53,15 @@ def is_whole(training: Training | None) -> bool:
     )
 
 
-def stranger(progress: Progress, run: Run, facts: Facts) -> str | None:
-    """Why the checkpoint that was found is not of a run; None if it is, or if there is none."""
+def stranger(progress: Progress, run: Run, facts: Facts, images: int | None) -> str | None:
+    """Why the checkpoint that was found is not of a run; None if it is, or if there is none.
+
+    Args:
+        progress: what was found.
+        run: the run.
+        facts: of its model.
+        images: of the training set; None where it is not there to be compared.
+    """
     path, training = progress.checkpoint, progress.training
     if path is None:
         return None
@@ -64,13 +71,20 @@ def stranger(progress: Progress, run: Run, facts: Facts) -> str | None:
         reason = "was trained by another recipe"
     elif training.seed != run.seed:
         reason = f"was trained with seed {training.seed}"
+    elif images not in (None, training.images):
+        reason = (
+            f"was trained on {training.images or 'an unknown number of'} images, and the data set "
+            f"has {images}"
+        )
     else:
         return None
     return f"{path} is not of this plan: it {reason}. Move {path.parent} away, or give --work-dirs"
 
 
-def is_result(row: Evaluation, run: Run, facts: Facts, progress: Progress) -> bool:
-    """Whether a row is what comes out of a run.
+def is_result(
+    row: Evaluation, run: Run, facts: Facts, progress: Progress, images: int | None
+) -> bool:
+    """Whether a row is what comes out of a run; for the arguments see `stranger`.
 
     Where the last checkpoint is still there, the row must be of that very file; where it is gone,
     the row alone is proof.
@@ -81,6 +95,7 @@ def is_result(row: Evaluation, run: Run, facts: Facts, progress: Progress) -> bo
         and (row.form, row.backend) == ("reference", "eager")
         and row.training is not None
         and (row.training.recipe_sha256, row.training.seed) == (facts.trained.recipe, run.seed)
+        and images in (None, row.training.images)
         and is_whole(row.training)
         and (progress.last is None or row.weights.sha256 == file_sha256(progress.last))
     )

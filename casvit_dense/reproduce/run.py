@@ -13,7 +13,7 @@ from casvit_dense.reproduce.child import (
     tail,
 )
 from casvit_dense.reproduce.commands import test_command, train_command
-from casvit_dense.reproduce.counting import count_images, count_parameters, training_set
+from casvit_dense.reproduce.counting import count_parameters
 from casvit_dense.reproduce.estimate import (
     Estimate,
     evaluation_time,
@@ -36,6 +36,7 @@ from casvit_dense.reproduce.words import (
     subsets,
     time_left,
     totals,
+    unchecked,
 )
 
 #: Lines of a log that a failure shows.
@@ -84,7 +85,7 @@ def reproduce(plan: Plan, settings: Settings, say: Callable[[str], None] = print
             raise UserError("nothing can run: see what is missing above")
         failures = job.run(states, lock)
         states = job.look()
-        say("\n".join(["", *summary(states), *failures, *missing(states)]))
+        say("\n".join(["", *summary(states), *failures, *missing(states), *unchecked(states)]))
         done = sum(state.row is not None for state in states)
         say(f"reproduce: {done} of {len(states)} runs have their row in {settings.rows}")
         return int(done < len(states))
@@ -177,8 +178,8 @@ class Job:
         once, cfg, stem = self.inspector.once, state.facts.cfg, state.run.model.stem
         rows = self.inspector.rows()[0]
         schedule = schedule_of(cfg)
-        images = once(f"images {training_set(cfg)}", count_images, cfg)
-        steps = schedule.steps(images and int(images.value), self.settings.gpus)
+        images = self.inspector.images(state.facts).epoch
+        steps = schedule.steps(int(images.value) if images else None, self.settings.gpus)
         done = state.progress.training.iterations if state.progress.training else None
         left = 0 if "train" not in state.todo else steps and max(0, steps - (done or 0))
         folders = [run.work_dir for run in self.runs if run.model.stem == stem]

@@ -13,7 +13,13 @@ from casvit_dense.engine.preflight import check_data
 from casvit_dense.engine.prepare import MODEL_ZOO, set_weights
 from casvit_dense.engine.recording import describe_dataset
 from casvit_dense.errors import UserError
-from casvit_dense.reproduce.counting import enter_scope, quietly
+from casvit_dense.reproduce.counting import (
+    Images,
+    count_images,
+    enter_scope,
+    quietly,
+    training_set,
+)
 from casvit_dense.reproduce.facts import Facts, facts_of
 from casvit_dense.reproduce.plan import Run, Settings
 from casvit_dense.reproduce.products import Progress, is_result, look_at_checkpoints, stranger
@@ -35,6 +41,7 @@ class State:
         missing: what keeps it from going on, each with what to do; by ``'weights'``, ``'data'``
             and ``'folder'``.
         todo: steps that are left, ``'train'`` and ``'test'``.
+        unchecked: whether the row counts though the data are not there to be compared with it.
     """
 
     run: Run
@@ -43,6 +50,7 @@ class State:
     row: Evaluation | None
     missing: dict[str, str]
     todo: tuple[str, ...]
+    unchecked: bool = False
 
 
 class Inspector:
@@ -66,10 +74,12 @@ class Inspector:
         """
         facts: Facts = self.once(f"facts {run.model.stem}", facts_of, run.model, self.settings)
         progress = look_at_checkpoints(run.work_dir)
-        row = self._row(run, facts, progress)
+        images = self.images(facts).own
+        row = self._row(run, facts, progress, images)
         if row is not None:
-            return State(run, facts, progress, row, {}, ())
-        other = stranger(progress, run, facts)
+            unchecked = images is None or self._truth(facts) is None
+            return State(run, facts, progress, row, {}, (), unchecked)
+        other = stranger(progress, run, facts, images)
         missing = {} if other is None else {"folder": other}
         if progress.checkpoint is None:
             missing |= self._message("weights", facts.weights, check_weights, facts)
@@ -88,14 +98,31 @@ class Inspector:
             self._found[key] = make(*args)
         return self._found[key]
 
-    def _row(self, run: Run, facts: Facts, progress: Progress) -> Evaluation | None:
+    def images(self, facts: Facts) -> Images:
+        """How many images a model trains on."""
+        images: Images = self.once(f"images {training_set(facts.cfg)}", self._count, facts.cfg)
+        return images
+
+    def _count(self, cfg: Config) -> Images:
+        self.say(f"counting the training images of {Path(cfg.filename).stem}")
+        return count_images(cfg)
+
+    def _row(
+        self, run: Run, facts: Facts, progress: Progress, images: int | None
+    ) -> Evaluation | None:
         """The newest row that is this run's result, if there is one."""
         for row in reversed(self.rows()[0]):
-            if isinstance(row, Evaluation) and is_result(row, run, facts, progress):
-                truth = self.once(f"truth {facts.data_key(TESTING)}", truth_sha256, facts.cfg)
-                if truth in (None, row.dataset.annotations_sha256):
-                    return row
+            if (
+                isinstance(row, Evaluation)
+                and is_result(row, run, facts, progress, images)
+                and self._truth(facts) in (None, row.dataset.annotations_sha256)
+            ):
+                return row
         return None
+
+    def _truth(self, facts: Facts) -> str | None:
+        truth: str | None = self.once(f"truth {facts.data_key(TESTING)}", truth_sha256, facts.cfg)
+        return truth
 
     def _check_data(self, facts: Facts, loaders: Iterable[str]) -> None:
         self.say(f"looking at the data of {Path(facts.cfg.filename).stem}")

@@ -50,7 +50,7 @@ def inventory(states: Sequence[State], settings: Settings) -> list[str]:
         )
         for state in states
     ]
-    return [head, "", *columns(table), *missing(states)]
+    return [head, "", *columns(table), *missing(states), *unchecked(states)]
 
 
 def there(state: State, kind: str) -> str:
@@ -75,6 +75,17 @@ def missing(states: Iterable[State]) -> list[str]:
     waiting = Counter(message for state in states for message in state.missing.values())
     found = [f"  {runs(count)}: {message}" for message, count in waiting.items()]
     return ["", "missing:", *found] if found else []
+
+
+def unchecked(states: Iterable[State]) -> list[str]:
+    """The rows that count on their own word."""
+    names = [str(state.run.name) for state in states if state.unchecked]
+    if not names:
+        return []
+    title = (
+        "not compared with data, which are not there or cannot be read, but counted, the rows of:"
+    )
+    return ["", title, *(f"  {name}" for name in names)]
 
 
 def runs(count: int) -> str:
