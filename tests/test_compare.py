@@ -145,6 +145,66 @@ def test_maps(segmented: Path) -> None:  # noqa: F811
     assert {image.image for image in result.changed} == {path.stem for path in worse}
 
 
+@pytest.mark.parametrize("spoilt", ["A", "B"])
+def test_predictions_that_were_not_evaluated_are_noted(
+    detected: Path,  # noqa: F811
+    spoilt: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = shutil.copytree(detected, detected.parent / "other")
+    write(other / "predictions.bbox.json", [])
+    pair = [str(other), str(detected)] if spoilt == "A" else [str(detected), str(other)]
+    out = tmp_path / "c.json"
+    assert main(["compare", *pair, "--resamples", "20", "--out", str(out)]) == 0
+    stated = read_json(detected / "metrics.json")["metrics"]["coco/bbox_mAP"]
+    note = f"{spoilt}: coco/bbox_mAP is 0 here and {stated:.6g} in the evaluation"
+    assert f"note: {note}" in capsys.readouterr().out
+    box, mask = read_json(out)["comparisons"]
+    assert [n.startswith(note) for n in box["notes"]] == [True] and mask["notes"] == []
+
+
+def test_maps_that_were_not_evaluated_are_noted(segmented: Path) -> None:  # noqa: F811
+    other = shutil.copytree(segmented, segmented.parent / "other")
+    assert compare(segmented, other, resamples=20)[0].notes == []
+    first, second, *_ = sorted((other / "maps").iterdir())
+    shutil.copy(second, first)
+    (note,) = compare(segmented, other, resamples=20)[0].notes
+    assert note.startswith("B: mIoU is") and "and 100 in the evaluation" in note
+
+
+#: What an evaluation noted -> what then tells it from the first, a fused ``epoch_1`` of seed 0.
+OTHERS = [
+    ({"form": "reference"}, {}, ("fused", "reference")),
+    ({"form": "exported", "fused": True, "backend": "openvino"}, {}, ("eager", "openvino")),
+    ({"seed": 1}, {}, ("seed 0", "seed 1")),
+    ({}, {"checkpoint": "a/epoch_2.pth"}, ("epoch_1.pth", "epoch_2.pth")),
+    (
+        {"form": "reference", "seed": 1},
+        {},
+        ("fused, seed 0", "reference, seed 1"),
+    ),
+    ({}, {"checkpoint": "b/epoch_1.pth"}, ("{first}", "{second}")),
+]
+
+
+@pytest.mark.parametrize(("conditions", "changes", "added"), OTHERS)
+def test_evaluations_of_one_config_are_told_apart(
+    detected: Path,  # noqa: F811
+    conditions: dict,
+    changes: dict,
+    added: tuple[str, str],
+) -> None:
+    edit(detected, lambda c: c.update(checkpoint="a/epoch_1.pth"))
+    edit(detected, lambda c: c["conditions"].update(form="fused", seed=0))
+    other = shutil.copytree(detected, detected.parent / "other")
+    edit(other, lambda c: c.update(changes))
+    edit(other, lambda c: c["conditions"].update(conditions))
+    result = compare(detected, other, resamples=2)[0]
+    paths = {"first": detected, "second": other}
+    assert (result.first, result.second) == tuple(f"boxes, {a.format(**paths)}" for a in added)
+
+
 def other_images(content: dict) -> None:
     content["conditions"]["dataset"]["indices"] = 3
 
@@ -203,4 +263,20 @@ def test_command(
     assert main(["compare", folder, folder, *maps, "--reduce-zero-label", *few]) == 0
     assert "mIoU" in capsys.readouterr().out
     assert main(["compare", folder, folder, *maps]) == 2
-    assert main(["compare", results, results, "--resamples", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--resamples", "0"], "--resamples: '0': give a whole number, 1 or more"),
+        (["--seed", "-1"], "--seed: '-1': give a whole number, 0 or more"),
+        (["--seed", "x"], "--seed: 'x': give a whole number, 0 or more"),
+        (["--out", "{}"], "is a folder; give a file"),
+    ],
+)
+def test_command_refuses_before_it_reads(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "none", "none", *(flag.format(tmp_path) for flag in flags)])
+    assert end.value.code == 2 and said in capsys.readouterr().err

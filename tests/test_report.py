@@ -27,10 +27,10 @@ from casvit_dense.report.page import embedded
 from casvit_dense.report.sources import Evaluated, find_logs, read_sources, with_predictions
 from casvit_dense.report.speeds import csv_grid
 from casvit_dense.report.tables import sizes_of
-from casvit_dense.report.verdicts import percent, verdict_grid
+from casvit_dense.report.verdicts import percents, verdict_grid
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
-from casvit_dense.results.verify import Verdict, verify
+from casvit_dense.results.verify import Verdict, percent, verify
 
 DOCS = Path(__file__).parents[1] / "docs"
 CPU = DOCS / "speed/cpu.csv"
@@ -151,7 +151,23 @@ def test_percent_of_metrics() -> None:
     row = report_files.result_row(
         "x", {"coco/bbox_mAP": 0.5, "coco/bbox_mAP_l": -1.0, "mIoU": 40.0, "aAcc": None}, "a"
     )
-    assert percent(row) == {"bbox_mAP": 50.0, "mIoU": 40.0}
+    assert percents(row) == {"bbox_mAP": 50.0, "mIoU": 40.0}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "metric", "value"),
+    [
+        ({"coco/bbox_mAP": 0.5}, "bbox_mAP", 50.0),
+        ({"coco/bbox_mAP_l": -1.0}, "bbox_mAP_l", None),
+        ({"coco/bbox_mAP": 0.0}, "bbox_mAP", 0.0),
+        ({"mIoU": 40.0, "mAcc": 60.0, "aAcc": 80.0}, "mAcc", 60.0),
+        ({"mIoU": 40.0, "mAcc": 60.0, "aAcc": 80.0}, "aAcc", 80.0),
+        ({"aAcc": None}, "aAcc", None),
+        ({"mIoU": 40.0}, "bbox_mAP", None),
+    ],
+)
+def test_percent_of_a_metric(metrics: dict, metric: str, value: float | None) -> None:
+    assert percent(report_files.result_row("x", metrics, "a"), metric) == value
 
 
 # --- what is read ---------------------------------------------------------------------------------
@@ -186,6 +202,24 @@ def test_an_output_that_cannot_be_written(
     arguments = ["report", str(ledger), "--images", "0", "--out", str(tmp_path / "file/r.html")]
     assert main(arguments) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--out", "{}"], "{} is a folder; give a file"),
+        (["--tables", "{}/file"], "{}/file is a file; give a folder"),
+        (["--images", "-3"], "'-3': give a whole number, 0 or more"),
+        (["--images", "few"], "'few': give a whole number, 0 or more"),
+    ],
+)
+def test_what_is_refused_before_anything_is_read(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["report", "no such ledger", *(flag.format(tmp_path) for flag in flags)])
+    assert end.value.code == 2 and said.format(tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", [["--speed", "{}/no.csv"], ["--runs", "{}/none"]])
@@ -230,6 +264,29 @@ def test_predictions_belong_to_the_row_that_their_folder_names(tmp_path: Path) -
     # Written before folders named their row: the newest one's.
     (folder / "metrics.json").write_text("{}")
     assert with_predictions(evaluations) == [Evaluated(rows[2], folder)]
+
+
+def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: Path) -> None:
+    changes = [
+        {"folder": "x/test"},
+        {"folder": "fused/test", "form": "fused"},
+        {"folder": "onnx/test", "form": "fused", "backend": "onnxruntime"},
+        {"folder": "elsewhere/test"},
+    ]
+    rows = [report_files.result_row("x", {"mIoU": 40.0}, "a", **change) for change in changes]
+    alone = report_files.result_row("y", {"mIoU": 40.0}, "a", form="fused", folder="y/test")
+    ledger = tmp_path / "results.jsonl"
+    append_rows(ledger, [*rows, alone])
+    said: list[str] = []
+    page = build_report(ReportOptions([ledger]), lambda n, total, name: said.append(name)).html
+    assert sorted(said) == [
+        "x, fused, eager",
+        "x, fused, onnxruntime",
+        "x, reference, eager, elsewhere/test",
+        "x, reference, eager, x/test",
+        "y",
+    ]
+    assert all(f"<h3>{name}</h3>".encode() in page for name in said)
 
 
 def test_logs_have_names_that_tell_them_apart(tmp_path: Path) -> None:

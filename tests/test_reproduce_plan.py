@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from casvit_dense.cli import build_parser
+from casvit_dense.cli.arguments import positive_number
 from casvit_dense.cli.options import OverrideAction
-from casvit_dense.cli.reproduce import pair, positive_float
+from casvit_dense.cli.reproduce import pair
 from casvit_dense.engine.prepare import read_config
 from casvit_dense.engine.recording import training_record
 from casvit_dense.errors import UserError
@@ -269,11 +270,11 @@ def test_fewer_gpus_than_asked_for_are_refused(
 
 
 def test_pairs_of_the_command_line() -> None:
-    assert pair(positive_float)("a=0.5") == ("a", 0.5)
+    assert pair(positive_number)("a=0.5") == ("a", 0.5)
     assert pair(str)("coco=/x=y") == ("coco", "/x=y")
     for text in ("a", "=1", "a="):
         with pytest.raises(argparse.ArgumentTypeError, match="expected NAME=VALUE"):
             pair(str)(text)
     for text in ("0", "-1", "inf", "nan", "x"):
-        with pytest.raises(ValueError):
-            positive_float(text)
+        with pytest.raises(argparse.ArgumentTypeError, match="give a finite number above 0"):
+            positive_number(text)

@@ -1,6 +1,5 @@
 """From files to an analysis."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,8 @@ from casvit_dense.analysis.detection import analyse_detections
 from casvit_dense.analysis.maps import analyse_maps, count_pixels
 from casvit_dense.analysis.progress import Tick, silent
 from casvit_dense.analysis.records import Analysis
-from casvit_dense.analysis.sources import MOVED, CocoSource, MapSource, Source, find_sources
-
-#: Largest difference from the evaluation's own figure; mmseg counts pixels in single precision.
-TOLERANCE = {"bbox": 1e-6, "segm": 1e-6, "maps": 0.01}
+from casvit_dense.analysis.sources import MOVED, MapSource, Source, find_sources
+from casvit_dense.analysis.stated import differences
 
 
 def analyse(
@@ -51,21 +48,9 @@ def analyse_source(source: Source, score_thr: float | None = None, tick: Tick = 
     empty = Analysis(source.name, str(source.predictions.parent), images)
     if isinstance(source, MapSource):
         maps = analyse_maps(count_pixels(source, tick))
-        return replace(empty, maps=maps, notes=_differences(source, "mIoU", maps.miou))
+        return replace(empty, maps=maps, notes=differences(source, maps.miou))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
     found = read_detections(source.predictions, source.kind, truth)
     result = analyse_detections(truth, found, source.kind, score_thr, tick)
-    notes = _differences(source, f"coco/{source.kind}_mAP", result.sizes[0].ap)
+    notes = differences(source, result.sizes[0].ap)
     return replace(empty, detection={source.kind: result}, notes=notes)
-
-
-def _differences(source: Source, metric: str, found: float | None) -> list[str]:
-    """A note if a figure is not the one that the evaluation wrote down."""
-    stated = source.stated.get(metric)
-    kind = source.kind if isinstance(source, CocoSource) else "maps"
-    if stated is None or found is None or math.isclose(stated, found, abs_tol=TOLERANCE[kind]):
-        return []
-    return [
-        f"{metric} is {found:.6g} here and {stated:.6g} in the evaluation: the truth "
-        f"({source.truth}) or the predictions are not those that were evaluated"
-    ]

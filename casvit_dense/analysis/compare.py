@@ -1,7 +1,8 @@
 """Two systems on the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from casvit_dense.analysis.matching import match, overlapping
 from casvit_dense.analysis.precision import Ranking, average_precision, mean_over_classes, rankings
 from casvit_dense.analysis.progress import Tick, silent
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, find_sources
+from casvit_dense.analysis.stated import differences
+from casvit_dense.analysis.telling_apart import told_apart
 from casvit_dense.errors import UserError
 
 
@@ -76,8 +79,19 @@ def compare_sources(
     first: Source, second: Source, resamples: int = 1000, seed: int = 0, tick: Tick = silent
 ) -> Comparison:
     """Compares two sets of predictions of one kind; arguments and errors as in `compare`."""
-    a, b = _system(first, tick), _system(second, tick)
-    return compare_systems(a, b, kind_of(first), resamples, seed, tick)
+    pair = (first, second)
+    folders = [str(source.predictions.parent) for source in pair]
+    traits = list(zip_longest(first.traits, second.traits, fillvalue=""))
+    names = told_apart([source.name for source in pair], traits, [folders])
+    a, b = (_system(replace(s, name=name), tick) for s, name in zip(pair, names, strict=True))
+    result = compare_systems(a, b, kind_of(first), resamples, seed, tick)
+    found = {"A": (first, result.total.first), "B": (second, result.total.second)}
+    notes = [
+        f"{label}: {note}"
+        for label, (source, value) in found.items()
+        for note in differences(source, value)
+    ]
+    return replace(result, notes=notes)
 
 
 def compare_systems(

@@ -1,6 +1,6 @@
 """What a comparison of two systems says, as plain dataclasses; units as in `records`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Comparison:
         resamples, seed: of the bootstrap.
         classes: change of every class, in the order of the classes.
         changed: images whose score changed most, the largest change first.
+        notes: what a reader must know, e.g. that figures differ from those of an evaluation.
     """
 
     first: str
@@ -57,3 +58,4 @@ class Comparison:
     seed: int
     classes: list[Change]
     changed: list[ImageChange]
+    notes: list[str] = field(default_factory=list)

@@ -49,10 +49,15 @@ class EvaluatedData(_Checked):
 
 
 class Conditions(_Checked):
-    """What was evaluated on: the data set and how many of its images."""
+    """What was evaluated on, the data set and how many of its images, and how."""
 
     dataset: EvaluatedData
     images: int | None = None
+    form: Text | None = None
+    fused: bool | None = None
+    backend: Text | None = None
+    precision: Text | None = None
+    seed: int | None = None
 
 
 class WrittenDown(_Checked):
@@ -63,12 +68,25 @@ class WrittenDown(_Checked):
         metrics: as the evaluator names them.
         per_class: the same, by kind and class.
         conditions: see `Conditions`.
+        checkpoint: weights or exported file.
     """
 
     config: Text
     metrics: dict[Text, float | None]
     per_class: dict[str, dict[Text, float | None]]
     conditions: Conditions
+    checkpoint: Text | None = None
+
+    def traits(self) -> tuple[str, ...]:
+        """How it was evaluated, to tell evaluations of one config apart; ``""``: not noted."""
+        how = self.conditions
+        form = how.form
+        if how.fused is not None:  # an exported file: what it was made of
+            form = "fused" if how.fused else "reference"
+        backend = how.backend or (form and "eager")
+        weights = Path(self.checkpoint).name if self.checkpoint else ""
+        seed = "" if how.seed is None else f"seed {how.seed}"
+        return (form or "", backend or "", how.precision or "", weights, seed)
 
     def names(self, kind: str, metric: str) -> bool:
         """Whether something of a kind (``'bbox' | 'segm' | 'IoU'``) was evaluated."""

@@ -33,6 +33,7 @@ class CocoSource:
         indices: images that were evaluated, see `columns.read_truth`.
         images: folder of the images.
         stated: metrics that the evaluation wrote down.
+        traits: how it was evaluated, see `evaluation.WrittenDown.traits`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class CocoSource:
     indices: int | Sequence[int] | None = None
     images: Path | None = None
     stated: Mapping[str, float | None] = field(default_factory=dict)
+    traits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class MapSource:
         count: of images that were evaluated; None: those of the truth.
         hint: what to do when the truth is not there.
         stated: metrics that the evaluation wrote down.
+        traits: as those of `CocoSource`.
     """
 
     name: str
@@ -75,6 +78,7 @@ class MapSource:
     count: int | None = None
     hint: str = ""
     stated: Mapping[str, float | None] = field(default_factory=dict)
+    traits: tuple[str, ...] = ()
 
     def image_of(self, truth: Path) -> str:
         """The image that belongs to a map of the truth, relative to the images' folder."""
@@ -125,6 +129,7 @@ def find_sources(
                 indices=dataset.indices,
                 images=root / dataset.prefix("img"),
                 stated=written.metrics,
+                traits=written.traits(),
             )
             for kind in kinds
         ]
@@ -148,6 +153,7 @@ def find_sources(
             count=written.conditions.images,
             hint=f" ({folder / METRICS} names it{moved})",
             stated=written.metrics,
+            traits=written.traits(),
         )
     ]
 

@@ -149,7 +149,7 @@ def describe_comparison(comparison: Comparison) -> str:
     if c.changed:
         changed = [(i.file, show(i.first), show(i.second)) for i in c.changed[:SHOWN]]
         parts.append(aligned(("images that changed most", "A", "B"), changed))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *(f"note: {note}" for note in c.notes)])
 
 
 def _change(change: Change, show: Show) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casvit_dense.cli.predict import score
+from casvit_dense.cli.arguments import file_to_write, number
 from casvit_dense.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--score-thr",
-        type=score,
+        type=number(0, 1),
         help="least score of the detections in confusions and image scores (default: of best F1)",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument(
+        "--out", type=file_to_write, metavar="FILE", help="write everything as JSON"
+    )
 
 
 def add_truth_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from casvit_dense.cli.analyze import add_truth_options, shown_progress, source_of_files
-from casvit_dense.errors import UserError
+from casvit_dense.cli.arguments import file_to_write, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,10 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=Path, metavar="B", help="the same of the other system")
     add_truth_options(parser)
     parser.add_argument(
-        "--resamples", type=int, default=1000, help="draws of the images (default %(default)s)"
+        "--resamples",
+        type=whole_number(1),
+        default=1000,
+        help="draws of the images (default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of the draws (default %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=file_to_write, metavar="FILE", help="write everything as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,8 +31,6 @@ def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis.records import write_records
     from casvit_dense.analysis.tables import describe_comparison
 
-    if args.resamples < 1 or args.seed < 0:
-        raise UserError("--resamples must be 1 or more, --seed 0 or more")
     tick = shown_progress()
     if args.truth or args.truth_maps:
         first, second = (source_of_files(args, path) for path in (args.first, args.second))

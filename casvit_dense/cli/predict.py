@@ -6,6 +6,7 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
+from casvit_dense.cli.arguments import number
 from casvit_dense.cli.options import FUSE_HELP, add_overrides
 
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="result folder (default outputs/<config stem>)")
     parser.add_argument(
         "--score-thr",
-        type=score,
+        type=number(0, 1),
         default=0.3,
         help="leave out detections of lower score (default %(default)s)",
     )
@@ -29,14 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
     add_overrides(parser)
-
-
-def score(text: str) -> float:
-    """A score from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(text)
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

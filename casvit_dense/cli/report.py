@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from casvit_dense.cli.arguments import file_to_write, folder_to_write, whole_number
 from casvit_dense.results.ledger import DEFAULT_LEDGER
 from casvit_dense.results.targets import PUBLISHED
 
@@ -38,30 +39,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders below which training logs are looked for, too",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("report.html"), help="file to write (default %(default)s)"
+        "--out",
+        type=file_to_write,
+        default="report.html",
+        help="file to write (default %(default)s)",
     )
     parser.add_argument(
         "--images",
-        type=images,
+        type=whole_number(0),
         default=12,
         metavar="N",
         help="pictures of each model (default %(default)s; 0: none)",
     )
     parser.add_argument(
-        "--tables", type=Path, metavar="DIR", help="also write the tables for papers here"
+        "--tables",
+        type=folder_to_write,
+        metavar="DIR",
+        help="also write the tables for papers here",
     )
     parser.add_argument(
         "--targets", type=Path, metavar="FILE", default=PUBLISHED, help="published figures"
     )
     parser.add_argument("--title", default="Published and measured", help="heading of the page")
-
-
-def images(text: str) -> int:
-    """A number of pictures, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
 
 
 def run(args: argparse.Namespace) -> None:

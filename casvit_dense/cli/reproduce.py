@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from casvit_dense.cli.arguments import positive_number, whole_number
 from casvit_dense.cli.options import add_ledger
 
 LAUNCHERS = ("none", "torchrun", "slurm")
@@ -20,13 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="STEM", help="names of configs, or patterns"
     )
-    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1 (default: 1)")
+    parser.add_argument(
+        "--seeds", type=whole_number(1), metavar="N", help="seeds 0 to N-1 (default: 1)"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done and how long; write nothing"
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
     parser.add_argument(
-        "--gpus", type=positive, metavar="N", help="of a run (1; 8 with a launcher)"
+        "--gpus", type=whole_number(1), metavar="N", help="of a run (1; 8 with a launcher)"
     )
     parser.add_argument(
         "--data-root",
@@ -56,27 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step-time",
         nargs="+",
-        type=pair(positive_float),
+        type=pair(positive_number),
         default=[],
         metavar="STEM=SECONDS",
         help="of a training step, for the estimate",
     )
-
-
-def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def positive_float(text: str) -> float:
-    """A finite number above 0, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
 
 
 def pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:

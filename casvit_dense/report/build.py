@@ -16,7 +16,7 @@ from casvit_dense.report.conditions import (
 from casvit_dense.report.costs import scatter
 from casvit_dense.report.curves import POINTS, read_curves
 from casvit_dense.report.grid import Grid
-from casvit_dense.report.models import model_of
+from casvit_dense.report.models import model_of, titles_of
 from casvit_dense.report.page import render
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
@@ -115,8 +115,9 @@ def _models(
     """The parts of all models, and a line on each that lacks something."""
     chosen = with_predictions(sources.evaluations)
     models, notes = [], []
-    for number, evaluated in enumerate(chosen, 1):
-        model = model_of(evaluated, images, pictures)
+    titles = titles_of(chosen)
+    for number, (evaluated, title) in enumerate(zip(chosen, titles, strict=True), 1):
+        model = model_of(evaluated, images, pictures, title)
         models.append(model)
         notes += [f"{model.title}: {note}" for note in model.notes]
         if said is not None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from casvit_dense.report.sources import model_key
-from casvit_dense.report.verdicts import percent
+from casvit_dense.report.verdicts import percents
 from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
 from casvit_dense.results.row import Evaluation, Speed, row_id
 from casvit_dense.results.tables import COMPARED
@@ -150,7 +150,7 @@ def _others(
         place = f"{data.name}, {data.images} images, {data.classes} classes"
         quality = {}
         for metric in METRICS:
-            if metric in (values := percent(row)):
+            if metric in (values := percents(row)):
                 key = f"{data.annotations_sha256}/{data.images}/{metric}"
                 axes.setdefault(key, Axis(key, place, METRIC_NAMES[metric], "percent"))
                 quality[key] = round(values[metric], 3)

@@ -1,15 +1,17 @@
 """The part of the page on one model: its analysis and its pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from casvit_dense.analysis import Analysis, analyse, find_sources
+from casvit_dense.analysis.telling_apart import told_apart
 from casvit_dense.errors import UserError
 from casvit_dense.report.gallery import make_gallery
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Evaluated
-from casvit_dense.report.verdicts import percent
+from casvit_dense.report.verdicts import percents
 from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
 from casvit_dense.results.names import METRIC_NAMES
 from casvit_dense.results.row import Evaluation
@@ -27,7 +29,7 @@ class Model:
     """What the page shows of one evaluation.
 
     Attributes:
-        title: the config's stem.
+        title: the config's stem, and what tells it from others of that config.
         headline: main metrics.
         subtitle: weights, data, conditions.
         notes: what is missing and why.
@@ -41,13 +43,40 @@ class Model:
     data: dict[str, Any]
 
 
-def model_of(evaluated: Evaluated, images: int, pictures: Pictures) -> Model:
+def titles_of(evaluations: Sequence[Evaluated]) -> list[str]:
+    """Configs' stems, with what differs where several evaluations are of one config."""
+    rows = [evaluated.row for evaluated in evaluations]
+    traits = [
+        [row.form for row in rows],
+        [row.backend for row in rows],
+        [row.precision for row in rows],
+        [row.weights.file for row in rows],
+        [_seed("training seed", row.training.seed if row.training else None) for row in rows],
+        [_seed("seed", row.seed) for row in rows],
+    ]
+    last = [
+        [row.folder or "" for row in rows],
+        [str(evaluated.folder or "") for evaluated in evaluations],
+        [f"weights {row.weights.sha256[:12]}" for row in rows],
+        [f"{row.date:%Y-%m-%d %H:%M:%S}" for row in rows],
+    ]
+    return told_apart([row.config for row in rows], traits, last)
+
+
+def _seed(name: str, seed: int | None) -> str:
+    return "" if seed is None else f"{name} {seed}"
+
+
+def model_of(
+    evaluated: Evaluated, images: int, pictures: Pictures, title: str | None = None
+) -> Model:
     """Analyses an evaluation; what cannot be read any more is said in a note.
 
     Args:
         evaluated: row and folder.
         images: pictures of the gallery.
         pictures: takes them.
+        title: the config's stem by default.
     """
     row = evaluated.row
     notes: list[str] = []
@@ -63,7 +92,7 @@ def model_of(evaluated: Evaluated, images: int, pictures: Pictures) -> Model:
         except UserError as error:
             notes.append(str(error))
     return Model(
-        title=row.config,
+        title=title or row.config,
         headline=headline(row),
         subtitle=_subtitle(row),
         notes=notes,
@@ -84,7 +113,7 @@ def _gallery(
 
 def headline(row: Evaluation) -> str:
     """The metrics that a model is known by, in percent."""
-    values = percent(row)
+    values = percents(row)
     return " · ".join(f"{METRIC_NAMES[m]} {values[m]:.1f}" for m in METRICS if m in values)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from casvit_dense.report.grid import Cell, Column, Grid, number
 from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
 from casvit_dense.results.row import Evaluation
-from casvit_dense.results.verify import Finding, Verdict
+from casvit_dense.results.verify import Finding, Verdict, percent
 
 #: What a reader looks for first.
 ORDER = (Verdict.BELOW, Verdict.ABOVE, Verdict.WITHIN, Verdict.NOT_COMPARABLE, Verdict.NOT_RUN)
@@ -32,18 +32,9 @@ SIGNS = {
 SHORT = ("bbox_mAP", "bbox_mAP_50", "segm_mAP", "segm_mAP_50", "mIoU", "mAcc")
 
 
-def percent(row: Evaluation) -> dict[str, float]:
-    """Metrics of a row in percent, by the names that targets use; without those of no truth.
-
-    COCO's are fractions, and -1 where there was nothing to find.
-    """
-    found = {}
-    for name, value in row.metrics.items():
-        prefix, slash, short = name.rpartition("/")
-        if value is None or (prefix == "coco" and value < 0):
-            continue
-        found[short if slash else name] = 100 * value if prefix == "coco" else value
-    return found
+def percents(row: Evaluation) -> dict[str, float]:
+    """Metrics of a row in percent, by the names that targets use; without those of no truth."""
+    return {name: value for name in METRIC_NAMES if (value := percent(row, name)) is not None}
 
 
 def verdict_grid(findings: Sequence[Finding]) -> Grid:
@@ -99,7 +90,7 @@ def _finding_cells(finding: Finding) -> list[Cell]:
 
 def other_grid(rows: Sequence[Evaluation]) -> Grid:
     """Results of models that nothing was published of, the newest first."""
-    names = [name for name in SHORT if any(name in percent(row) for row in rows)]
+    names = [name for name in SHORT if any(name in percents(row) for row in rows)]
     columns = (
         Column("Model"),
         Column("Data set", choose=True),
@@ -113,7 +104,7 @@ def other_grid(rows: Sequence[Evaluation]) -> Grid:
             Cell(row.config, note=row.weights.file),
             Cell(row.dataset.name, note=f"{row.dataset.classes} classes"),
             Cell(str(row.dataset.images), float(row.dataset.images)),
-            *(number(percent(row).get(name), "{:.2f}") for name in names),
+            *(number(percents(row).get(name), "{:.2f}") for name in names),
             Cell(", ".join((row.form, row.backend, row.precision))),
             Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
         ]

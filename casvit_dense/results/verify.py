@@ -136,11 +136,14 @@ def judged(difference: float, tolerance: float) -> Verdict:
 
 
 def percent(row: Evaluation, metric: str) -> float | None:
-    """A metric of a row in percent; None where it was not measured."""
-    if metric == "mIoU":
-        return row.metrics.get(metric)
+    """A metric of a row in percent; None where it was not measured.
+
+    COCO's are fractions, and -1 where there was nothing to find.
+    """
+    if metric in row.metrics:
+        return row.metrics[metric]
     fraction = row.metrics.get(f"coco/{metric}")
-    return None if fraction is None else 100 * fraction
+    return None if fraction is None or fraction < 0 else 100 * fraction
 
 
 def choose(comparable: Sequence[Candidate]) -> list[Candidate]:
