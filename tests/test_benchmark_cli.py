@@ -3,13 +3,14 @@
 import argparse
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
+from mmcv.image import io as mmcv_io
 
 from casvit_dense.cli import main
 from casvit_dense.cli.benchmark import add_arguments
-from casvit_dense.errors import UserError
 from casvit_dense.measure import bench, conditions, evaluation, loading, machine
 from casvit_dense.measure.rows import read_rows
 from casvit_dense.measure.suites import SUITES, suite
@@ -17,6 +18,7 @@ from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import Speed
 
 QUICK = ["--sizes", "64", "--rounds", "2", "--no-memory", "--threads", "1"]
+SHAPES = str(Path(__file__).parents[1] / "configs/demo/fpn_casvit-mini_shapes.py")
 PAIR = ["form=reference", "form=fused"]
 
 
@@ -127,6 +129,66 @@ def test_mistakes_are_one_line(
     assert "Traceback" not in printed.out
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"), [("a = (", "broken.py: SyntaxError"), ("a = 1", "no config of a model")]
+)
+@pytest.mark.parametrize("mode", ["infer", "count", "data"])
+def test_a_wrong_config_is_no_failed_measurement(
+    text: str, reason: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Path("broken.py").write_text(text)
+    good = [] if mode == "data" else ["casvit-xs"]
+    assert main(["benchmark", *good, "broken.py", "--mode", mode, "--out", "a.csv"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and reason in printed.err and not printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
+
+
+def test_wrong_data_are_no_failed_measurement(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", "nowhere", "--out", "a.csv"]
+    assert main(command) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and "nowhere" in printed.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["--out", "--ledger"])
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(bench, "costs_of", lambda subject: pytest.fail("was counted"))
+    Path("file").touch()
+    assert main(["benchmark", "casvit-xs", "--mode", "count", flag, "file/rows"]) == 2
+    assert "file/rows cannot be written: " in capsys.readouterr().err
+
+
+def test_a_missing_decoder_is_a_note(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(mmcv_io, "jpeg", None)
+    monkeypatch.setattr(mmcv_io, "TurboJPEG", None)
+    quick = partial(loading.measure_loading, images=2, repeats=1, workers=0)
+    monkeypatch.setattr(loading, "measure_loading", quick)
+    root = str(shapes / "ade")
+    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", root, "--out", "a.csv"]
+    assert main(command) == 0
+    assert "not measured: turbojpeg: " in capsys.readouterr().out
+    rows = read_rows(Path("a.csv"))
+    assert {row["decoder"] for row in rows} == {"cv2"} and "error" not in rows[0]
+
+
+def test_a_rewritten_page_is_said(capsys: pytest.CaptureFixture) -> None:
+    page = Path("speed.md")
+    page.write_text("<!-- table: counts -->\n<!-- end -->\n")
+    assert main(["benchmark", "--page", "speed.md"]) == 2
+    assert "speed holds no rows" in capsys.readouterr().err
+    assert main(["benchmark", "casvit-xs", "--mode", "count", "--out", "speed/cpu.csv"]) == 0
+    assert main(["benchmark", "--page", "speed.md"]) == 0
+    assert capsys.readouterr().out.endswith("1 table rewritten in speed.md\n")
+
+
 def test_fuse_is_short_for_the_fused_form() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -147,17 +209,21 @@ def test_one_config_that_fails_does_not_end_the_others(
 ) -> None:
     def measure(config: str, options: object) -> list[dict]:
         if config.endswith("a.py"):
-            raise UserError("no images")
+            raise RuntimeError("no images")
         return [{"config": "b", "decoder": "cv2", "step": "decode", "ms": 2.0}]
 
     monkeypatch.setattr(loading, "measure_loading", measure)
+    monkeypatch.setattr(loading, "check_loading", lambda config, options: None)
     configs = [tmp_path / "a.py", tmp_path / "b.py"]
     for config in configs:
         config.touch()
     out = tmp_path / "loading.csv"
     assert main(["benchmark", *map(str, configs), "--mode", "data", "--out", str(out)]) == 1
     rows = read_rows(out)
-    assert [(r["config"], r["error"]) for r in rows] == [("a", "UserError: no images"), ("b", "")]
+    assert [(r["config"], r["error"]) for r in rows] == [
+        ("a", "RuntimeError: no images"),
+        ("b", ""),
+    ]
 
 
 def test_evaluation_is_measured_of_boxes_and_masks(

@@ -172,19 +172,72 @@ def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page = tmp_path / "own.md"
     page.write_text("# Own\n\n<!-- table: memory -->\nold\n<!-- end -->\n\nText stays.\n")
-    assert write_page(page) == [page]
-    assert "Not measured yet; `casvit-dense benchmark --suite cpu" in page.read_text()
     (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cpu.csv").write_text(render([row(mode="count", gmacs=1)]))
+    assert list(write_page(page)) == ["memory"]
+    assert "Not measured yet; `casvit-dense benchmark --suite cpu" in page.read_text()
     rows = [row(model="casvit-xs", median_ms=9, peak_mb=123.4)]
     (tmp_path / "own" / "cpu.csv").write_text(render(rows))
-    files = write_page(page)
-    assert files == [page, tmp_path / "own" / "memory.svg"]
+    assert list(write_page(page)) == ["memory"]
+    files = [page, tmp_path / "own" / "memory.svg"]
     text = page.read_text()
     assert "| reference, eager | 123 | - | - | - |" in text and "old" not in text
     assert "![peak memory, MB](own/memory.svg)" in text and text.endswith("\n\nText stays.\n")
     before = [file.read_bytes() for file in files]
     write_page(page)
     assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize("content", [None, "", render([row()]).splitlines()[0] + "\n"])
+def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | None) -> None:
+    page = tmp_path / "own.md"
+    page.write_text("<!-- table: memory -->\nkept\n<!-- end -->\n")
+    with pytest.raises(UserError, match="own holds no rows"):
+        write_page(page)
+    (tmp_path / "own").mkdir()
+    if content is not None:
+        (tmp_path / "own" / "cpu.csv").write_text(content)
+    with pytest.raises(UserError, match="own holds no rows"):
+        write_page(page)
+    assert "kept" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a,b\n1,2\n", "cpu.csv: no column "),
+        (render([row(), row(peak_mb="abc")]), "cpu.csv: row 3, peak_mb: 'abc' is no number"),
+        (render([row(), row(peak_mb="nan")]), "cpu.csv: row 3, peak_mb: 'nan' is no number"),
+    ],
+)
+def test_wrong_figures_reach_no_page(tmp_path: Path, content: str, reason: str) -> None:
+    page = tmp_path / "own.md"
+    page.write_text("<!-- table: memory -->\nkept\n<!-- end -->\n")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cpu.csv").write_text(content)
+    with pytest.raises(UserError, match=reason):
+        write_page(page)
+    assert "kept" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# Own\n", "no <!-- table: NAME --> in it"),
+        ("# Own\n<!-- table: memory -->\nkept\n", "line 2: <!-- table: memory --> stands alone"),
+        (
+            "<!-- table: memory -->\n<!-- table: shares -->\n<!-- end -->\n",
+            "line 1: <!-- table: memory --> stands alone",
+        ),
+        ("<!-- table: memory --> kept\n<!-- end -->\n", "needs a line of its own"),
+        ("\xff", "cannot be read as text"),
+    ],
+)
+def test_wrong_markers_are_named(tmp_path: Path, text: str, reason: str) -> None:
+    page = tmp_path / "own.md"
+    page.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=reason):
+        render_page(page)
 
 
 def test_an_unknown_table_is_named(tmp_path: Path) -> None:

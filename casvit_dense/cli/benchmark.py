@@ -1,7 +1,7 @@
 """Measure speed, memory and operation counts of networks, side by side."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,11 +102,12 @@ def run(args: argparse.Namespace) -> int:
     from casvit_dense.measure.conditions import KEYS
     from casvit_dense.measure.page import write_page
     from casvit_dense.measure.recording import append_speed
-    from casvit_dense.measure.rows import Ledger
+    from casvit_dense.measure.rows import Ledger, check_place
 
     check(args)
     if args.page is not None:
-        write_page(args.page)
+        count = len(write_page(args.page))
+        say(f"{count} table{'s' * (count != 1)} rewritten in {args.page}")
         return 0
     if args.mode in DATA_KEYS:
         return measure_data(args)
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
     if not args.compare:
+        check_place(args.ledger)
         benchmark.record = partial(append_speed, args.ledger, command=args.command)
     timed = benchmark.run(subjects, alone=bool(args.compare))
     if args.compare:
@@ -194,6 +196,7 @@ def wanted(args: argparse.Namespace) -> tuple[list[Subject], list[str]]:
         return suite(args.suite), []
     if not args.models:
         raise UserError("name a model (casvit-xs, a config) or a --suite")
+    check_configs(args.models)
     shared = {
         "model": args.models,
         "part": args.part,
@@ -213,6 +216,20 @@ def wanted(args: argparse.Namespace) -> tuple[list[Subject], list[str]]:
             memory_format=args.memory_format,
         )
     )
+
+
+def check_configs(models: Sequence[str]) -> None:
+    """Reads the configs among the models: what is wrong with one is no failed measurement.
+
+    Raises:
+        UserError: one cannot be read or has no model.
+    """
+    from casvit_dense.engine.options import RunOptions
+    from casvit_dense.engine.prepare import prepare
+
+    for model in models:
+        if model.endswith(".py"):
+            prepare(model, RunOptions())
 
 
 def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
@@ -238,12 +255,14 @@ def measure_data(args: argparse.Namespace) -> int:
     from casvit_dense.measure.rows import Ledger, text_of
 
     shared = {"mode": args.mode, **machine_condition("cpu")}
-    jobs = data_jobs(args)
     ledger = Ledger(args.out, (*shared, *DATA_KEYS[args.mode]))
+    jobs = data_jobs(args)
     failures = 0
     for about, job in jobs:
         try:
             rows = job()
+        except UserError:
+            raise
         except Exception as error:  # the other configs are worth their time
             rows = [{**about, "error": reason_of(error)}]
         for row in rows:
@@ -260,7 +279,7 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
     """What to measure, each with the columns that name it.
 
     Raises:
-        UserError: no config is named, or one is not there.
+        UserError: no config is named, or one or its data are not as they should be.
     """
     if args.mode == "eval":
         from casvit_dense.measure.evaluation import measure_evaluation
@@ -270,7 +289,7 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
             for kind in ("bbox", "segm")
         ]
     from casvit_dense.engine.options import RunOptions
-    from casvit_dense.measure.loading import measure_loading
+    from casvit_dense.measure.loading import check_loading, measure_loading
 
     if not args.models:
         raise UserError("--mode data: name a config, whose images are loaded")
@@ -278,6 +297,8 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
     if missing:
         raise UserError(f"no config file {', '.join(missing)}")
     options = RunOptions(data_root=args.data_root)
+    for config in args.models:  # all of them before the first is measured
+        check_loading(config, options)
     return [
         ({"config": Path(config).stem}, partial(measure_loading, config, options))
         for config in args.models

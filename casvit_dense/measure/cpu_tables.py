@@ -61,7 +61,7 @@ def inference(rows: Sequence[Row]) -> ChartedTable:
 def best_path(rows: Sequence[Row], model: str) -> Row | None:
     """The row of the fastest path of a model."""
     found = [pick(rows, model=model, form=form, backend=backend) for form, backend in PATHS]
-    valid = [row for row in found if row is not None and not row["error"]]
+    valid = [row for row in found if row and row["median_ms"] and not row["error"]]
     return min(valid, key=lambda row: float(row["median_ms"]), default=None)
 
 

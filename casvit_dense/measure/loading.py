@@ -35,6 +35,7 @@ def measure_loading(
     repeats: int = 3,
     workers: int = 2,
     decoders: Sequence[str] = IMAGE_DECODERS,
+    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Times every step of a config's own training pipeline, then its loader with workers.
 
@@ -46,25 +47,26 @@ def measure_loading(
         images: how many, evenly spaced over the data set.
         repeats: passes over the images; of each image and step the fastest counts.
         workers: processes of the loader.
-        decoders: image decoders to compare.
+        decoders: image decoders to compare; those after the first need not work here.
+        say: takes a line on each that does not.
 
     Returns:
         A row for every decoder and step with ``ms`` (median), ``ms_mean``, ``ms_p10`` and
         ``ms_p90`` per image over the images, and one with step ``loader``: ``images_per_second``,
         and the memory of a worker, ``rss_mib`` in all and ``private_mib`` of its own (where the
-        system is Linux). A decoder that cannot be used is a row with ``error``.
+        system is Linux).
 
     Raises:
         UserError: anything that is wrong with config, options or data.
     """
-    prepared, rows = usable(config, options, decoders)
+    prepared = usable(config, options, decoders, say)
     datasets = {decoder: build_dataset(cfg) for decoder, cfg in prepared.items()}
     times = time_steps(datasets, images, repeats)
     first, cfg = next(iter(prepared.items()))  # what follows decoding is the same for all
     batch = cfg.train_dataloader.batch_size
     for step, seconds in time_batches(cfg, datasets[first], batch).items():
         times[first, step] = seconds
-    rows += [
+    rows: list[dict[str, Any]] = [
         {"decoder": decoder, "step": step, **spread_ms(seconds)}
         for (decoder, step), seconds in times.items()
     ]
@@ -77,27 +79,36 @@ def measure_loading(
 
 
 def usable(
-    config: str | Path, options: RunOptions, decoders: Sequence[str]
-) -> tuple[dict[str, Config], list[dict[str, Any]]]:
-    """The prepared config for each decoder that works here, and a row for each that does not.
+    config: str | Path, options: RunOptions, decoders: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Config]:
+    """The prepared config for each decoder that works here; the others are said.
 
     Raises:
         UserError: the first of the decoders does not work.
     """
     prepared: dict[str, Config] = {}
-    failures: list[dict[str, Any]] = []
     for decoder in decoders:
         try:
-            cfg = prepare(config, replace(options, image_decoder=decoder))
-            use_scope_of(cfg)
-            check_data(cfg, ("train_dataloader",))
+            prepared[decoder] = check_loading(config, replace(options, image_decoder=decoder))
         except UserError as error:
             if not prepared:
                 raise
-            failures.append({"decoder": decoder, "step": "decode", "error": str(error)})
-        else:
-            prepared[decoder] = cfg
-    return prepared, failures
+            say(f"not measured: {decoder}: {error}")
+    return prepared
+
+
+def check_loading(config: str | Path, options: RunOptions) -> Config:
+    """The prepared config, whose training set was looked at.
+
+    Raises:
+        UserError: anything that is wrong with config, options or data.
+    """
+    cfg = prepare(config, options)
+    use_scope_of(cfg)
+    if cfg.get("train_dataloader") is None:
+        raise UserError(f"{config}: no train_dataloader, whose loading could be measured")
+    check_data(cfg, ("train_dataloader",))
+    return cfg
 
 
 def spread_ms(seconds: Sequence[float]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.measure import cpu_tables, data_tables, gpu_tables, peer_tables
 from casvit_dense.measure.charts import svg_of
@@ -63,27 +64,39 @@ def render_page(page: Path) -> tuple[str, dict[str, ChartedTable]]:
     """The page's text with every table made anew, and the tables by name.
 
     Raises:
-        UserError: there is no page, a marker names no table, or a CSV file cannot be read.
+        UserError: there is no page, its markers are wrong, no CSV file holds a row, or one of
+            them cannot be read.
     """
     folder = page.with_suffix("")
+    rows = {file: read_rows(folder / file) for file in sorted({s.file for s in TABLES.values()})}
     tables: dict[str, ChartedTable] = {}
 
     def part(name: str) -> str:
         source = TABLES[name]
-        table = tables[name] = source.make(read_rows(folder / source.file))
+        table = tables[name] = _made(source, folder, rows[source.file])
         below = f"![{table.chart.unit}]({folder.name}/{name}.svg)"
         if table.chart.empty:
             below = f"Not measured yet; `{source.command}` fills it."
         return f"{table.markdown()}\n\n{below}"
 
-    return fill(page, {name: partial(part, name) for name in TABLES}), tables
+    text = fill(page, {name: partial(part, name) for name in TABLES})
+    if not any(rows.values()):  # all tables would come out empty
+        raise UserError(f"{page} stays as it is: {folder} holds no rows ({', '.join(rows)})")
+    return text, tables
 
 
-def write_page(page: Path) -> list[Path]:
+def _made(source: Source, folder: Path, rows: Sequence[Row]) -> ChartedTable:
+    try:
+        return source.make(rows)
+    except KeyError as error:
+        raise UserError(f"{folder / source.file}: no column {error.args[0]}") from error
+
+
+def write_page(page: Path) -> dict[str, ChartedTable]:
     """Rewrites the page's tables and draws its charts.
 
     Returns:
-        The files that were written.
+        The tables by name.
 
     Raises:
         UserError: see `render_page`; or matplotlib is not installed.
@@ -95,4 +108,4 @@ def write_page(page: Path) -> list[Path]:
             contents[page.with_suffix("") / f"{name}.svg"] = svg_of(table.chart)
     for path, content in contents.items():
         write_whole(path, content)
-    return list(contents)
+    return tables

@@ -34,7 +34,7 @@ def by_cost(rows: Sequence[Row]) -> list[str]:
 def faster_form(rows: Sequence[Row], **conditions: str) -> Row | None:
     """The faster of the reference and the fused form; a failure where both failed."""
     found = [row for form in FORMS if (row := pick(rows, form=form, **conditions)) is not None]
-    good = [row for row in found if not row["error"]]
+    good = [row for row in found if row["median_ms"] and not row["error"]]
     return min(good, key=lambda row: float(row["median_ms"])) if good else next(iter(found), None)
 
 

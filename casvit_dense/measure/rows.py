@@ -2,6 +2,9 @@
 
 import csv
 import io
+import math
+import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,25 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 Row = dict[str, str]
+
+#: Columns of figures; any other is text.
+WHOLE = frozenset(
+    ("batch", "threads", "rounds", "images", "workers", "categories", "detections", "seed")
+)
+FIGURES = frozenset(
+    (
+        *("other_load", "median_ms", "p10_ms", "p90_ms", "images_per_s", "ratio", "form_ratio"),
+        *("difference", "peak_mb", "saved_mb", "params_m", "gmacs"),
+        *(
+            f"{part}_{unit}"
+            for part in ("backbone", "neck", "head")
+            for unit in ("params_m", "gmacs")
+        ),
+        *("matmul_gflops", "copy_gbs", "matmul_share", "copy_share", "roofline_share"),
+        *("ms", "ms_mean", "ms_p10", "ms_p90", "images_per_second", "rss_mib", "private_mib"),
+        *("seconds", "peak_mib", "speedup", "largest_difference"),
+    )
+)
 
 
 def text_of(value: Any) -> str:
@@ -24,7 +46,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a CSV file, ``[]`` where there is none.
 
     Raises:
-        UserError: the file is no table.
+        UserError: the file is no table, or a figure is no number.
     """
     if not path.exists():
         return []
@@ -36,7 +58,38 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise UserError(f"{path}: row {number} does not have the header's columns")
+        for column, text in row.items():
+            if text and (reason := _why_wrong(column, text, failed=bool(row.get("error")))):
+                raise UserError(f"{path}: row {number}, {column}: {text!r} is {reason}")
     return rows
+
+
+def _why_wrong(column: str, text: str, failed: bool) -> str | None:
+    """What is wrong with a cell; the outputs of a failed subject may differ by NaN."""
+    try:
+        if column in WHOLE:
+            int(text)
+        elif column in FIGURES and not math.isfinite(float(text)) and not failed:
+            return "no number"
+    except ValueError:
+        return "no whole number" if column in WHOLE else "no number"
+    return None
+
+
+def check_place(path: Path) -> None:
+    """Looks whether a file can be written, before work is done for it; nothing is left behind.
+
+    Raises:
+        UserError: it is a folder, or its folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file")
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {folder}: {error.strerror}") from error
 
 
 class Ledger:
@@ -47,12 +100,14 @@ class Ledger:
         keys: columns that make two rows the same.
 
     Raises:
-        UserError: the file is there and is no table of such rows.
+        UserError: the file is there and is no table of such rows, or it could not be written.
     """
 
     def __init__(self, path: Path | None, keys: Sequence[str]) -> None:
         self.path = path
         self.keys = tuple(keys)
+        if path is not None:
+            check_place(path)
         self.rows = read_rows(path) if path is not None else []
         if self.rows and not set(self.keys) <= set(self.rows[0]):
             missing = ", ".join(sorted(set(self.keys) - set(self.rows[0])))

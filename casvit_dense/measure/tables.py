@@ -62,12 +62,14 @@ def number(row: Mapping[str, str] | None, column: str) -> float | None:
 
 
 def time_cell(row: Row | None) -> str:
-    """Median with 10th and 90th percentile in milliseconds, or that it failed."""
+    """Median with 10th and 90th percentile in milliseconds, if all are there; or that it failed."""
     if row is None:
         return NOTHING
     if row["error"]:
         return "failed"
-    median, low, high = (float(row[name]) for name in ("median_ms", "p10_ms", "p90_ms"))
+    median, low, high = (number(row, name) for name in ("median_ms", "p10_ms", "p90_ms"))
+    if median is None or low is None or high is None:
+        return NOTHING
     return milliseconds(median, low, high)
 
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from casvit_dense.errors import UserError
 
-MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+OPENING = re.compile(r"<!-- table:.*")
+#: A part ends before the next begins.
+MARKED = re.compile(
+    r"(<!-- table: (\S+) -->\n)(?:(?!<!-- table:).)*?(<!-- end -->)", flags=re.DOTALL
+)
 
 
 def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
@@ -17,10 +21,15 @@ def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
         parts: what makes a part's text, without the end of its last line, by name.
 
     Raises:
-        UserError: there is no page, or a marker names no part.
+        UserError: there is no page or no marker in it; a marker has no end or names no part.
     """
     if not page.is_file():
         raise UserError(f"no page {page}")
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{page} cannot be read as text: {error}") from error
+    check_markers(page, text)
 
     def replace(match: re.Match[str]) -> str:
         start, name, end = match.groups()
@@ -28,4 +37,23 @@ def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
             raise UserError(f"{page}: no table {name!r}; there are {', '.join(parts)}")
         return f"{start}{parts[name]()}\n{end}"
 
-    return MARKED.sub(replace, page.read_text(encoding="utf-8"))
+    return MARKED.sub(replace, text)
+
+
+def check_markers(page: Path, text: str) -> None:
+    """Looks whether a page has markers, and every one its end.
+
+    Raises:
+        UserError: it has none; or one has no end before the next, or no line of its own.
+    """
+    openings = list(OPENING.finditer(text))
+    if not openings:
+        raise UserError(f"{page}: no <!-- table: NAME --> in it, so there is nothing to rewrite")
+    whole = {match.start() for match in MARKED.finditer(text)}
+    for opening in openings:
+        if opening.start() not in whole:
+            line = text.count("\n", 0, opening.start()) + 1
+            raise UserError(
+                f"{page}: line {line}: {opening[0]} stands alone; it needs a line of its own and "
+                "<!-- end --> below its table"
+            )
