@@ -219,6 +219,7 @@ class CASViT(BaseModule):
         out_strides: stride of each returned map.
 
     Raises:
+        TypeError: ``arch`` is neither a name nor a dict.
         ValueError: unknown ``arch``, or ``out_indices`` or ``frozen_stages`` out of range.
     """
 
@@ -310,6 +311,10 @@ def resolve_arch(arch: str | Mapping[str, Sequence[int]]) -> tuple[list[int], li
         if arch not in ARCHS:
             raise ValueError(f"unknown arch {arch!r}; choose from {', '.join(ARCHS)}")
         arch = ARCHS[arch]
+    if not isinstance(arch, Mapping):
+        raise TypeError(
+            f"arch is {arch!r}; expected one of {', '.join(ARCHS)}, or dict(depths=..., dims=...)"
+        )
     if set(arch) != {"depths", "dims"} or any(len(v) != NUM_STAGES for v in arch.values()):
         raise ValueError(f"arch must hold {NUM_STAGES} depths and {NUM_STAGES} dims, got {arch}")
     return list(arch["depths"]), list(arch["dims"])

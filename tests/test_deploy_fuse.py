@@ -56,6 +56,18 @@ def test_norm_behind_a_convolution_by_hand():
     assert (before.weight.item(), before.bias.item()) == (1.5, 10.0)
 
 
+@pytest.mark.parametrize("given", [None, "xs"])
+def test_only_modules_are_fused(given):
+    with pytest.raises(TypeError, match=rf"built backbone or model .* not {given!r}"):
+        fuse(given)
+
+
+@pytest.mark.parametrize("arch", [3, None, ["xs"]])
+def test_an_arch_is_a_name_or_a_dict(arch):
+    with pytest.raises(TypeError, match=r"expected one of xs, s, m, t, or dict\(depths"):
+        CASViT(arch)
+
+
 def test_a_norm_before_padding_is_refused():
     with pytest.raises(ValueError, match="cannot be folded in"):
         fold_before(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from exported_models import STEMS, Model, export, picture
+from test_export_files import write_identity
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
@@ -114,6 +115,26 @@ def test_nothing_to_see_gives_no_masks(models: dict[str, Model]) -> None:
     ]
     found = exported.predict(picture(70, 90)).pred_instances
     assert found.bboxes.shape == (0, 4) and found.masks.shape == (0, 70, 90)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "run_onnx.py MODEL.onnx IMAGE"),
+        (("backbone.onnx", "image.png"), "backbone.onnx is no whole model"),
+        (("model.onnx", "text.png"), "text.png is no image"),
+    ],
+)
+def test_the_example_says_what_is_wrong(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    for part in ("backbone", "model"):
+        write_identity(tmp_path / f"{part}.onnx", {"part": json.dumps(part)})
+    (tmp_path / "text.png").write_text("no image")
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["retinanet", "fpn"])

@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -76,8 +77,8 @@ def test_a_gap_fails_the_command_and_leaves_nothing(
     ("more", "message"),
     [
         (["--batch", 2], "one image at a time"),
+        (["--batch", 0, "--part", "backbone"], "--batch 0: give 1 or more"),
         (["--input", "16x64"], "both sides must be 32 or more"),
-        (["--format", "coreml"], "add --dynamic none"),
         (["--calibration", "."], "is for --int8 static"),
         (["--int8", "static", "--format", "openvino"], "--int8 is for --format onnx"),
         (["--out", "model.xml"], "ends in .onnx"),
@@ -91,6 +92,23 @@ def test_contradictions_are_refused(
 ) -> None:
     assert export(models["fpn"], *more) == 2
     assert message in capsys.readouterr().err
+
+
+def test_coreml_is_refused_in_the_order_in_which_it_can_be_mended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusal(name: str, *more: str) -> str:
+        config = str(CONFIGS / f"{STEMS[name]}.py")  # no weights there, and none looked for
+        assert main(["export", config, "none.pth", "--format", "coreml", *more]) == 2
+        return capsys.readouterr().err
+
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    assert "detectors cannot be written; export --part backbone" in refusal("retinanet")
+    for arguments in (("fpn",), ("retinanet", "--part", "backbone")):
+        assert 'pip install "casvit-dense[coreml]"' in refusal(*arguments)
+    monkeypatch.setitem(sys.modules, "coremltools", ModuleType("coremltools"))
+    assert "add --dynamic none --input HxW" in refusal("fpn")
+    assert "none.pth" in refusal("fpn", "--dynamic", "none")
 
 
 def test_a_missing_package_is_named(

@@ -3,8 +3,8 @@
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,53 @@ from casvit_dense.exported.description import PT2_ENTRY, Description, read_descr
 CONFIG = Path(__file__).parents[1] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
 
 
+#: What a file of ours says of itself: a detector of three classes.
+ABOUT = {
+    "config": CONFIG.stem,
+    "part": "model",
+    "kind": "detector",
+    "classes": ["circle", "square", "triangle"],
+    "category_ids": [1, 2, 3],
+    "input": "float32 (N, 3, H, W)",
+    "input_name": "image",
+    "input_shape": [1, 3, 64, 64],
+    "dynamic": True,
+    "resize": [160, 160],
+    "channel_order": "RGB",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "normalisation": "file",
+    "pad_divisor": 32,
+    "score_thr": 0.05,
+    "mask_thr": None,
+    "align_corners": None,
+    "outputs": {"boxes": "(n, 4)", "scores": "(n,)", "labels": "(n,)"},
+    "weights_sha256": "0" * 64,
+    "fused": True,
+    "precision": "float32",
+    "versions": {"torch": "2.13"},
+}
+
+
+def texts_of(**changes: object) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in {**ABOUT, **changes}.items()}
+
+
+def write_identity(path: Path, texts: dict[str, str]) -> None:
+    """An ONNX file of one operator, with these texts inside."""
+    onnx = pytest.importorskip("onnx")
+    image, same = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, "h", "w"])
+        for name in ("image", "same")
+    )
+    nodes = [onnx.helper.make_node("Identity", ["image"], ["same"])]
+    opset = [onnx.helper.make_opsetid("", 20)]
+    graph = onnx.helper.make_graph(nodes, "identity", [image], [same])
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, str(path))
+
+
 class Trap:
     """Makes a folder when it is unpickled."""
 
@@ -36,10 +83,8 @@ class Trap:
 def trap(tmp_path: Path) -> tuple[Path, Path]:
     """A torch.export file that describes itself as ours, and the folder that loading it makes."""
     plain, file, folder = (tmp_path / name for name in ("plain.pt2", "model.pt2", "unpickled"))
-    values = {**dict.fromkeys(field.name for field in fields(Description)), "config": CONFIG.stem}
-    texts = {name: json.dumps(value) for name, value in {**values, "part": "model"}.items()}
     program = torch.export.export(nn.ReLU(), (torch.rand(2),))
-    torch.export.save(program, plain, extra_files={PT2_ENTRY: json.dumps(texts)})
+    torch.export.save(program, plain, extra_files={PT2_ENTRY: json.dumps(texts_of())})
     torch.save(Trap(folder), tmp_path / "payload")
     with zipfile.ZipFile(plain) as source, zipfile.ZipFile(file, "w") as target:
         for name in source.namelist():
@@ -78,6 +123,81 @@ def test_a_damaged_torch_export_file_is_refused(tmp_path: Path) -> None:
         archive.writestr(f"model/extra/{PT2_ENTRY}", "[]")
     with pytest.raises(UserError, match="does not describe itself"):
         read_description(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("outputs", ["boxes"], "dictionary|object"),
+        ("outputs", {"boxes": "(n, 4)"}, "boxes, labels, scores"),
+        ("resize", "x", "valid (list|array)"),
+        ("resize", [160], "two sides"),
+        ("score_thr", None, "expected a number"),
+        ("score_thr", "0.05", "valid number"),
+        ("category_ids", [1], "3 numbers, one for each of classes"),
+        ("classes", [1, 2, 3], "valid string"),
+        ("input_shape", [1, 3], "batch, channels, height and width"),
+        ("mean", [0.0], "3 numbers"),
+        ("std", [], "3 numbers"),
+        ("kind", "classifier", "backbone, detector, segmenter"),
+        ("part", "head", "expected model"),
+        ("channel_order", "GBR", "RGB or BGR"),
+        ("dynamic", 1, "valid boolean"),
+        ("versions", None, "dictionary|object"),
+    ],
+)
+def test_a_damaged_description_is_refused_with_its_key(
+    tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    file = tmp_path / "model.onnx"
+    write_identity(file, texts_of(**{key: value}))
+    message = rf"model\.onnx: {key} of its description is .*({expected})"
+    with pytest.raises(UserError, match=message) as caught:
+        read_description(file)
+    assert json.dumps(value) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_sound_description_is_read(tmp_path: Path) -> None:
+    write_identity(tmp_path / "model.onnx", texts_of())
+    assert read_description(tmp_path / "model.onnx") == Description(**ABOUT)
+
+
+def test_masks_need_a_threshold(tmp_path: Path) -> None:
+    outputs = {**ABOUT["outputs"], "masks": "(n, 28, 28)"}
+    write_identity(tmp_path / "model.onnx", texts_of(outputs=outputs))
+    with pytest.raises(UserError, match="mask_thr of its description is null: expected a number"):
+        read_description(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    file.touch()
+    with pytest.raises(UserError, match=rf"model\{suffix} is empty \(0 bytes\)"):
+        read_description(file)
+
+
+@pytest.mark.parametrize("opens", [read_description, open_runtime])
+def test_openvino_needs_both_files_whole(tmp_path: Path, opens: Callable[[Path], object]) -> None:
+    ov = pytest.importorskip("openvino")
+    opset = pytest.importorskip("openvino.opset13")
+    file, weights = tmp_path / "model.xml", tmp_path / "model.bin"
+    image = opset.parameter([1, 3, 4, 4], np.float32)
+    kernel = opset.constant(np.ones((5, 3, 1, 1), np.float32))
+    maps = opset.convolution(image, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = ov.Model([maps], [image])
+    for key, text in texts_of().items():
+        model.set_rt_info(text, ["casvit_dense", key])
+    ov.save_model(model, str(file), compress_to_fp16=False)
+    opens(file)
+    whole = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(UserError, match=r"model\.bin, which belongs to model\.xml, is not beside"):
+        opens(file)
+    weights.write_bytes(whole[:20])
+    with pytest.raises(UserError, match="Incorrect weights in bin file!") as caught:
+        opens(file)
+    assert "src/" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("existing", ["model.xml", "model.bin"])

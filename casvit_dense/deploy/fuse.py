@@ -34,7 +34,15 @@ def fuse(module: nn.Module) -> nn.Module:
         A new module in eval mode without gradients, outputs equal to those of ``module.eval()``
         within 1e-5 of their largest value in float32. Fusing it again changes nothing. The maps of
         a backbone by itself are channels-last: what reads their memory must heed their strides.
+
+    Raises:
+        TypeError: it is no module, but for instance the name of a variant.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"fuse takes a built backbone or model (torch.nn.Module), not {module!r}; "
+            "for example fuse(CASViT('xs'))"
+        )
     fused = deepcopy(module).requires_grad_(False)
     fused.eval()  # mmdet's ResNet returns nothing here
     for part in list(fused.modules()):

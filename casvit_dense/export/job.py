@@ -15,6 +15,7 @@ from torch import nn
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.hooks import format_duration
 from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import read_config
 from casvit_dense.errors import UserError
 from casvit_dense.export.check import (
     Size,
@@ -31,6 +32,7 @@ from casvit_dense.export.supported import graph_of
 from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
 from casvit_dense.exported.description import Description
 from casvit_dense.exported.model import is_exported, is_of_model
+from casvit_dense.exported.optional import require
 from casvit_dense.predictor import Predictor
 
 Say = Callable[[str], None]
@@ -90,6 +92,8 @@ def export(
     """
     started = time.monotonic()
     check_options(options, checkpoint)
+    if options.form == "coreml":
+        check_coreml_choice(config, options)
     target = target_file(Path(config).stem, options)
     predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
     size = options.size or default_size(predictor.cfg)
@@ -125,19 +129,32 @@ def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
         raise UserError(
             f"--input {options.size[0]}x{options.size[1]}: both sides must be 32 or more"
         )
-    if options.batch < 1 or (options.batch > 1 and options.part == "model"):
+    if options.batch < 1:
+        raise UserError(f"--batch {options.batch}: give 1 or more")
+    if options.batch > 1 and options.part == "model":
         raise UserError(
             f"--batch {options.batch}: a whole model takes one image at a time; a larger batch is "
             "for --part backbone"
         )
-    if options.form == "coreml" and options.dynamic:
-        raise UserError("a coreml file has one size: add --dynamic none")
     if options.int8 and (options.form, options.part) != ("onnx", "model"):
         raise UserError("--int8 is for --format onnx and --part model")
     if options.calibration and options.int8 != "static":
         raise UserError("--calibration is for --int8 static")
     if options.calibration and not options.calibration.is_dir():
         raise UserError(f"--calibration {options.calibration}: no such folder")
+
+
+def check_coreml_choice(config: str | Path, options: ExportOptions) -> None:
+    """Refuses what a CoreML file cannot hold, before weights are loaded.
+
+    Raises:
+        UserError: a detector, whose suppression has no counterpart; no package; an open size.
+    """
+    if options.part == "model" and read_config(config).get("default_scope") == "mmdet":
+        raise UserError("coreml: detectors cannot be written; export --part backbone")
+    require("coremltools", "coreml")
+    if options.dynamic:
+        raise UserError("a coreml file has one size: add --dynamic none --input HxW")
 
 
 def target_file(stem: str, options: ExportOptions) -> Path:

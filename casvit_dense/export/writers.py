@@ -80,13 +80,8 @@ def write_torch_export(graph: Graph, path: Path, example: Tensor, about: Descrip
 def write_coreml(graph: Graph, path: Path, example: Tensor, about: Description) -> None:
     """An ML program of fixed size; the description stands in the user's metadata.
 
-    Raises:
-        UserError: a detector, whose suppression has no counterpart, or an open size.
+    What it cannot hold is refused earlier, by `job.check_coreml_choice`.
     """
-    if about.kind == "detector":
-        raise UserError("coreml: detectors cannot be written; export --part backbone")
-    if about.dynamic:
-        raise UserError("coreml files have one size: add --dynamic none --input HxW")
     ct = require("coremltools", "coreml")
     unknown = torch._decomp.get_decompositions([torch.ops.aten.addcmul])  # to coremltools 9
     with torch.no_grad():

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from casvit_dense.errors import UserError
 from casvit_dense.exported.optional import require
 
@@ -79,7 +81,7 @@ class Description:
         """The inverse; other pairs of the file are passed over.
 
         Raises:
-            UserError: a field is missing or is no JSON.
+            UserError: a field is missing, is no JSON, or holds what it cannot hold.
         """
         try:
             values = {field.name: json.loads(texts[field.name]) for field in fields(cls)}
@@ -88,7 +90,56 @@ class Description:
                 f"{path} does not describe itself ({type(error).__name__}: {error}): it was not "
                 "written by casvit-dense export"
             ) from error
-        return cls(**values)
+        try:
+            about = TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _damaged(path, str(first["loc"][0]), values, first["msg"]) from error
+        for key, (holds, expected) in _rules(about).items():
+            if not holds:
+                raise _damaged(path, key, values, expected)
+        return about
+
+
+#: What each kind of model must at least name among its outputs.
+OUTPUTS = {
+    "backbone": set[str](),
+    "detector": {"boxes", "scores", "labels"},
+    "segmenter": {"logits", "labels"},
+}
+
+
+def _rules(about: Description) -> dict[str, tuple[bool, str]]:
+    """What must hold beyond the types: for each key, whether it does, and what was expected."""
+    needed = OUTPUTS.get(about.kind, set())
+    parts = ("backbone",) if about.kind == "backbone" else ("model",)
+    detects, masks = about.kind == "detector", "masks" in about.outputs
+    of_classes = f"expected {len(about.classes)} numbers, one for each of classes"
+    return {
+        "kind": (about.kind in OUTPUTS, f"expected {', '.join(OUTPUTS)}"),
+        "part": (about.part in parts, f"expected {parts[0]}, for kind is {about.kind}"),
+        "category_ids": (len(about.category_ids) == len(about.classes), of_classes),
+        "input_shape": (len(about.input_shape) == 4, "expected batch, channels, height and width"),
+        "resize": (about.resize is None or len(about.resize) == 2, "expected two sides, or null"),
+        "channel_order": (about.channel_order in ("RGB", "BGR"), "expected RGB or BGR"),
+        "mean": (len(about.mean) == 3, "expected 3 numbers"),
+        "std": (len(about.std) == 3, "expected 3 numbers"),
+        "score_thr": (not detects or about.score_thr is not None, "expected a number"),
+        "mask_thr": (not masks or about.mask_thr is not None, "expected a number"),
+        "outputs": (
+            bool(about.outputs) and needed <= set(about.outputs),
+            f"expected {', '.join(sorted(needed)) or 'at least one'}",
+        ),
+    }
+
+
+def _damaged(path: Path, key: str, values: Mapping[str, object], problem: str) -> UserError:
+    text = json.dumps(values[key])
+    shown = text if len(text) <= 60 else f"{text[:60]} …"
+    return UserError(
+        f"{path}: {key} of its description is {shown}: {problem}; the file was changed after its "
+        "export, so export it again"
+    )
 
 
 def read_description(path: Path) -> Description:
@@ -103,6 +154,8 @@ def read_description(path: Path) -> Description:
         raise UserError(f"{path} is no exported file: expected {', '.join(READERS)}") from None
     if not path.is_file():
         raise UserError(f"no exported file {path}")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): copy or export it again")
     return Description.from_texts(reader(path), path)
 
 
@@ -117,16 +170,36 @@ def _read_onnx(path: Path) -> dict[str, str]:
 
 def _read_openvino(path: Path) -> dict[str, str]:
     ov = require("openvino", "openvino")
+    weights = weights_beside(path)
     try:
         model = ov.Core().read_model(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path} is no OpenVINO model: {error}") from error
+        raise UserError(
+            f"{path} and {weights.name} are no OpenVINO model: {last_line(error)}"
+        ) from error
     names = [field.name for field in fields(Description)]
     return {
         name: model.get_rt_info([OPENVINO_SECTION, name]).astype(str)
         for name in names
         if model.has_rt_info([OPENVINO_SECTION, name])
     }
+
+
+def weights_beside(path: Path) -> Path:
+    """The ``.bin`` of an OpenVINO ``.xml``.
+
+    Raises:
+        UserError: it is not there.
+    """
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise UserError(f"{weights}, which belongs to {path.name}, is not beside it; move both")
+    return weights
+
+
+def last_line(error: Exception) -> str:
+    """What OpenVINO means: above it stand places in its own source."""
+    return str(error).strip().rpartition("\n")[2].strip()
 
 
 def _read_pt2(path: Path) -> dict[str, str]:

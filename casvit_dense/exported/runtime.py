@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from casvit_dense.errors import UserError
+from casvit_dense.exported.description import last_line, weights_beside
 from casvit_dense.exported.optional import require
 
 #: A loaded file: one input array to all outputs, in the file's order.
@@ -79,6 +80,8 @@ def _open_onnxruntime(path: Path, threads: int | None) -> Runtime:
 
 def _open_openvino(path: Path, threads: int | None) -> Runtime:
     ov = require("openvino", "openvino")
+    if path.suffix == ".xml":
+        weights_beside(path)
     # On processors with bfloat16 units the default would be less exact than the written file.
     settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
@@ -88,7 +91,7 @@ def _open_openvino(path: Path, threads: int | None) -> Runtime:
         model, maps = _maps_channels_last(ov, core.read_model(str(path)))
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise UserError(f"{path} cannot be loaded by openvino: {error}") from error
+        raise UserError(f"{path} cannot be loaded by openvino: {last_line(error)}") from error
 
     def run(array: np.ndarray) -> list[np.ndarray]:
         found = compiled([array], share_inputs=True)  # outputs are copies
