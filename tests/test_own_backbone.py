@@ -10,7 +10,9 @@ from pages import code_of_page
 
 from casvit_dense.engine import launch
 from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import read_config
 from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLASS, CONFIG, TIMM, MMPRETRAIN = code_of_page("python")
@@ -103,3 +105,25 @@ def test_the_example_of_another_library_gives_four_maps(
     maps = model.backbone(torch.randn(1, 3, 64, 64))
     assert [m.shape[1] for m in maps] == list(cfg.model.neck.in_channels)
     assert [m.shape[2] for m in maps] == [16, 8, 4, 2]
+
+
+def test_channels_that_the_neck_does_not_expect_are_said_first(
+    my_package: Path, tmp_path: Path
+) -> None:
+    wrong = CONFIG.replace("in_channels=[16, 32, 64, 128]", "in_channels=[16, 32, 64, 99]")
+    assert wrong != CONFIG
+    options = RunOptions(work_dir=tmp_path / "work", data_root="nowhere", from_scratch=True)
+    with pytest.raises(UserError, match=r"\[16, 32, 64, 128\] channels.* \[16, 32, 64, 99\]"):
+        launch.train(write_config(tmp_path, wrong), options)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("text", ["import missing_module", "from missing_module import x"])
+def test_what_a_module_fails_to_import_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_backbone.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write_config(tmp_path, CONFIG.replace("my_backbone", "failing_backbone"))
+    with pytest.raises(UserError, match="No module named 'missing_module'"):
+        read_config(path)

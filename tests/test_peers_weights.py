@@ -200,7 +200,7 @@ def own_backbones() -> Any:
 
 def own_config(kind: str, file: Path, **more: Any) -> Config:
     cfg = deepcopy(read(RETINANET.format("resnet18")))
-    cfg.model.backbone = dict(type=kind, **more)
+    cfg.model.backbone, cfg.model.neck = dict(type=kind, **more), None
     set_weights(cfg, str(file))
     use_scope_of(cfg)
     return cfg

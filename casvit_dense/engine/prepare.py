@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from casvit_dense.casvit import ARCHS
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.dialects import BACKBONE, read_weights
 from casvit_dense.engine.coco_backends import load_backend
@@ -33,8 +34,20 @@ def read_config(path: str | Path) -> Config:
         raise UserError(f"{path} is no config file ({', '.join(CONFIG_SUFFIXES)}); it comes first")
     try:
         return Config.fromfile(str(path))
+    except ImportError as error:  # mmengine's own words leave the cause out
+        raise UserError(
+            f"{path}: custom_imports: {first_cause(error)}. A module of yours must be installed or "
+            "its folder be on PYTHONPATH"
+        ) from error
     except Exception as error:  # a config file is a program and may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What an error was raised from or after, and that in turn, to the first."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
 
 
 def prepare(path: str | Path, options: RunOptions) -> Config:
@@ -187,9 +200,11 @@ def set_weights(cfg: Config, pretrained: str | None) -> None:
         name_weights(backbone, pretrained)
     for part in weight_parts(backbone):
         file = part.checkpoint
+        if Path(file).expanduser().is_dir():
+            raise UserError(f"{file} is a folder; give the weight file in it")
         if not Path(file).expanduser().is_file():
             what = "the backbone's weights (docs/peers.md has the addresses of the peers')"
-            if backbone.type == "CASViT":
+            if backbone.type == "CASViT" and backbone.get("arch") in ARCHS:
                 what = f"the ImageNet file of CAS-ViT '{backbone.get('arch')}' from {MODEL_ZOO}"
             raise UserError(
                 f"no pretrained weights at {file}. Download {what} and give the path by "
