@@ -100,7 +100,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(unwrapped(runner.model), cfg.load_from)
     runner.register_hook(TrainingRecordHook(training_record(config, options, runner)))
-    if cfg.get("randomness", {}).get("seed") is not None:
+    if options.seed is not None:
         runner.register_hook(RepeatableHook())
     runner.train()
     # Not from the file `last_checkpoint`, which other processes may not see yet.
