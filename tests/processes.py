@@ -17,6 +17,8 @@ def forked(work: Callable[[], int], log: Path) -> Iterator[int]:
     if pid == 0:
         try:
             os.setsid()
+            # As at a terminal: a suite that runs in the background may ignore Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for stream in (1, 2):
                 os.dup2(file, stream)
