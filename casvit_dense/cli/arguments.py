@@ -6,7 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from casvit_dense.results.ledger import DEFAULT_LEDGER
+
 Value = TypeVar("Value", int, float)
+
+
+def add_ledgers(parser: argparse.ArgumentParser) -> None:
+    """Adds the files of result rows that a command reads; an empty list: the usual one."""
+    parser.add_argument(
+        "ledgers",
+        nargs="*",
+        type=Path,
+        metavar="ledger",
+        help=f"files of result rows (default {DEFAULT_LEDGER})",
+    )
 
 
 def whole_number(low: int) -> Callable[[str], int]:

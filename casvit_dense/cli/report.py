@@ -8,20 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from casvit_dense.cli.arguments import file_to_write, folder_to_write, whole_number
+from casvit_dense.cli.arguments import add_ledgers, file_to_write, folder_to_write, whole_number
 from casvit_dense.results.ledger import DEFAULT_LEDGER
 from casvit_dense.results.targets import PUBLISHED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what goes in and where it goes."""
-    parser.add_argument(
-        "ledgers",
-        nargs="*",
-        type=Path,
-        metavar="ledger",
-        help=f"files of result rows (default {DEFAULT_LEDGER})",
-    )
+    add_ledgers(parser)
     parser.add_argument(
         "--speed",
         nargs="+",

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from casvit_dense.cli.arguments import add_ledgers
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import DEFAULT_LEDGER, read_ledgers
@@ -20,14 +21,7 @@ from casvit_dense.results.verify import verify
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what is compared with what."""
-    parser.add_argument(
-        "ledgers",
-        nargs="*",
-        type=Path,
-        metavar="ledger",
-        default=[DEFAULT_LEDGER],
-        help=f"files of result rows (default {DEFAULT_LEDGER})",
-    )
+    add_ledgers(parser)
     parser.add_argument(
         "--targets",
         type=Path,
@@ -51,11 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compares and says."""
     targets = read_targets(args.targets)
-    rows, rejected = read_ledgers(args.ledgers)
+    ledgers = args.ledgers or [DEFAULT_LEDGER]
+    rows, rejected = read_ledgers(ledgers)
     for line in rejected:
         print(f"warning: {line}", file=sys.stderr)
     if rejected and not rows:
-        raise UserError(f"there is no row in {', '.join(map(str, args.ledgers))}")
+        raise UserError(f"there is no row in {', '.join(map(str, ledgers))}")
     findings = only(verify(rows, targets), args.only)
     print(text_of(findings))
     configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))
