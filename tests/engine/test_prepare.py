@@ -1,0 +1,261 @@
+"""From config file and options to the config that runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.prepare import (
+    leaf_datasets,
+    prepare,
+    scale_learning_rate,
+    set_from_scratch,
+    set_launcher,
+    set_precision,
+    set_weights,
+    weight_parts,
+    world_size,
+)
+from casvit_dense.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RETINANET = CONFIGS / "retinanet/retinanet_casvit-m_fpn_8xb4-1x_coco.py"
+SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
+
+
+def test_missing_and_broken_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no config file .*none.py"):
+        prepare(tmp_path / "none.py", RunOptions())
+    broken = tmp_path / "broken.py"
+    broken.write_text("model = dict(")
+    with pytest.raises(UserError, match="broken.py: SyntaxError"):
+        prepare(broken, RunOptions())
+    broken.write_text("model = undefined_name")
+    with pytest.raises(UserError, match="broken.py: .*undefined_name"):
+        prepare(broken, RunOptions())
+
+
+def test_one_flag_moves_every_path_of_the_data() -> None:
+    cfg = prepare(RETINANET, RunOptions(data_root="/somewhere/else"))
+    roots = {
+        dataset.data_root
+        for key in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for dataset in leaf_datasets(cfg[key].dataset)
+    }
+    assert roots == {"/somewhere/else"}
+    expected = "/somewhere/else/annotations/instances_val2017.json"
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == expected
+
+
+def test_data_sets_inside_wrappers_are_moved() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    plain = cfg.train_dataloader.dataset
+    repeated = dict(type="RepeatDataset", times=2, dataset=plain)
+    wrapped = dict(type="ConcatDataset", datasets=[plain, repeated])
+    options = {"train_dataloader.dataset": wrapped}
+    cfg = prepare(RETINANET, RunOptions(data_root="/else", cfg_options=options))
+    moved = list(leaf_datasets(cfg.train_dataloader.dataset))
+    assert [dataset.data_root for dataset in moved] == ["/else", "/else"]
+
+
+def test_data_sets_inside_wrappers_are_found() -> None:
+    inner = [dict(type="A"), dict(type="RepeatDataset", dataset=dict(type="B"))]
+    cfg = Config(dict(dataset=dict(type="ConcatDataset", datasets=inner)))
+    assert [d.type for d in leaf_datasets(cfg.dataset)] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("option", "in_file", "expected"),
+    [
+        (None, None, "work_dirs/retinanet_casvit-m_fpn_8xb4-1x_coco"),
+        (None, "from_file", "from_file"),
+        (Path("from_flag"), "from_file", "from_flag"),
+    ],
+)
+def test_work_dir_flag_beats_file_beats_stem(
+    option: Path | None, in_file: str | None, expected: str
+) -> None:
+    overrides = {"work_dir": in_file} if in_file else {}
+    assert (
+        prepare(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).work_dir == expected
+    )
+
+
+def test_seed_and_determinism() -> None:
+    cfg = prepare(RETINANET, RunOptions(seed=7, deterministic=True))
+    assert cfg.randomness == dict(seed=7, deterministic=True)
+
+
+def test_workers_none_means_none_kept_alive() -> None:
+    cfg = prepare(RETINANET, RunOptions(cfg_options={"train_dataloader.num_workers": 0}))
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.persistent_workers is True
+
+
+def test_missing_weights_stop_with_the_place_to_get_them() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    with pytest.raises(UserError) as caught:
+        set_weights(cfg, None)
+    for part in ("pretrained/casvit-m_in1k.pth", "MODEL_ZOO.md", "--from-scratch", "'m'"):
+        assert part in str(caught.value)
+
+
+def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"model": {}}, file)
+    cfg = prepare(RETINANET, RunOptions())
+    set_weights(cfg, str(file))
+    assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
+    assert cfg.model.backbone.norm_eval is True
+
+
+def test_damaged_weights_stop_before_anything_is_built(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"half a file")
+    with pytest.raises(UserError, match="weights.pth is damaged or no weight file"):
+        set_weights(prepare(RETINANET, RunOptions()), str(file))
+
+
+def test_from_scratch_trains_norms_and_says_so() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    (note,) = set_from_scratch(cfg)
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.model.backbone.norm_eval is False
+    assert "BatchNorm is trained" in note
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "steps", "flag", "note", "lr"),
+    [
+        (4, 8, 1, False, None, 2e-4),
+        (4, 8, 1, True, None, 2e-4),
+        (4, 1, 8, False, None, 2e-4),
+        (2, 1, 1, False, "global batch is 2 .*the recipe's is 32.*lr stays 0.0002", 2e-4),
+        (2, 1, 1, True, "lr 0.0002 -> 1.25e-05", 1.25e-5),
+        (2, 1, 2, True, "lr 0.0002 -> 2.5e-05", 2.5e-5),
+        (4, 1, 8, True, None, 2e-4),
+        (4, 2, 1, True, "lr 0.0002 -> 5e-05", 5e-5),
+    ],
+)
+def test_batch_against_learning_rate(
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    processes: int,
+    steps: int,
+    flag: bool,
+    note: str | None,
+    lr: float,
+) -> None:
+    options = RunOptions(
+        auto_scale_lr=flag,
+        launcher="pytorch",
+        cfg_options={
+            "train_dataloader.batch_size": batch,
+            "optim_wrapper.accumulative_counts": steps,
+        },
+    )
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    cfg = prepare(RETINANET, options)
+    notes = scale_learning_rate(cfg, options)
+    assert len(notes) == (note is not None)
+    for line in notes:
+        assert re.search(note, line), line
+    assert cfg.auto_scale_lr.enable is False  # mmengine must not scale once more
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr)
+
+
+def test_an_allocation_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    assert (world_size("none"), world_size("slurm")) == (1, 8)
+
+
+def test_only_what_is_asked_for_changes_the_randomness() -> None:
+    demo = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
+    cfg = prepare(demo, RunOptions(deterministic=True))
+    assert cfg.randomness == dict(seed=0, deterministic=True)
+
+
+def test_from_scratch_freezes_nothing() -> None:
+    cfg = prepare(RETINANET, RunOptions(cfg_options={"model.backbone.frozen_stages": 1}))
+    set_from_scratch(cfg)
+    assert cfg.model.backbone.frozen_stages == -1
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+@pytest.mark.parametrize(
+    ("init_cfg", "kind"),
+    [
+        (None, "Pretrained"),
+        (dict(type="Pretrained", checkpoint="of/the/config.pth"), "Pretrained"),
+        (dict(type="Pretrained", checkpoint="of/the/config.pth", prefix="backbone."), "Pretrained"),
+        ([dict(type="Kaiming"), dict(type="Own", checkpoint="of/the/config.pth")], "Own"),
+    ],
+)
+def test_pretrained_flag_for_another_backbone(
+    init_cfg: dict | list | None, kind: str, prefix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"state_dict": {f"{prefix}conv1.weight": torch.ones(1)}}, file)
+    cfg = prepare(RETINANET, RunOptions())
+    cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=init_cfg)
+    set_weights(cfg, str(file))
+    (part,) = weight_parts(cfg.model.backbone)
+    assert (part.type, part.checkpoint) == (kind, str(file))
+    if kind == "Pretrained":
+        assert part.prefix == ("backbone." if prefix else None)
+    else:
+        assert "prefix" not in part
+
+
+@pytest.mark.parametrize("place", ["model", "backbone"])
+def test_the_older_key_of_weight_files_is_read(place: str, tmp_path: Path) -> None:
+    node = dict(type="ResNet", depth=18)
+    model = dict(type="EncoderDecoder", backbone=node)
+    dict(model=model, backbone=node)[place]["pretrained"] = "torchvision://resnet18"
+    config = tmp_path / "older.py"
+    config.write_text(f"default_scope = 'mmseg'\nmodel = {model}")
+    cfg = prepare(config, RunOptions())
+    assert (cfg.model.get("pretrained"), cfg.model.backbone.get("pretrained")) == (None, None)
+    with pytest.raises(UserError, match="no pretrained weights at torchvision://resnet18"):
+        set_weights(cfg, None)
+    set_from_scratch(cfg)
+    set_weights(cfg, None)
+
+
+def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:
+    cfg = prepare(RETINANET, RunOptions())
+    cfg.model.backbone.init_cfg = [dict(type="Constant"), cfg.model.backbone.init_cfg]
+    with pytest.raises(UserError, match="no pretrained weights"):
+        set_weights(cfg, None)
+
+
+def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="add --launcher pytorch"):
+        prepare(RETINANET, RunOptions())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
+class TestWithoutGPU:
+    def test_mixed_precision_is_refused(self) -> None:
+        with pytest.raises(UserError, match="--amp needs a GPU"):
+            set_precision(prepare(RETINANET, RunOptions()), RunOptions(amp=True))
+
+    def test_sync_bn_becomes_bn(self) -> None:
+        cfg = prepare(SEM_FPN, RunOptions())
+        assert cfg.model.decode_head.norm_cfg.type == "BN"
+
+    def test_processes_talk_by_gloo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RANK", "0")
+        cfg = prepare(RETINANET, RunOptions())
+        set_launcher(cfg, "pytorch")
+        assert cfg.env_cfg.dist_cfg.backend == "gloo"
+        assert cfg.model_wrapper_cfg.device_ids is None
+
+    def test_slurm_is_refused(self) -> None:
+        with pytest.raises(UserError, match="torchrun"):
+            prepare(RETINANET, RunOptions(launcher="slurm"))

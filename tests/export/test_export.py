@@ -1,0 +1,159 @@
+"""Whole models as files: beside torch, as a user runs them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from exported_models import STEMS, Model, export, picture
+from test_export_files import write_identity
+
+from casvit_dense.checkpoint.reader import file_sha256
+from casvit_dense.cli import main
+from casvit_dense.export import writers
+from casvit_dense.export.agreement import compare_detections, compare_segments
+from casvit_dense.exported.description import read_description
+from casvit_dense.exported.model import ExportedModel
+from casvit_dense.predictor import Predictor
+from casvit_dense.results.ledger import read_ledger
+from casvit_dense.results.row import row_id
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "run_onnx.py")
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_a_file_predicts_what_torch_predicts(models: dict[str, Model], name: str) -> None:
+    # 160 pixels high or wide by the config's pipeline: sizes that nobody traced, and resizing.
+    model = models[name]
+    plain = Predictor(model.config, model.checkpoint, "cpu", data_root=str(model.data))
+    exported = Predictor(model.config, model.exported, data_root=str(model.data))
+    assert exported.labels == plain.labels
+    for size in ((70, 90), (333, 111)):
+        expected, found = (p.predict(picture(*size)) for p in (plain, exported))
+        if name == "fpn":
+            outcome = compare_segments(expected, found)
+        else:
+            outcome = compare_detections(expected, found, 0.05, 100)
+            assert outcome.compared > 5
+        assert outcome.good, outcome.text
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [*((name, ".onnx") for name in STEMS), ("fpn", ".xml")]
+)
+def test_a_file_evaluates_as_its_checkpoint(
+    models: dict[str, Model],
+    name: str,
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = models[name]
+    written = model.exported
+    if suffix == ".xml":
+        pytest.importorskip("openvino")
+        # By way of the ONNX file that is there already: tracing once more would give the same.
+        monkeypatch.setattr(
+            writers, "write_onnx", lambda graph, path, *rest: shutil.copy(model.exported, path)
+        )
+        written = tmp_path / "fpn.xml"
+        assert export(model, "--format", "openvino", "--out", written, "--input", "96x128") == 0
+    contents = []
+    for file in (model.checkpoint, written):
+        folder = tmp_path / f"run{file.suffix}"
+        more = ("--data-root", model.data, "--work-dir", folder)
+        assert main(["test", *model.arguments(*more, file=file)]) == 0
+        contents.append(json.loads((folder / "test" / "metrics.json").read_text()))
+    plain, exported = contents
+    assert exported["metrics"] == pytest.approx(plain["metrics"], abs=1e-3)
+    conditions = exported["conditions"]
+    assert conditions["weights_sha256"] == plain["conditions"]["weights_sha256"]
+    backend = {".onnx": "onnxruntime", ".xml": "openvino"}[suffix]
+    assert (conditions["form"], conditions["backend"]) == ("exported", backend)
+    assert conditions["fused"] is True
+    of_checkpoint, of_file = read_ledger(tmp_path / "results.jsonl")[0]
+    assert (of_file.form, of_file.backend, of_file.precision) == ("fused", backend, "fp32")
+    assert of_file.weights.sha256 == file_sha256(Path(written))
+    assert of_file.weights.source_sha256 == of_checkpoint.weights.sha256
+    assert of_file.config_sha256 == of_checkpoint.config_sha256
+    assert row_id(of_file) == exported["row"]
+
+
+@pytest.mark.parametrize("name", ["mask-rcnn", "fpn"])
+def test_openvino_reads_the_file(models: dict[str, Model], name: str) -> None:
+    pytest.importorskip("openvino")
+    model = models[name]
+    data = Predictor(model.config, model.checkpoint, "cpu").pipeline(
+        {"img": picture(70, 90), "img_id": 0}
+    )
+    batch = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
+    (expected,) = ExportedModel(str(model.exported)).test_step(batch)
+    expected = expected.clone()
+    (found,) = ExportedModel(str(model.exported), "openvino", threads=1).test_step(batch)
+    outcome = (
+        compare_segments(expected, found)
+        if name == "fpn"
+        else compare_detections(expected, found, 0.05, 100)
+    )
+    assert outcome.good and outcome.compared > 5, outcome.text
+
+
+def test_nothing_to_see_gives_no_masks(models: dict[str, Model]) -> None:
+    model = models["mask-rcnn"]
+    exported = Predictor(model.config, model.exported, data_root=str(model.data))
+    exported.model.runtime = lambda array: [
+        np.zeros((0, *rest), dtype)
+        for rest, dtype in (((4,), "f4"), ((), "f4"), ((), "i8"), ((28, 28), "f4"))
+    ]
+    found = exported.predict(picture(70, 90)).pred_instances
+    assert found.bboxes.shape == (0, 4) and found.masks.shape == (0, 70, 90)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "run_onnx.py MODEL.onnx IMAGE"),
+        (("backbone.onnx", "image.png"), "backbone.onnx is no whole model"),
+        (("model.onnx", "text.png"), "text.png is no image"),
+    ],
+)
+def test_the_example_says_what_is_wrong(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    for part in ("backbone", "model"):
+        write_identity(tmp_path / f"{part}.onnx", {"part": json.dumps(part)})
+    (tmp_path / "text.png").write_text("no image")
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["retinanet", "fpn"])
+def test_the_example_needs_no_project(models: dict[str, Model], name: str, tmp_path: Path) -> None:
+    model, image = models[name], tmp_path / "image.png"
+    cv2.imwrite(str(image), picture(160, 160))  # the size that the pipeline resizes to
+    block = "import sys; sys.modules.update(casvit_dense=None, torch=None); import runpy; "
+    run = f"sys.argv = ['', {str(model.exported)!r}, {str(image)!r}]; runpy.run_path({EXAMPLE!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", block + run], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    sample = Predictor(model.config, model.checkpoint, "cpu").predict(image)
+    if name == "fpn":
+        labels, counts = np.unique(sample.pred_sem_seg.data, return_counts=True)
+        names = read_description(model.exported).classes
+        share = {names[i]: f"{n / 160**2:.1%}" for i, n in zip(labels, counts, strict=True)}
+        assert dict(re.findall(r"(\w+): ([\d.]+%)", done.stdout)) == share
+    else:
+        scores = [float(text) for text in re.findall(r"\w+ ([\d.]+) at", done.stdout)]
+        assert scores == pytest.approx(sample.pred_instances.scores.tolist(), abs=6e-3)
+        assert len(scores) > 5

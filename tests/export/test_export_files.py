@@ -1,0 +1,209 @@
+"""Files of export before anything runs: what is read of them, refused, and not written over."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from casvit_dense.cli import main
+from casvit_dense.errors import UserError
+from casvit_dense.export import open_runtime
+from casvit_dense.export.job import ExportOptions, target_file
+from casvit_dense.exported.description import PT2_ENTRY, Description, read_description
+
+CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
+
+
+#: What a file of ours says of itself: a detector of three classes.
+ABOUT = {
+    "config": CONFIG.stem,
+    "part": "model",
+    "kind": "detector",
+    "classes": ["circle", "square", "triangle"],
+    "category_ids": [1, 2, 3],
+    "input": "float32 (N, 3, H, W)",
+    "input_name": "image",
+    "input_shape": [1, 3, 64, 64],
+    "dynamic": True,
+    "resize": [160, 160],
+    "channel_order": "RGB",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "normalisation": "file",
+    "pad_divisor": 32,
+    "score_thr": 0.05,
+    "mask_thr": None,
+    "align_corners": None,
+    "outputs": {"boxes": "(n, 4)", "scores": "(n,)", "labels": "(n,)"},
+    "weights_sha256": "0" * 64,
+    "fused": True,
+    "precision": "float32",
+    "versions": {"torch": "2.13"},
+}
+
+
+def texts_of(**changes: object) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in {**ABOUT, **changes}.items()}
+
+
+def write_identity(path: Path, texts: dict[str, str]) -> None:
+    """An ONNX file of one operator, with these texts inside."""
+    onnx = pytest.importorskip("onnx")
+    image, same = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, "h", "w"])
+        for name in ("image", "same")
+    )
+    nodes = [onnx.helper.make_node("Identity", ["image"], ["same"])]
+    opset = [onnx.helper.make_opsetid("", 20)]
+    graph = onnx.helper.make_graph(nodes, "identity", [image], [same])
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, str(path))
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> tuple[Path, Path]:
+    """A torch.export file that describes itself as ours, and the folder that loading it makes."""
+    plain, file, folder = (tmp_path / name for name in ("plain.pt2", "model.pt2", "unpickled"))
+    program = torch.export.export(nn.ReLU(), (torch.rand(2),))
+    torch.export.save(program, plain, extra_files={PT2_ENTRY: json.dumps(texts_of())})
+    torch.save(Trap(folder), tmp_path / "payload")
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(file, "w") as target:
+        for name in source.namelist():
+            caught = "sample_inputs" in name
+            target.writestr(
+                name, (tmp_path / "payload").read_bytes() if caught else source.read(name)
+            )
+    return file, folder
+
+
+def test_a_torch_export_file_is_not_unpickled(
+    trap: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = trap
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
+    out = str(tmp_path / "out")
+    for name, *more in (("test", "--work-dir", out), ("predict", str(image), "--out", out)):
+        assert main([name, str(CONFIG), str(file), *more]) == 2
+        assert "holds pickled objects" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds pickled objects"):
+        open_runtime(file)
+    assert read_description(file).config == CONFIG.stem
+    assert not folder.exists()
+    with suppress(Exception):  # the trap would have worked
+        torch.export.load(file)
+    assert folder.exists()
+
+
+def test_a_damaged_torch_export_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt2"
+    file.write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"is no file of torch\.export"):
+        read_description(file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"model/extra/{PT2_ENTRY}", "[]")
+    with pytest.raises(UserError, match="does not describe itself"):
+        read_description(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("outputs", ["boxes"], "dictionary|object"),
+        ("outputs", {"boxes": "(n, 4)"}, "boxes, labels, scores"),
+        ("resize", "x", "valid (list|array)"),
+        ("resize", [160], "two sides"),
+        ("score_thr", None, "expected a number"),
+        ("score_thr", "0.05", "valid number"),
+        ("category_ids", [1], "3 numbers, one for each of classes"),
+        ("classes", [1, 2, 3], "valid string"),
+        ("input_shape", [1, 3], "batch, channels, height and width"),
+        ("mean", [0.0], "3 numbers"),
+        ("std", [], "3 numbers"),
+        ("kind", "classifier", "backbone, detector, segmenter"),
+        ("part", "head", "expected model"),
+        ("channel_order", "GBR", "RGB or BGR"),
+        ("dynamic", 1, "valid boolean"),
+        ("versions", None, "dictionary|object"),
+    ],
+)
+def test_a_damaged_description_is_refused_with_its_key(
+    tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    file = tmp_path / "model.onnx"
+    write_identity(file, texts_of(**{key: value}))
+    message = rf"model\.onnx: {key} of its description is .*({expected})"
+    with pytest.raises(UserError, match=message) as caught:
+        read_description(file)
+    assert json.dumps(value) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_sound_description_is_read(tmp_path: Path) -> None:
+    write_identity(tmp_path / "model.onnx", texts_of())
+    assert read_description(tmp_path / "model.onnx") == Description(**ABOUT)
+
+
+def test_masks_need_a_threshold(tmp_path: Path) -> None:
+    outputs = {**ABOUT["outputs"], "masks": "(n, 28, 28)"}
+    write_identity(tmp_path / "model.onnx", texts_of(outputs=outputs))
+    with pytest.raises(UserError, match="mask_thr of its description is null: expected a number"):
+        read_description(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    file.touch()
+    with pytest.raises(UserError, match=rf"model\{suffix} is empty \(0 bytes\)"):
+        read_description(file)
+
+
+@pytest.mark.parametrize("opens", [read_description, open_runtime])
+def test_openvino_needs_both_files_whole(tmp_path: Path, opens: Callable[[Path], object]) -> None:
+    ov = pytest.importorskip("openvino")
+    opset = pytest.importorskip("openvino.opset13")
+    file, weights = tmp_path / "model.xml", tmp_path / "model.bin"
+    image = opset.parameter([1, 3, 4, 4], np.float32)
+    kernel = opset.constant(np.ones((5, 3, 1, 1), np.float32))
+    maps = opset.convolution(image, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = ov.Model([maps], [image])
+    for key, text in texts_of().items():
+        model.set_rt_info(text, ["casvit_dense", key])
+    ov.save_model(model, str(file), compress_to_fp16=False)
+    opens(file)
+    whole = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(UserError, match=r"model\.bin, which belongs to model\.xml, is not beside"):
+        opens(file)
+    weights.write_bytes(whole[:20])
+    with pytest.raises(UserError, match="Incorrect weights in bin file!") as caught:
+        opens(file)
+    assert "src/" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("existing", ["model.xml", "model.bin"])
+def test_neither_file_of_openvino_is_written_over(tmp_path: Path, existing: str) -> None:
+    options = {"form": "openvino", "out": tmp_path / "model.xml"}
+    (tmp_path / existing).touch()
+    with pytest.raises(UserError, match=f"{existing} exists already"):
+        target_file("stem", ExportOptions(**options))
+    assert target_file("stem", ExportOptions(**options, force=True)) == options["out"]

@@ -1,0 +1,573 @@
+"""The report: what is read, what the page says, and that no text of data becomes markup."""
+
+import csv
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import ledger_rows
+import numpy as np
+import pytest
+import report_files
+from pycocotools import mask as rle
+
+from casvit_dense.cli import main
+from casvit_dense.errors import UserError
+from casvit_dense.report import ReportOptions, build_report
+from casvit_dense.report.costs import scatter
+from casvit_dense.report.curves import POINTS, pick, read_curves
+from casvit_dense.report.gallery import choose
+from casvit_dense.report.grid import NOTHING, three_digits
+from casvit_dense.report.outlines import outline_of
+from casvit_dense.report.page import embedded
+from casvit_dense.report.sources import Evaluated, find_logs, read_sources, with_predictions
+from casvit_dense.report.speeds import csv_grid
+from casvit_dense.report.tables import sizes_of
+from casvit_dense.report.verdicts import percents, verdict_grid
+from casvit_dense.results.ledger import append_rows
+from casvit_dense.results.targets import read_targets
+from casvit_dense.results.verify import Verdict, percent, verify
+
+DOCS = Path(__file__).parents[2] / "docs"
+CPU = DOCS / "speed/cpu.csv"
+
+
+class Page(HTMLParser):
+    """What an independent parser makes of the file: elements, texts of scripts, cells of tables."""
+
+    def __init__(self, html: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.scripts: dict[str, str] = {}
+        self.tables: dict[str, list[list[str]]] = {}
+        self._script = self._table = None
+        self._cell = False
+        self.feed(html.decode())
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if tag == "script":
+            self._script = found.get("id", "")
+            self.scripts[self._script] = ""
+        elif tag == "table":
+            self._table = self.tables.setdefault(found["id"], [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self._table[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+        elif tag == "table":
+            self._table = None
+        elif tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[self._script] += data
+        elif self._cell:
+            self._table[-1][-1] += data.strip()
+
+    def data(self, name: str) -> dict:
+        return json.loads(self.scripts[name])
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
+    return report_files.make_ledger(tmp_path_factory.mktemp("work_dirs"), shapes)
+
+
+@pytest.fixture(scope="module")
+def page(ledger: Path) -> Page:
+    return Page(build_report(ReportOptions([ledger], [CPU], images=4)).html)
+
+
+def test_the_page_fetches_nothing(page: Page) -> None:
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    assert "default-src 'none'" in policy and "img-src data:" in policy
+    addresses = [a[k] for _, a in page.tags for k in ("src", "href", "srcset", "data") if a.get(k)]
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    code = page.scripts[""]
+    assert not re.search(r"\bfetch\(|XMLHttpRequest|import\(|^import |eval\(|innerHTML", code, re.M)
+
+
+def test_verdicts_are_those_of_verify(page: Page, ledger: Path) -> None:
+    findings = verify(read_sources([ledger]).rows, read_targets())
+    rows = page.tables["verdicts"][1:]
+    assert len(rows) == len(findings)
+    shown = {v: sum(row[7][2:].startswith(v.value) for row in rows) for v in Verdict}
+    assert shown == {v: sum(f.verdict is v for f in findings) for v in Verdict}
+    assert min(shown.values()) > 0
+    first = {row[0]: row for row in rows if row[7][2:].startswith("below")}
+    below = first["CAS-ViT-XSmask-rcnn_casvit-xs_fpn_8xb4-1x_coco"]
+    assert below[1:7] == ["Mask R-CNN", "mask AP", "34.9", "30.00", "± 0.3", "-4.90"]
+
+
+def test_what_needs_attention_comes_first(ledger: Path) -> None:
+    grid = verdict_grid(verify(read_sources([ledger]).rows, read_targets()))
+    marks = [row[7].mark for row in grid.rows]
+    assert marks[:4] == ["below", "above", "within", "not-comparable"]
+    assert grid.shown >= sum(mark != "not-run" for mark in marks)
+    reason = grid.rows[3][7].note
+    assert "CocoDataset" in reason or "images" in reason
+
+
+def test_spread_over_seeds() -> None:
+    rows = [
+        ledger_rows.evaluation(
+            ledger_rows.RETINANET,
+            0,
+            weights,
+            metrics={"coco/bbox_mAP": value},
+            training=ledger_rows.trained(ledger_rows.RETINANET, seed),
+        )
+        for seed, (weights, value) in enumerate((("a", 0.364), ("b", 0.366), ("c", 0.371)))
+    ]
+    grid = verdict_grid(verify(rows, read_targets()))
+    cell = grid.rows[0][4]
+    # Mean 36.7; deviations -.3, -.1, .4: sum of squares .26, over two .13.
+    assert cell.text == f"36.70 ± {math.sqrt(0.13):.2f}"
+    assert grid.rows[0][8].text == "3"
+
+
+def test_results_without_a_published_figure(page: Page) -> None:
+    header, *rows = page.tables["others"]
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    detector = found[report_files.DETECTOR + "epoch_12.pth"]
+    assert detector["box AP"] == "50.00" and detector["mask AP"] == "40.00"
+    assert detector["mIoU"] == NOTHING
+    assert found[report_files.SEGMENTER + "epoch_12.pth"]["mIoU"] == "80.00"
+
+
+def test_percent_of_metrics() -> None:
+    row = report_files.result_row(
+        "x", {"coco/bbox_mAP": 0.5, "coco/bbox_mAP_l": -1.0, "mIoU": 40.0, "aAcc": None}, "a"
+    )
+    assert percents(row) == {"bbox_mAP": 50.0, "mIoU": 40.0}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "metric", "value"),
+    [
+        ({"coco/bbox_mAP": 0.5}, "bbox_mAP", 50.0),
+        ({"coco/bbox_mAP_l": -1.0}, "bbox_mAP_l", None),
+        ({"coco/bbox_mAP": 0.0}, "bbox_mAP", 0.0),
+        ({"mIoU": 40.0, "mAcc": 60.0, "aAcc": 80.0}, "mAcc", 60.0),
+        ({"mIoU": 40.0, "mAcc": 60.0, "aAcc": 80.0}, "aAcc", 80.0),
+        ({"aAcc": None}, "aAcc", None),
+        ({"mIoU": 40.0}, "bbox_mAP", None),
+    ],
+)
+def test_percent_of_a_metric(metrics: dict, metric: str, value: float | None) -> None:
+    assert percent(report_files.result_row("x", metrics, "a"), metric) == value
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+def test_a_missing_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "r.html")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "\n", '{"schema_version": 1}\n', "no JSON\n"])
+def test_a_ledger_without_rows(tmp_path: Path, content: str) -> None:
+    ledger = tmp_path / "results.jsonl"
+    ledger.write_text(content)
+    with pytest.raises(UserError, match="there is no row in .*results.jsonl"):
+        build_report(ReportOptions([ledger]))
+
+
+def test_foreign_lines_are_said(ledger: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(f"{ledger.read_text().splitlines()[2]}\n{{broken\n")
+    report = build_report(ReportOptions([other]))
+    assert "line 2" in report.notes[0]
+    assert b"1 line of the ledger skipped" in report.html
+
+
+def test_an_output_that_cannot_be_written(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["report", str(ledger), "--images", "0", "--out", str(tmp_path / "file/r.html")]
+    assert main(arguments) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--out", "{}"], "{} is a folder; give a file"),
+        (["--tables", "{}/file"], "{}/file is a file; give a folder"),
+        (["--images", "-3"], "'-3': give a whole number, 0 or more"),
+        (["--images", "few"], "'few': give a whole number, 0 or more"),
+    ],
+)
+def test_what_is_refused_before_anything_is_read(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["report", "no such ledger", *(flag.format(tmp_path) for flag in flags)])
+    assert end.value.code == 2 and said.format(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--speed", "{}/no.csv"], ["--runs", "{}/none"]])
+def test_missing_inputs(
+    flag: list[str], ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [part.format(tmp_path) for part in flag]
+    assert main(["report", str(ledger), "--out", str(tmp_path / "r.html"), *arguments]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_speeds_alone_make_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--speed", str(CPU)]) == 0
+    page = Page(Path("report.html").read_bytes())
+    assert len(page.tables["speeds"]) - 1 == len(list(csv.DictReader(CPU.open())))
+    assert "others" not in page.tables and "curves-data" not in page.scripts
+
+
+def test_rows_of_two_ledgers_count_once(ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "results.jsonl"
+    shutil.copy(ledger, copy)
+    assert len(read_sources([ledger, copy]).rows) == len(read_sources([ledger]).rows)
+
+
+def test_predictions_belong_to_the_row_that_their_folder_names(tmp_path: Path) -> None:
+    rows = [
+        report_files.result_row("x", {"mIoU": 10.0 + hour}, "a", date=ledger_rows.START)
+        for hour in range(3)
+    ]
+    folder = tmp_path / "test"
+    evaluations = [Evaluated(row, folder) for row in rows]
+    report_files.write_metrics(folder, rows[1], {}, {})
+    assert [one.row for one in with_predictions(evaluations)] == [rows[1]]
+    # Overwritten by an evaluation that another ledger holds: nobody's.
+    (folder / "metrics.json").write_text('{"row": "0123456789ab"}')
+    (kept,) = with_predictions(evaluations)
+    assert (kept.row, kept.folder) == (rows[2], None)
+    # Written before folders named their row: the newest one's.
+    (folder / "metrics.json").write_text("{}")
+    assert with_predictions(evaluations) == [Evaluated(rows[2], folder)]
+
+
+def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: Path) -> None:
+    changes = [
+        {"folder": "x/test"},
+        {"folder": "fused/test", "form": "fused"},
+        {"folder": "onnx/test", "form": "fused", "backend": "onnxruntime"},
+        {"folder": "elsewhere/test"},
+    ]
+    rows = [report_files.result_row("x", {"mIoU": 40.0}, "a", **change) for change in changes]
+    alone = report_files.result_row("y", {"mIoU": 40.0}, "a", form="fused", folder="y/test")
+    ledger = tmp_path / "results.jsonl"
+    append_rows(ledger, [*rows, alone])
+    said: list[str] = []
+    page = build_report(ReportOptions([ledger]), lambda n, total, name: said.append(name)).html
+    assert sorted(said) == [
+        "x, fused, eager",
+        "x, fused, onnxruntime",
+        "x, reference, eager, elsewhere/test",
+        "x, reference, eager, x/test",
+        "y",
+    ]
+    assert all(f"<h3>{name}</h3>".encode() in page for name in said)
+
+
+def test_logs_have_names_that_tell_them_apart(tmp_path: Path) -> None:
+    for seed in ("seed0", "seed1"):
+        for start in ("1", "2"):
+            report_files.write_log(tmp_path / seed / "fpn" / start, ["loss"], "mIoU", 0)
+    one = report_files.write_log(tmp_path / "alone/fpn", ["loss"], "mIoU", 0)
+    assert list(find_logs([tmp_path / "alone"], [])) == ["fpn"]
+    names = find_logs([], [tmp_path])
+    assert len(names) == 5 and one in names.values()
+
+
+def test_logs_of_seeds(tmp_path: Path) -> None:
+    """`reproduce --seeds` puts further seeds into the folder of the first."""
+    for run in ("fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"):
+        report_files.write_log(tmp_path / run, ["loss"], "mIoU", 0)
+    names = ["fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"]
+    assert list(find_logs([tmp_path], [])) == names
+    assert sorted(find_logs([], [tmp_path])) == names
+    assert list(find_logs([tmp_path / "retinanet"], [])) == ["retinanet/seed-1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"loss": 7, "iter": null}',
+        '{"loss": 7, "iter": "4"}',
+        '{"loss": 7, "iter": [4], "epoch": {}}',
+        '{"loss": 7, "step": null}',
+        '{"loss": "high", "iter": 2, "epoch": null}',
+        f'{{"loss": {10**400}, "iter": 2}}',
+        '{"loss": Infinity, "iter": 2}',
+    ],
+)
+def test_lines_of_a_log_that_say_nothing(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "scalars.json"
+    log.write_text(f'{{"loss": 1, "iter": 1}}\n{line}\n{{"loss": 2, "iter": 3}}\n')
+    assert read_curves(log) == {"loss": ([1, 3], [1.0, 2.0])}
+
+
+def test_curves(tmp_path: Path) -> None:
+    epochs = report_files.write_log(tmp_path / "a", ["loss"], "coco/bbox_mAP", epochs=3)
+    with epochs.open("a") as file:
+        file.write('{"loss": NaN, "iter": 31}\n{"loss": 0.')  # killed while writing
+    curves = read_curves(epochs)
+    assert set(curves) == {"loss", "coco/bbox_mAP"}
+    assert curves["loss"][0] == list(range(1, 31))
+    assert curves["loss"][1][1] == 0.5
+    # An epoch's validation stands at its last iteration.
+    assert curves["coco/bbox_mAP"] == ([10, 20, 30], [0.1, 0.2, 0.3])
+    iterations = read_curves(report_files.write_log(tmp_path / "b", ["loss"], "mIoU", epochs=0))
+    assert iterations["mIoU"] == ([10], [0.1])
+
+
+@pytest.mark.parametrize("length", [1, 299, 300, 301, 10_000])
+def test_long_curves_are_thinned(length: int) -> None:
+    picked = pick([float(i) for i in range(length)])
+    assert len(picked) == min(length, POINTS)
+    assert (picked[0], picked[-1]) == (0, length - 1)
+    steps = np.diff(picked)
+    assert len(steps) == 0 or 0 < steps.min() <= steps.max() <= steps.min() + 1
+
+
+# --- accuracy and cost ----------------------------------------------------------------------------
+
+
+def test_costs_of_models_come_from_their_rows(ledger: Path) -> None:
+    sources, targets = read_sources([ledger], [CPU]), read_targets()
+    rows = [evaluated.row for evaluated in sources.evaluations]
+    data = scatter(verify(sources.rows, targets), rows, sources.speeds, targets)
+    table = list(csv.DictReader(CPU.open()))
+    stem = ledger_rows.RETINANET
+    count = next(r for r in table if r["model"] == stem and r["mode"] == "count")
+    points = [p for p in data["points"] if p["config"] == stem]
+    assert sorted(p["measured"] for p in points) == [False, True]
+    for point in points:
+        assert point["cost"]["params/model"] == (float(count["params_m"]), "measured here")
+        key = f"gmacs/model/{count['size']}"
+        assert point["cost"][key] == (float(count["gmacs"]), "measured here")
+    measured = next(p for p in points if p["measured"])
+    assert measured["quality"] == {"retinanet_1x/bbox_mAP": 36.5}
+    # The backbone's time is a cost of every model that has it.
+    timed = next(r for r in table if r["model"] == "casvit-xs" and r["backend"] == "openvino")
+    assert float(timed["median_ms"]) in [value for value, _ in measured["cost"].values()]
+
+
+def test_what_was_not_compared_has_axes_of_its_own(ledger: Path) -> None:
+    sources, targets = read_sources([ledger], [CPU]), read_targets()
+    rows = [evaluated.row for evaluated in sources.evaluations]
+    data = scatter(verify(sources.rows, targets), rows, sources.speeds, targets)
+    strange = next(
+        p for p in data["points"] if p["config"] == ledger_rows.SEM_FPN and p["measured"]
+    )
+    assert not any(key.startswith("sem_fpn_40k") for key in strange["quality"])
+    known = {axis["key"] for axis in data["cost"]} | {axis["key"] for axis in data["quality"]}
+    assert all({*p["cost"], *p["quality"]} <= known for p in data["points"])
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "inf", ""])
+def test_other_columns_that_are_no_numbers(text: str) -> None:
+    row = ledger_rows.speed()
+    counted = row.model_copy(
+        update={
+            **{"part": "model", "model": ledger_rows.RETINANET, "mode": "count"},
+            **{"params_m": 3.0, "gmacs": 4.0, "size": "800x1216"},
+            "more": {"backbone_params_m": "1.5", "backbone_gmacs": text},
+        }
+    )
+    broken = counted.model_copy(update={"more": {"backbone_params_m": text}})
+    targets = read_targets()
+    for speeds, known in (([counted], {"params/backbone"}), ([broken], set())):
+        data = scatter([], [], speeds, targets)
+        keys = {axis["key"] for axis in data["cost"]}
+        assert {key for key in keys if "/backbone" in key} == known
+        assert len(sizes_of(speeds)) <= len(known)
+
+
+# --- analysis and pictures ------------------------------------------------------------------------
+
+
+def models_of(page: Page) -> dict[str, dict]:
+    """What the scripts get, by the script's id."""
+    return {key: page.data(key) for key in page.scripts if re.fullmatch(r"model-\d+-data", key)}
+
+
+def test_models_show_analysis_and_pictures(page: Page) -> None:
+    models = list(models_of(page).values())
+    galleries = [m["gallery"] for m in models if m["gallery"]]
+    assert sorted(g["kind"] for g in galleries) == ["maps", "objects"]
+    for gallery in galleries:
+        assert len(gallery["images"]) == 4
+        assert all(f"picture-{image['picture']}" in page.scripts for image in gallery["images"])
+    titles = {w["title"] for m in models for w in m["analysis"]}
+    assert {"Boxes: kinds of error", "Masks: confusion", "IoU of each class"} <= titles
+
+
+def test_objects_of_the_gallery(page: Page, shapes: Path) -> None:
+    gallery = next(
+        m["gallery"] for m in models_of(page).values() if m["gallery"]["kind"] == "objects"
+    )
+    content = json.loads((shapes / "coco/annotations/instances_val2017.json").read_text())
+    for image in gallery["images"]:
+        record = next(i for i in content["images"] if i["file_name"] == image["name"])
+        mine = [a for a in content["annotations"] if a["image_id"] == record["id"]]
+        assert (image["width"], image["height"]) == (record["width"], record["height"])
+        boxes = sorted(row[1:5] for row in image["truth"])
+        assert np.allclose(boxes, sorted(a["bbox"] for a in mine), atol=0.06)
+        assert [row[6] for row in image["truth"]].count(1) == sum(a["iscrowd"] for a in mine)
+        scores = [row[1] for row in image["predictions"]]
+        assert scores == sorted(scores, reverse=True) and min(scores, default=1) >= 0.05
+
+
+def test_images_that_are_gone(shapes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    ledger = report_files.make_ledger(tmp_path / "runs", data)
+    shutil.rmtree(data / "coco/val2017")
+    report = build_report(ReportOptions([ledger], images=3))
+    gallery = next(
+        m["gallery"]
+        for m in models_of(Page(report.html)).values()
+        if m["gallery"] and m["gallery"]["kind"] == "objects"
+    )
+    assert [image["picture"] for image in gallery["images"]] == [None] * 3
+    assert "not there any more" in gallery["images"][0]["missing"]
+    # Without the truth, the row's own classes are all that is left.
+    shutil.rmtree(data)
+    report = build_report(ReportOptions([ledger]))
+    assert all(m["gallery"] is None for m in models_of(Page(report.html)).values())
+    assert any(str(data) in note for note in report.notes)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 12, 100])
+def test_choice_of_images(count: int) -> None:
+    from casvit_dense.analysis.records import ImageScore
+
+    names = [f"{i:02}.png" for i in range(40)]
+    ranked = [ImageScore(i, name, i / 40) for i, name in enumerate(names)]
+    chosen = choose(ranked[::-1][:20], ranked[:20], names, count)
+    assert len(chosen) == min(count, 40)
+    share = count // 3
+    reasons = [why for why, _ in chosen.values()]
+    assert reasons[: min(share, 20)] == ["worst"] * min(share, 20)
+    assert reasons.count("best") == min(share, 20)
+    assert chosen == choose(ranked[::-1][:20], ranked[:20], names[::-1], count)
+
+
+@pytest.mark.parametrize("kind", ["square", "ring", "pixel", "edge", "two", "empty"])
+def test_outlines_enclose_the_mask(kind: str) -> None:
+    """Filled by OpenCV, the outline gives the mask back."""
+    mask = np.zeros((60, 80), np.uint8)
+    if kind in ("square", "ring", "two"):
+        mask[10:40, 20:60] = 1
+    if kind == "ring":
+        mask[20:30, 30:50] = 0
+    if kind == "two":
+        mask[50:58, 2:10] = 1
+    if kind == "pixel":
+        mask[5, 7] = 1
+    if kind == "edge":
+        mask[:, :30] = 1
+    outline = outline_of(rle.encode(np.asfortranarray(mask)))
+    polygons = [
+        np.array([pair.split(" ") for pair in part.rstrip("z").split("L")], float)
+        for part in outline.split("M")[1:]
+    ]
+    drawn = np.zeros((600, 800), np.uint8)
+    cv2.fillPoly(drawn, [np.round(10 * polygon).astype(np.int32) for polygon in polygons], 1)
+    found = drawn[5::10, 5::10]
+    union = (found | mask).sum()
+    assert (found & mask).sum() >= 0.97 * union
+    assert (kind == "empty") == (outline == "")
+
+
+# --- text of data ---------------------------------------------------------------------------------
+
+
+def test_no_text_of_data_becomes_markup(shapes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    file = """a"b'c<img src=x onerror=alert(2)>&amp;.png"""
+    report_files.rename(data / "coco", report_files.HOSTILE, 0, file)
+    row = report_files.result_row("</script><b>", {"coco/bbox_mAP": 0.5}, "a", device="<i>GPU</i>")
+    report_files.write_detections(tmp_path / row.folder, row, data / "coco")
+    append_rows(tmp_path / "results.jsonl", [row])
+    page = Page(build_report(ReportOptions([tmp_path / "results.jsonl"], title="<u>x</u>")).html)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"b", "i", "u", "img"}
+    (model,) = models_of(page).values()
+    assert report_files.HOSTILE in model["gallery"]["classes"]
+    assert file in [image["name"] for image in model["gallery"]["images"]]
+    assert any(cell.startswith("</script><b>") for row in page.tables["others"] for cell in row)
+
+
+def test_embedded_json_ends_no_script() -> None:
+    value = {"</script>": "<!--", "a": "\u2028&", "n": 0.1}
+    text = embedded(value)
+    assert not set(text) & set("<>&\u2028")
+    assert json.loads(text) == value
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_tables_for_papers(ledger: Path, tmp_path: Path) -> None:
+    arguments = ["report", str(ledger), "--speed", str(CPU), "--images", "0"]
+    out = ["--out", str(tmp_path / "r.html"), "--tables", str(tmp_path / "tables")]
+    assert main([*arguments, *out]) == 0
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    stems = {"verdicts", "others", "speed", "peers-retinanet_1x", "peers-mask_rcnn_1x"}
+    assert {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "csv", "tex")} <= names
+    rows = list(csv.DictReader((tmp_path / "tables/verdicts.csv").open()))
+    below = [row for row in rows if row["Verdict"].startswith("below")]
+    assert [row["Ours"] for row in below] == ["30.00"]
+    counted = next(r for r in csv.DictReader(CPU.open()) if r["model"] == ledger_rows.RETINANET)
+    mine = next(row for row in rows if row["Model"] == "RetinaNet, CAS-ViT-XS")
+    assert float(mine["M parameters"]) == pytest.approx(float(counted["params_m"]), abs=0.005)
+
+
+def test_csv_of_another_kind() -> None:
+    rows = [
+        {"a": "1", "same": "x", "b": "", "c": "z"},
+        {"a": "10", "same": "x", "b": "2", "c": "y"},
+    ]
+    grid = csv_grid("t.csv", rows)
+    assert [(c.title, c.number) for c in grid.columns] == [("a", True), ("b", True), ("c", False)]
+    assert grid.about == "In all rows: same x."
+    assert [cell.key for cell in grid.rows[1]] == ["10", "2", "y"]
+    assert grid.rows[0][1].text == NOTHING and grid.rows[0][1].key == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1234, "0.123"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1234")]
+)
+def test_three_digits(value: float, text: str) -> None:
+    assert three_digits(value) == text
+
+
+def test_commands_and_environments(page: Page, ledger: Path) -> None:
+    commands = {row[2] for row in page.tables["commands"][1:]}
+    rows = read_sources([ledger]).rows
+    assert {row.command for row in rows if row.command} <= commands
+    names = {row[0] for row in page.tables["environments"][1:]}
+    assert {row[1] for row in page.tables["commands"][1:]} == names

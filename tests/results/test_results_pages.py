@@ -1,0 +1,304 @@
+"""Tables of results, and the pages that are made of rows and published figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+from findings import finding, target
+from ledger_rows import COCO, evaluation, speed, trained
+
+from casvit_dense.cli import main
+from casvit_dense.errors import UserError
+from casvit_dense.measure.conditions import COLUMNS
+from casvit_dense.measure.rows import read_rows
+from casvit_dense.measure.sizes import model_sizes
+from casvit_dense.results.ledger import append_rows
+from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
+from casvit_dense.results.row import Dataset, Evaluation
+from casvit_dense.results.table import Table, milliseconds
+from casvit_dense.results.tables import (
+    ModelSize,
+    evaluation_table,
+    overview_table,
+    peer_table,
+    speed_table,
+    verdict_table,
+)
+from casvit_dense.results.verify import Verdict
+
+ROOT = Path(__file__).parents[2]
+XS, T = "retinanet_casvit-xs_fpn_8xb4-1x_coco", "retinanet_casvit-t_fpn_8xb4-1x_coco"
+SIZES = {
+    XS: ModelSize(12.19, 161.91, 2.759, "800x1280"),
+    T: ModelSize(30.971, 223.98, 20.738, "800x1280"),
+}
+
+
+def test_markdown_by_hand() -> None:
+    table = Table(
+        ["a|b", "n"],
+        [["x_y _z_ `c` <br> a*b \\ [l](u)\nnext", "-"], ["x", "1"]],
+        "What it shows.",
+        ["A note."],
+    )
+    assert table.markdown() == (
+        "What it shows.\n\n"
+        "| a\\|b | n |\n"
+        "| --- | ---: |\n"
+        "| x_y \\_z\\_ \\`c\\` \\<br> a\\*b \\\\ \\[l](u) next | - |\n"
+        "| x | 1 |\n\n"
+        "A note."
+    )
+    assert Table(["a", "b"], [["x", "1"]]).markdown() == "| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_csv_by_hand() -> None:
+    table = Table(["a", "b, c"], [['say "x"', "-"], ["1|2", "-0.3"]], "Not in it.", ["Nor this."])
+    assert table.csv() == 'a,"b, c"\n"say ""x""",\n1|2,-0.3\n'
+
+
+def test_latex_by_hand() -> None:
+    rows = [["50 % & #1_a $x$ {b}", "36.41 ± 0.12"], ["[1] ~^\\", "-0.3"], ["36.5†", "-"]]
+    table = Table(["a_b", "n"], rows, "R&D", ["5 % of it."], align="lr")
+    assert table.latex() == (
+        "\\begin{table}\n"
+        "  \\centering\n"
+        "  \\caption{R\\&D}\n"
+        "  \\begin{tabular}{lr}\n"
+        "    \\toprule\n"
+        "    a\\_b & n \\\\\n"
+        "    \\midrule\n"
+        "    50 \\% \\& \\#1\\_a \\$x\\$ \\{b\\} & 36.41 $\\pm$ 0.12 \\\\\n"
+        "    {}[1] \\textasciitilde{}\\textasciicircum{}\\textbackslash{} & $-$0.3 \\\\\n"
+        "    36.5$^{\\dagger}$ & -- \\\\\n"
+        "    \\bottomrule\n"
+        "  \\end{tabular}\n"
+        "  \\par\\smallskip{\\footnotesize 5 \\% of it.\\par}\n"
+        "\\end{table}\n"
+    )
+
+
+@pytest.mark.parametrize(("rows", "align"), [([["1"]], ""), ([["1", "2"]], "lrr")])
+def test_a_table_of_unequal_rows_is_refused(rows: list[list[str]], align: str) -> None:
+    with pytest.raises(ValueError, match="cells"):
+        Table(["a", "b"], rows, align=align)
+
+
+def test_times_have_three_digits() -> None:
+    assert milliseconds(2.345, 1, 3) == "2.35 (1.00 to 3.00)"
+    assert milliseconds(12.345, 1, 30) == "12.3 (1.0 to 30.0)"
+    assert milliseconds(123.45, 100, 300) == "123 (100 to 300)"
+
+
+def test_verdicts_by_hand() -> None:
+    xs, t = target(config=XS), target("CAS-ViT-T", config=T)
+    segmenter = target(head="sem_fpn_40k", metrics={"mIoU": 37.05}, tolerance=0.9)
+    findings = [
+        finding(xs, Verdict.WITHIN, ours=36.412, spread=0.118, difference=-0.088, notes=("mind",)),
+        finding(t, Verdict.NOT_COMPARABLE, published=41.0, reasons=("16 images", "int8")),
+        finding(segmenter, metric="mIoU", published=37.05),
+    ]
+    table = verdict_table(findings, SIZES)
+    assert table.columns == [
+        *("Model", "M parameters", "GMACs", "Metric", "Published†", "Ours", "Difference"),
+        *("Band", "Verdict"),
+    ]
+    assert table.rows == [
+        [
+            *("RetinaNet, CAS-ViT-XS", "12.19", "161.9", "box AP", "36.5", "36.41 ± 0.12"),
+            *("-0.09", "36.2 to 36.8", "within; mind"),
+        ],
+        [
+            *("RetinaNet, CAS-ViT-T", "30.97", "224.0", "box AP", "41.0", "-"),
+            *("-", "40.7 to 41.3", "not comparable; 16 images; int8"),
+        ],
+        [
+            *("Semantic FPN, CAS-ViT-XS", "-", "-", "mIoU", "37.05", "-", "-"),
+            *("36.15 to 37.95", "not run"),
+        ],
+    ]
+    assert any("800x1280" in note for note in table.notes)
+    plain = verdict_table(findings)
+    assert list(plain.columns[:2]) == ["Model", "Metric"] and len(plain.notes) == 1
+    assert plain.rows[0][1:3] == ["box AP", "36.5"]
+
+
+def test_quoted_figures_are_marked_and_ours_are_not() -> None:
+    xs = target(config=XS)
+    mask = target(head="mask_rcnn_1x", metrics={"bbox_mAP": 37.4, "segm_mAP": 34.9})
+    within = finding(xs, Verdict.ABOVE, ours=37.0, difference=0.5)
+    subset = finding(mask, Verdict.NOT_COMPARABLE, ours=None)
+    table = overview_table([xs, mask], [within, subset], SIZES)
+    columns = ["Backbone", "M parameters", "RetinaNet, box AP"]
+    assert table.columns == [*columns, "Mask R-CNN, box AP", "Mask R-CNN, mask AP"]
+    assert table.rows == [["CAS-ViT-XS", "2.76", "36.5†; 37.00 here, above", "37.4†", "34.9†"]]
+
+
+def test_peers_as_papers_print_them() -> None:
+    xs, t = target(config=XS), target("CAS-ViT-T", config=T, source="Another; its code")
+    small = target("Small", params_m=9.0, metrics={"bbox_mAP": 30.0, "bbox_mAP_50": 48.25})
+    other = target("Backbone only", backbone_params_m=4.1, also={"released code": 31.0})
+    table = peer_table(
+        [other, t, xs, small],
+        [finding(t, Verdict.BELOW, ours=36.0), finding(xs, Verdict.NOT_COMPARABLE)],
+        SIZES,
+    )
+    assert table.columns == [
+        *("Backbone", "backbone, M", "model, M", "GMACs", "box AP", "box AP50", "Source")
+    ]
+    assert table.rows == [
+        ["Small", "-", "9.0†", "-", "30.0†", "48.25†", "1"],
+        ["CAS-ViT-XS", "2.76", "12.19", "161.9", "36.5†", "-", "1"],
+        ["CAS-ViT-T", "20.74", "30.97", "224.0", "36.5†", "-", "2"],
+        ["CAS-ViT-T, here", "20.74", "30.97", "224.0", "36.00", "-", "-"],
+        ["Backbone only", "4.1†", "-", "-", "36.5†", "-", "1"],
+    ]
+    assert "Other published figures: Backbone only 31.0† (released code)." in table.notes
+    assert table.notes[-1] == "Sources: (1) A paper; (2) Another; its code."
+
+
+def demo(**changes: object) -> Evaluation:
+    """A row of a model that nothing was published of."""
+    data = Dataset(name="CocoDataset", annotations_sha256="3" * 64, images=100, classes=5)
+    usual = {"dataset": data, "metrics": {"coco/bbox_mAP": 0.6592, "coco/bbox_mAP_s": None}}
+    return evaluation("retinanet_casvit-mini_fpn_shapes", **{**usual, **changes})
+
+
+def test_results_without_a_published_figure() -> None:
+    newer = demo(hour=24, metrics={"mIoU": 88.567}, form="fused", precision="int8")
+    table = evaluation_table([demo(), newer])
+    name = "retinanet_casvit-mini_fpn_shapes"
+    assert table.columns == [
+        *("Model", "Data set", "images", "box AP", "mIoU", "Form, backend, precision"),
+        *("Device", "Date"),
+    ]
+    assert table.rows == [
+        [
+            name,
+            "CocoDataset",
+            "100",
+            "-",
+            "88.57",
+            "fused, eager, int8",
+            "GPU",
+            "2026-11-02",
+        ],
+        [name, "CocoDataset", "100", "65.92", "-", "reference, eager, fp32", "GPU", "2026-11-01"],
+    ]
+
+
+def test_speeds_by_hand() -> None:
+    row = speed().model_copy(update={"median_ms": None, "backend": "openvino", "batch": 4})
+    good = dict(median_ms=50, p10_ms=49.5, p90_ms=60, params_m=2.759, gmacs=2.854, peak_mb=100.4)
+    changes: list[dict[str, object]] = [good, {"error": "no memory"}, {"mode": "count", "gmacs": 9}]
+    table = speed_table([row.model_copy(update=update) for update in changes])
+    left = ["casvit-xs", "infer", "4 x 512x512", "fused, openvino, fp32", "CPU, 2 threads"]
+    assert table.rows == [
+        [*left, "2.76", "2.9", "50.0 (49.5 to 60.0)", "80.0", "100"],
+        [*left, "-", "-", "failed", "-", "-"],
+        ["casvit-xs", "count", *left[2:], "-", "9.0", "-", "-", "-"],
+    ]
+
+
+def count(**figures: object) -> dict[str, str]:
+    usual = dict(model=XS, part="model", mode="count", size="800x1280", date="2026-11-22")
+    usual |= dict(params_m=12.19, gmacs=161.91, backbone_params_m=2.759)  # type: ignore[dict-item]
+    return {**dict.fromkeys(COLUMNS, ""), **{k: str(v) for k, v in {**usual, **figures}.items()}}
+
+
+def test_sizes_are_the_newest_counts_at_the_papers_input() -> None:
+    mask = "mask-rcnn_casvit-xs_fpn_8xb4-1x_coco"
+    rows = [
+        count(),
+        count(gmacs=150, date="2026-11-01"),
+        count(gmacs=40, size="512x512", date="2026-11-23"),
+        count(mode="infer", gmacs=9, date="2026-11-23"),
+        count(error="ValueError: no", gmacs="", date="2026-11-23"),
+        count(part="backbone", gmacs=9, date="2026-11-23"),
+        count(model=mask, rois="1000 boxes"),
+        count(model="casvit-xs"),
+    ]
+    assert model_sizes(rows) == {
+        XS: ModelSize(12.19, 161.91, 2.759, "800x1280"),
+        mask: ModelSize(12.19, 161.91, 2.759, "800x1280 with 1000 boxes"),
+    }
+
+
+def test_committed_files_are_made_of_committed_rows() -> None:
+    generated = generate(ROOT, model_sizes(read_rows(ROOT / COUNTS)))
+    assert not generated.rejected
+    assert len(generated.files) == 7  # two pages, the index, four folders
+    for path, text in generated.files.items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, "run: casvit-dense results"
+
+
+def test_tables_of_the_page_name_their_own_models() -> None:
+    """By the file of published figures itself, not by our reading of it."""
+    content = json.loads((ROOT / "casvit_dense" / "results" / "targets.json").read_text())
+    page = (ROOT / "docs" / "results.md").read_text()
+    for row in content["dense"]:
+        value = next(iter(row["metrics"].values()))
+        lines = [line for line in page.splitlines() if line.startswith(f"| {row['backbone']} |")]
+        assert any(f"| {value}† |" in line for line in lines), row
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A small one: two pages, an empty ledger, one config."""
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("# Own\n\n<!-- table: others -->\nold\n<!-- end -->\nStays.\n")
+    (tmp_path / PAGE_LEDGER).parent.mkdir()
+    (tmp_path / PAGE_LEDGER).touch()
+    (tmp_path / "configs" / "retinanet").mkdir(parents=True)
+    (tmp_path / "configs" / "retinanet" / f"{XS}.py").touch()
+    return tmp_path
+
+
+def test_the_command_writes_what_differs(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["results", str(repository)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+    page = (repository / "README.md").read_text()
+    assert page == "# Own\n\n<!-- table: others -->\nNone yet.\n<!-- end -->\nStays.\n"
+    append_rows(repository / PAGE_LEDGER, [demo()])
+    with (repository / PAGE_LEDGER).open("a") as ledger:
+        ledger.write("foreign\n")
+    assert main(["results", str(repository)]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"written: {repository / page}" for page in PAGES]
+    assert "line 2 is skipped" in said.err
+    assert "| 65.92 | reference, eager, fp32 |" in (repository / "README.md").read_text()
+    assert main(["results", str(repository)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_row_that_may_be_compared_reaches_every_file(repository: Path) -> None:
+    marks = "".join(f"<!-- table: {name} -->\n<!-- end -->\n" for name in ("overview", "RetinaNet"))
+    (repository / "README.md").write_text(marks)
+    runs = [
+        evaluation(XS, file=f"{seed}", training=trained(XS, seed), metrics={"coco/bbox_mAP": ap})
+        for seed, ap in ((1, 0.364), (2, 0.366), (3, 0.365))
+    ]
+    subset = evaluation(T, dataset=COCO.model_copy(update={"images": 200}))
+    append_rows(repository / PAGE_LEDGER, [*runs, subset])
+    files = {str(path): text for path, text in generate(repository, SIZES).files.items()}
+    page = files["README.md"]
+    assert "| CAS-ViT-XS | 2.76 | 36.5†; 36.50 ± 0.10 here, within |" in page
+    assert "| 36.5 | 36.50 ± 0.10 | +0.00 | 36.2 to 36.8 | within |" in page
+    assert "| 41.9 | - | - | 41.6 to 42.2 | not comparable;" in page and "200" in page
+    assert "box AP: 36.5\n" in files["configs/retinanet/metafile.yml"]
+
+
+def test_mistakes_are_one_message(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = repository / "README.md"
+    page.write_text("<!-- table: overveiw -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match="no table 'overveiw'; there are overview, RetinaNet"):
+        generate(repository, {})
+    page.unlink()
+    assert main(["results", str(repository)]) == 2
+    assert capsys.readouterr().err == f"error: no page {page}\n"
+    (repository / PAGE_LEDGER).unlink()
+    assert main(["results", str(repository)]) == 2
+    assert "no ledger" in capsys.readouterr().err

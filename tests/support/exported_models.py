@@ -1,0 +1,90 @@
+"""The demo's models with random weights, and the files that the command exports them to."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from casvit_dense.cli import main
+from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.export import job
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "demo"
+STEMS = {
+    "retinanet": "retinanet_casvit-mini_fpn_shapes",
+    "mask-rcnn": "mask-rcnn_casvit-mini_fpn_shapes",
+    "fpn": "fpn_casvit-mini_shapes",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A demo config with random weights, its data, and the file it was exported to."""
+
+    config: Path
+    checkpoint: Path
+    data: Path
+    exported: Path
+    said: str
+
+    def arguments(self, *more: object, file: Path | None = None) -> list[str]:
+        return list(map(str, (self.config, file or self.checkpoint, *more)))
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Random weights whose scores spread, so that thresholds and suppression have work to do."""
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if re.search(r"(rpn_|fc_)cls\.weight", name):
+            nn.init.normal_(parameter, std=0.5)
+        if "retina_cls.weight" in name:  # its bias starts low
+            nn.init.normal_(parameter, std=0.1)
+        if re.search(r"(retina|rpn|fc)_reg\.weight", name):
+            nn.init.normal_(parameter, std=0.05)
+    for name, statistic in model.named_buffers():  # norms that do something
+        if name.endswith("running_mean"):
+            statistic.normal_(std=0.2)
+        if name.endswith("running_var"):
+            statistic.uniform_(0.5, 2.0)
+    return model
+
+
+class Models(dict[str, Model]):
+    """Each head, exported with the command's defaults when it is first asked for."""
+
+    def __init__(self, folder: Path, shapes: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.shapes = shapes
+
+    def __missing__(self, name: str) -> Model:
+        # Nearly all of the time is tracing, which takes as long for small images as for large.
+        self[name] = exported_model(name, self.folder, self.shapes)
+        return self[name]
+
+
+def exported_model(name: str, folder: Path, shapes: Path) -> Model:
+    config = CONFIGS / f"{STEMS[name]}.py"
+    cfg = Config.fromfile(config)
+    registry = __import__(f"{use_scope_of(cfg)}.registry").registry
+    checkpoint = folder / f"{name}.pth"
+    torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
+    data = shapes / ("ade" if name == "fpn" else "coco")
+    said: list[str] = []
+    options = job.ExportOptions(out=folder / f"{name}.onnx", data_root=str(data), size=(96, 128))
+    job.export(config, checkpoint, options, say=said.append)
+    return Model(config, checkpoint, data, folder / f"{name}.onnx", "\n".join(said))
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def export(model: Model, *more: object) -> int:
+    return main(["export", *model.arguments("--data-root", model.data, *more)])
