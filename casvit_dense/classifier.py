@@ -1,7 +1,7 @@
 """The official image classifier, to try a downloaded weight file before days of training.
 
 Reference code: https://github.com/Tianfang-Zhang/CAS-ViT, commit 041d2d6, MIT licence
-(``classification/model/rcvit.py``). Written anew around the dense backbone; the final norm is the
+(``classification/model/rcvit.py``). Rewritten around the dense backbone; the final norm is the
 output norm of its last stage.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from casvit_dense.casvit import ARCHS, CASViT
-from casvit_dense.checkpoint.dialects import read_weights, renamed
-from casvit_dense.checkpoint.matching import LoadReport, load_strictly
+from casvit_dense.checkpoint.formats import read_weights, renamed
+from casvit_dense.checkpoint.loading import LoadReport, load_strictly
 from casvit_dense.errors import UserError
 
 NAMES = {f"casvit-{arch}": arch for arch in ARCHS}
@@ -67,7 +67,7 @@ def get_model(
 
     Args:
         name: ``casvit-xs``, ``casvit-s``, ``casvit-m`` or ``casvit-t`` (the largest).
-        pretrained: classification file of any known dialect, loaded strictly with both heads.
+        pretrained: classification file of any known format, loaded strictly with both heads.
         num_classes: outputs of each head.
         ema: take the file's averaged weights.
 

@@ -1,17 +1,21 @@
-"""Weight files: safe reading, the dialects in which CAS-ViT is published, strict loading."""
+"""Weight files: safe reading, the formats in which CAS-ViT is published, strict loading."""
 
 from casvit_dense.checkpoint.conversion import ConversionReport, convert
-from casvit_dense.checkpoint.loading import CASViTWeights, load_model, load_pretrained
-from casvit_dense.checkpoint.matching import LoadReport
-from casvit_dense.checkpoint.own_initialiser import init_strictly
-from casvit_dense.checkpoint.reader import read_checkpoint
-from casvit_dense.checkpoint.schemes import install_safe_loader
+from casvit_dense.checkpoint.loading import (
+    CASViTWeights,
+    LoadReport,
+    init_strictly,
+    load_model,
+    load_pretrained,
+)
+from casvit_dense.checkpoint.reader import file_sha256, install_safe_loader, read_checkpoint
 
 __all__ = [
     "CASViTWeights",
     "ConversionReport",
     "LoadReport",
     "convert",
+    "file_sha256",
     "init_strictly",
     "install_safe_loader",
     "load_model",

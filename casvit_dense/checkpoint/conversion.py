@@ -1,4 +1,4 @@
-"""Conversion of any dialect to ours: official names, no training state, provenance in ``meta``."""
+"""Converts any known format to ours: official names, no training state, provenance in ``meta``."""
 
 import io
 import json
@@ -12,29 +12,31 @@ import torch
 from torch import Tensor
 
 from casvit_dense.casvit import NUM_STAGES, CASViT
-from casvit_dense.checkpoint.dialects import (
+from casvit_dense.checkpoint.formats import (
     BACKBONE,
     CLASSIFIER_PARTS,
     PROVENANCE_KEY,
     Weights,
+    arch_of,
+    describe_arch,
     read_weights,
 )
 from casvit_dense.checkpoint.loading import (
     LATER_STAGES,
     STAGE,
     UNREAD_NORMS,
+    LoadReport,
+    compare,
     may_lack_norm,
     other_part,
     unbuilt_part,
 )
-from casvit_dense.checkpoint.matching import LoadReport, compare
 from casvit_dense.checkpoint.reader import META_KEY, file_sha256
-from casvit_dense.checkpoint.variant import arch_of, describe_arch
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 SUFFIXES = (".pth", ".safetensors")
-#: Of a training run's ``meta``: class names and colours, how it was trained and how far it got.
+#: Kept of a training run's ``meta``: class names and colours, recipe and iteration.
 KEPT_META = ("dataset_meta", "CLASSES", "PALETTE", "training", "iter")
 
 
@@ -65,10 +67,10 @@ def convert(
     ema: bool = False,
     force: bool = False,
 ) -> ConversionReport:
-    """Writes a weight file of any known dialect in ours.
+    """Writes a weight file of any known format in ours.
 
-    A dense file becomes the ``state_dict`` of the model our config builds, so output norms the
-    neck does not read are dropped. A classification file keeps its final norm and heads under
+    A dense file becomes the ``state_dict`` of the model our config builds, without output norms
+    that the neck does not read. A classification file keeps its final norm and heads under
     the official names. The optimizer and other training state are dropped.
 
     Args:
@@ -97,7 +99,7 @@ def convert(
     state = clean_state(weights, {name for names in dropped.values() for name in names})
     if weights.extras:
         dropped["training state"] = weights.extras
-    write_whole(target, serialised(target.suffix, state, clean_meta(weights)))
+    write_whole(target, serialized(target.suffix, state, clean_meta(weights)))
     return ConversionReport(
         source=replace(report, left_out=dropped, initialised=()),
         path=target,
@@ -107,7 +109,7 @@ def convert(
 
 
 def checked_target(target: Path, source: Path, force: bool) -> Path:
-    """The path to write to, found fit before the work begins."""
+    """The path to write to, checked before the work begins."""
     if target.suffix not in SUFFIXES:
         raise UserError(f"{target}: unknown suffix; write to {' or '.join(SUFFIXES)}")
     if target.exists() and not force:
@@ -118,7 +120,7 @@ def checked_target(target: Path, source: Path, force: bool) -> Path:
 
 
 def check_heads(weights: Weights) -> None:
-    """A classifier without its heads would come out as a backbone without its norms."""
+    """Refuses a classifier without its heads: it would be written as a backbone without norms."""
     needed = [f"{part}.weight" for part in CLASSIFIER_PARTS]
     missing = [name for name in needed if name not in weights.state]
     if weights.kind == "classification" and missing:
@@ -129,7 +131,7 @@ def check_heads(weights: Weights) -> None:
 
 
 def skeleton(weights: Weights) -> CASViT:
-    """A backbone without storage that the file must fill: its variant, its outputs."""
+    """A backbone of the file's variant and outputs on the meta device; the file must fill it."""
     arch = arch_of(weights.state)
     found = len(arch["depths"])
     stages = {int(match[1]) // 2 for match in map(STAGE.match, weights.state) if match}
@@ -138,7 +140,7 @@ def skeleton(weights: Weights) -> CASViT:
             f"weight file {weights.path} ({weights.dialect}) holds no complete CAS-ViT stages: "
             f"found {describe_arch(weights.state)}"
         )
-    # Stages a file lacks are never built; the numbers only fill their places.
+    # Stages a file lacks are never built; the repeated numbers are placeholders.
     padded = {key: (*v, *[v[-1]] * (NUM_STAGES - found)) for key, v in arch.items()}
     with torch.device("meta"):
         return CASViT(padded, out_indices=outputs_read(weights, arch["dims"]))
@@ -186,7 +188,7 @@ def clean_state(weights: Weights, dropped: set[str]) -> dict[str, Tensor]:
 
 
 def clean_meta(weights: Weights) -> dict[str, Any]:
-    """Where the tensors come from, and the class names if the file knew them."""
+    """Where the tensors come from, and the class names if the file holds them."""
     provenance = {
         "source": weights.path.name,
         "source_sha256": weights.sha256,
@@ -197,7 +199,7 @@ def clean_meta(weights: Weights) -> dict[str, Any]:
     return {PROVENANCE_KEY: provenance, **kept}
 
 
-def serialised(suffix: str, state: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+def serialized(suffix: str, state: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     """The file's bytes, in the format of its suffix."""
     if suffix == ".safetensors":
         # Not at the top: the backbone must import where there is only torch and mmengine.

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.runner import CheckpointLoader
 
-from casvit_dense.checkpoint.allowlist import closed_allowlist
-from casvit_dense.checkpoint.stand_ins import restored
+from casvit_dense.checkpoint.restricted_types import closed_allowlist, restored
 from casvit_dense.errors import UserError
 
-#: Under this key a safetensors file of ours keeps its ``meta``, as JSON.
+#: Key under which our safetensors files keep their ``meta``, as JSON.
 META_KEY = "meta"
+
+#: mmengine's scheme of a path without one.
+LOCAL = ""
 
 # What torch's unpickler and archive reader raise on bytes that are no checkpoint.
 DAMAGED = (
@@ -103,7 +106,7 @@ def read_safetensors(file: Path, map_location: Any) -> dict[str, Any]:
 
 
 def read_pickle(file: Path, map_location: Any) -> Any:
-    """Whatever ``torch.save`` wrote, through the restricted unpickler."""
+    """What ``torch.save`` wrote, through the restricted unpickler."""
     if file.stat().st_size == 0:
         raise UserError(f"weight file {file} is empty; fetch it again")
     try:
@@ -111,11 +114,11 @@ def read_pickle(file: Path, map_location: Any) -> Any:
             content = torch.load(file, map_location=map_location, weights_only=True)
         return restored(content)
     except DAMAGED as error:
-        raise refusal(file, error) from error
+        raise read_error(file, error) from error
 
 
-def refusal(file: Path, error: Exception) -> UserError:
-    """The error for a file that torch would not read, with the offending type where it has one."""
+def read_error(file: Path, error: Exception) -> UserError:
+    """The error for a file that torch does not read; names the forbidden type if there is one."""
     text = str(error)
     needed = re.search(r"GLOBAL (\S+) (?:was|whose)", text)
     if needed:
@@ -128,4 +131,33 @@ def refusal(file: Path, error: Exception) -> UserError:
     return UserError(
         f"weight file {file} is damaged or no weight file ({type(error).__name__}: {reason[0]}); "
         "fetch it again"
+    )
+
+
+def install_safe_loader() -> None:
+    """Puts the safe reader in place of all loaders of mmengine's ``CheckpointLoader``.
+
+    The runner's ``load_from`` and ``resume``, ``load_checkpoint`` and the ``Pretrained``
+    initialiser then read local files with ``read_checkpoint`` and refuse every remote scheme.
+    mmengine's own loader falls back to unpickling without restriction. May be called again.
+    """
+    remote = [scheme for scheme in CheckpointLoader._schemes if scheme != LOCAL]
+    CheckpointLoader.register_scheme(remote, load_from_remote, force=True)
+    CheckpointLoader.register_scheme(LOCAL, load_from_local, force=True)
+
+
+# mmengine logs a loader's name without its first ten letters, hence the names.
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Loader of paths without a scheme."""
+    return read_checkpoint(filename, map_location)
+
+
+def load_from_remote(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Loader of everything else.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(
+        f"remote weights are not fetched: {filename}; download the file and give its path"
     )

@@ -1,4 +1,4 @@
-"""Convert a weight file of any dialect to a clean one.
+"""Convert a weight file of any known format to a clean one.
 
 Reads official classification and dense files, those of the mmpretrain port, training checkpoints
 and safetensors; writes tensors under the official names with their provenance.

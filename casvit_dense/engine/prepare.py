@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from casvit_dense.casvit import ARCHS
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.checkpoint.dialects import BACKBONE, read_weights
+from casvit_dense.checkpoint.formats import BACKBONE, read_weights
 from casvit_dense.engine.coco_backends import load_backend
 from casvit_dense.engine.image_decoder import check_decoder
 from casvit_dense.engine.options import RunOptions

@@ -6,7 +6,7 @@ import pytest
 from weight_files import DATA, classifier_state, port_names
 
 from casvit_dense.casvit import ARCHS
-from casvit_dense.checkpoint.port_names import official_name
+from casvit_dense.checkpoint.formats import official_name
 
 
 def test_the_whole_list_of_the_port_for_xs():

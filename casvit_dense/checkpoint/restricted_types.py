@@ -1,19 +1,30 @@
-"""What stands in for numpy's and mmengine's types while a pickle is read.
+"""The closed list of what a weight file may hold beside tensors and plain data.
+
+Official classification files carry an ``argparse.Namespace``; training checkpoints of mmengine
+carry numpy arrays and scalars inside ``HistoryBuffer`` objects. Each is admitted in the narrowest
+form that restores it.
 
 A pickle calls what it names, with arguments of its choosing. The real ``numpy.ndarray`` makes an
 array of objects from raw bytes, that is, of pointers the file chose, or a view on memory that is
-freed by giving the viewed array a second state. So no real array, dtype or buffer is within
-reach of a file: these hold numbers of checked type and size, and ``restored`` puts the real
-objects in their place once the file is read.
+freed by giving the viewed array a second state. The real ``getattr``, which history buffers ask
+for, leads from any object to the interpreter. So a file reaches none of them: it gets restricted
+types that hold numbers of checked type and size, and ``restored`` puts the real objects in their
+place once the file is read.
 """
 
 import argparse
 import math
 import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
+from torch import serialization
+
+_lock = threading.Lock()
 
 PLAIN_DTYPES = {
     code: np.dtype(code)
@@ -38,7 +49,7 @@ class StoredDtype:
 
 
 class StoredArray:
-    """Stands in for ``numpy.ndarray``, which honest files only pass to ``_reconstruct``."""
+    """Stands in for ``numpy.ndarray``, which regular files only pass to ``_reconstruct``."""
 
     __slots__ = ("array",)
     array: np.ndarray
@@ -56,7 +67,7 @@ class StoredArray:
         self.array = flat.reshape(shape, order="F" if fortran is True else "C")
 
     def restored(self) -> np.ndarray:
-        """The array; AttributeError where the file gave none."""
+        """The array; AttributeError if the file set none."""
         return self.array
 
 
@@ -88,7 +99,7 @@ class StoredHistory:
 
 
 def numbers(dtype: Any, data: Any, count: int) -> np.ndarray:
-    """Exactly so many numbers from bytes, in memory of their own."""
+    """A copy of ``count`` numbers from exactly as many bytes as they need."""
     if type(dtype) is not StoredDtype or type(data) is not bytes:
         raise pickle.UnpicklingError("numbers without a dtype or bytes")
     real = PLAIN_DTYPES[dtype.code]
@@ -124,9 +135,9 @@ def empty_bytes() -> bytes:
 
 
 def restored(value: Any, done: dict[int, Any] | None = None) -> Any:
-    """The content of a file with real arrays and buffers in place of those that stood in.
+    """The content of a file with real arrays and buffers in place of the restricted types.
 
-    Tables and lists are changed in place; what stands twice in the file stays one object.
+    Dicts and lists are changed in place; an object that the file names twice stays one object.
     """
     done = {} if done is None else done
     if id(value) in done:
@@ -144,3 +155,36 @@ def restored(value: Any, done: dict[int, Any] | None = None) -> Any:
     elif type(value) is argparse.Namespace:
         restored(vars(value), done)
     return done[id(value)]
+
+
+def allowed_globals() -> list[Any]:
+    """What torch's restricted unpickler may look up, as its ``safe_globals`` wants it."""
+    # numpy 2 renamed the module; files of either version are read by either version.
+    numpy_functions = [
+        (function, f"{module}.{name}")
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for function, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
+    ]
+    return [
+        argparse.Namespace,
+        (StoredHistory, f"{HistoryBuffer.__module__}.{HistoryBuffer.__qualname__}"),
+        (history_method, "builtins.getattr"),
+        (empty_bytes, "builtins.bytes"),
+        (StoredArray, "numpy.ndarray"),
+        (StoredDtype, "numpy.dtype"),
+        *numpy_functions,
+    ]
+
+
+@contextmanager
+def closed_allowlist() -> Iterator[None]:
+    """Makes torch's list exactly ours for the duration, and restores what others added."""
+    with _lock:
+        before = serialization.get_safe_globals()
+        serialization.clear_safe_globals()
+        serialization.add_safe_globals(allowed_globals())
+        try:
+            yield
+        finally:
+            serialization.clear_safe_globals()
+            serialization.add_safe_globals(before)
