@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from casvit_dense.cli.options import add_ledger
-from casvit_dense.errors import UserError
-from casvit_dense.measure.subject import (
+from casvit_dense.benchmark.cases import (
     BACKENDS,
     DTYPES,
     FORMS,
     MEMORY_FORMATS,
     MODES,
     PARTS,
-    Subject,
+    BenchmarkCase,
     parse_size,
     parse_spec,
     possible,
     product,
 )
+from casvit_dense.cli.options import add_ledger
+from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import DEFAULT_LEDGER
 
 if TYPE_CHECKING:
-    from casvit_dense.measure.group import Settings
+    from casvit_dense.benchmark.group import Settings
 
 #: What tells two rows of a mode apart, beside the machine.
 DATA_KEYS = {
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         nargs=2,
         metavar=("A", "B"),
-        help="two subjects, e.g. form=reference,backend=eager form=fused,backend=openvino; "
+        help="two cases, e.g. form=reference,backend=eager form=fused,backend=openvino; "
         "prints how they compare and writes no rows",
     )
     how = parser.add_argument_group("how")
@@ -98,11 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, compares or writes the page. Exit code 1: something failed to be measured."""
-    from casvit_dense.measure.bench import Benchmark
-    from casvit_dense.measure.conditions import KEYS
-    from casvit_dense.measure.page import write_page
-    from casvit_dense.measure.recording import append_speed
-    from casvit_dense.measure.rows import Ledger, check_place
+    from casvit_dense.benchmark.machine import KEYS
+    from casvit_dense.benchmark.page import write_page
+    from casvit_dense.benchmark.rows import Ledger, append_speed, check_place
+    from casvit_dense.benchmark.run import Benchmark
 
     check(args)
     if args.page is not None:
@@ -111,19 +110,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.mode in DATA_KEYS:
         return measure_data(args)
-    subjects, notes = wanted(args)
+    cases, notes = wanted(args)
     for note in notes:
         print(note)
     benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
     if not args.compare:
         check_place(args.ledger)
         benchmark.record = partial(append_speed, args.ledger, command=args.command)
-    timed = benchmark.run(subjects, alone=bool(args.compare))
+    timed = benchmark.run(cases, alone=bool(args.compare))
     if args.compare:
-        from casvit_dense.measure.compare import verdict
+        from casvit_dense.benchmark.group import verdict
 
         for group in timed:
-            print(verdict(group, *group.subjects))
+            print(verdict(group, *group.cases))
     return exit_code(benchmark.failures)
 
 
@@ -156,7 +155,7 @@ def check(args: argparse.Namespace) -> None:
     if (args.device == "cuda" or args.suite == "gpu") and not torch.cuda.is_available():
         raise UserError("torch sees no GPU on this machine; measure with --device cpu")
     if args.compare and (args.mode not in ("infer", "train") or len(args.dtype) > 1):
-        raise UserError("--compare times two subjects: give --mode infer or train, and one --dtype")
+        raise UserError("--compare times two cases: give --mode infer or train, and one --dtype")
 
 
 def refuse_idle(args: argparse.Namespace) -> None:
@@ -178,20 +177,20 @@ def refuse_idle(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> "Settings":
     """How the run measures."""
-    from casvit_dense.measure.group import Settings
+    from casvit_dense.benchmark.group import Settings
 
     settings = Settings(rounds=args.rounds, again=args.again, memory=not args.no_memory)
     return replace(settings, threads=args.threads) if args.threads else settings
 
 
-def wanted(args: argparse.Namespace) -> tuple[list[Subject], list[str]]:
-    """The subjects that the flags name, and notes about impossible ones.
+def wanted(args: argparse.Namespace) -> tuple[list[BenchmarkCase], list[str]]:
+    """The cases that the flags name, and notes about impossible ones.
 
     Raises:
         UserError: a flag cannot be understood, or nothing is left.
     """
     if args.suite:
-        from casvit_dense.measure.suites import suite
+        from casvit_dense.benchmark.cases import suite
 
         return suite(args.suite), []
     if not args.models:
@@ -232,8 +231,8 @@ def check_configs(models: Sequence[str]) -> None:
             prepare(model, RunOptions())
 
 
-def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
-    """For each base, the two subjects that ``--compare`` names.
+def pairs(bases: list[BenchmarkCase], specs: list[str]) -> list[BenchmarkCase]:
+    """For each base, the two cases that ``--compare`` names.
 
     Raises:
         UserError: one of them cannot exist, or both are the same.
@@ -241,7 +240,7 @@ def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
     found = []
     for base in bases:
         two = [parse_spec(text, base) for text in specs]
-        obstacle = two[0].obstacle() or two[1].obstacle()
+        obstacle = two[0].unsupported_reason() or two[1].unsupported_reason()
         if obstacle or two[0] == two[1]:
             raise UserError(f"--compare {' '.join(specs)}: {obstacle or 'both are the same'}")
         found += two
@@ -250,9 +249,9 @@ def pairs(bases: list[Subject], specs: list[str]) -> list[Subject]:
 
 def measure_data(args: argparse.Namespace) -> int:
     """Loading of each config's images, or evaluation of generated detections, row by row."""
-    from casvit_dense.measure.conditions import machine_condition, now
-    from casvit_dense.measure.group import reason_of
-    from casvit_dense.measure.rows import Ledger, text_of
+    from casvit_dense.benchmark.group import reason_of
+    from casvit_dense.benchmark.machine import machine_condition, now
+    from casvit_dense.benchmark.rows import Ledger, text_of
 
     shared = {"mode": args.mode, **machine_condition("cpu")}
     ledger = Ledger(args.out, (*shared, *DATA_KEYS[args.mode]))
@@ -282,14 +281,14 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
         UserError: no config is named, or one or its data are not as they should be.
     """
     if args.mode == "eval":
-        from casvit_dense.measure.evaluation import measure_evaluation
+        from casvit_dense.benchmark.evaluation import measure_evaluation
 
         return [
             ({"kind": kind}, partial(measure_evaluation, kinds=(kind,)))
             for kind in ("bbox", "segm")
         ]
+    from casvit_dense.benchmark.loading import check_loading, measure_loading
     from casvit_dense.engine.options import RunOptions
-    from casvit_dense.measure.loading import check_loading, measure_loading
 
     if not args.models:
         raise UserError("--mode data: name a config, whose images are loaded")

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Writes what differs, and says which files that are."""
-    from casvit_dense.measure.rows import read_rows
-    from casvit_dense.measure.sizes import model_sizes
+    from casvit_dense.benchmark.model_tables import model_sizes
+    from casvit_dense.benchmark.rows import read_rows
     from casvit_dense.results.pages import COUNTS, generate
 
     generated = generate(args.root, model_sizes(read_rows(args.root / COUNTS)))

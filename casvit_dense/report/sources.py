@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from casvit_dense.benchmark.rows import Row as CsvRow
+from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.errors import UserError
-from casvit_dense.measure.recording import speed_of
-from casvit_dense.measure.rows import Row as CsvRow
-from casvit_dense.measure.rows import read_rows
 from casvit_dense.report.inside import leaves
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id

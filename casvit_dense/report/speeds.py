@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from casvit_dense.measure.rows import Row as CsvRow
+from casvit_dense.benchmark.rows import Row as CsvRow
 from casvit_dense.report.grid import NOTHING, Cell, Column, Grid, significant, three_digits
 from casvit_dense.results.row import Speed
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from casvit_dense.benchmark.model_tables import model_sizes
 from casvit_dense.files import write_whole
-from casvit_dense.measure.sizes import model_sizes
 from casvit_dense.report.costs import number_in
 from casvit_dense.results.names import HEAD_NAMES
 from casvit_dense.results.row import Evaluation, Speed

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mmcv.image import io as mmcv_io
 
+from casvit_dense.benchmark import evaluation, loading, machine, run
+from casvit_dense.benchmark.cases import SUITES, suite
+from casvit_dense.benchmark.rows import read_rows
 from casvit_dense.cli import main
 from casvit_dense.cli.benchmark import add_arguments
-from casvit_dense.measure import bench, conditions, evaluation, loading, machine
-from casvit_dense.measure.rows import read_rows
-from casvit_dense.measure.suites import SUITES, suite
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import Speed
 
@@ -28,7 +28,7 @@ def _small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "MATMUL_SIDES", (64,))
     monkeypatch.setattr(machine, "COPY_BYTES", 1 << 16)
     # Rows of changed code are measured again, and this code may be just that.
-    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567")
+    monkeypatch.setattr(machine, "code_commit", lambda: "1234567")
 
 
 def test_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -66,7 +66,7 @@ def test_counts_and_failures_go_to_the_named_ledger(
 ) -> None:
     flags = ["--mode", "count", "--ledger", "l.jsonl"]
     assert main(["benchmark", "casvit-xs", *flags]) == 0
-    monkeypatch.setattr(bench, "costs_of", lambda subject: 1 / 0)
+    monkeypatch.setattr(run, "costs_of", lambda case: 1 / 0)
     assert main(["benchmark", "casvit-t", *flags]) == 1
     counted, failed = read_ledger(tmp_path / "l.jsonl")[0]
     assert isinstance(counted, Speed) and isinstance(failed, Speed)
@@ -158,7 +158,7 @@ def test_wrong_data_are_no_failed_measurement(
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
     flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(bench, "costs_of", lambda subject: pytest.fail("was counted"))
+    monkeypatch.setattr(run, "costs_of", lambda case: pytest.fail("was counted"))
     Path("file").touch()
     assert main(["benchmark", "casvit-xs", "--mode", "count", flag, "file/rows"]) == 2
     assert "file/rows cannot be written: " in capsys.readouterr().err
@@ -199,7 +199,7 @@ def test_fuse_is_short_for_the_fused_form() -> None:
 def test_a_failed_count_is_said_by_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(bench, "costs_of", lambda subject: 1 / 0)
+    monkeypatch.setattr(run, "costs_of", lambda case: 1 / 0)
     assert main(["benchmark", "casvit-xs", "--mode", "count"]) == 1
     assert "1 failed" in capsys.readouterr().out
 
@@ -256,20 +256,20 @@ def test_a_gpu_that_is_not_there(
 
 @pytest.mark.parametrize("name", SUITES)
 def test_suites_name_possible_subjects_once(name: str) -> None:
-    subjects = suite(name)
-    assert subjects and len(subjects) == len(set(subjects))
-    assert [s.obstacle() for s in subjects if s.obstacle()] == []
-    configs = {s.model for s in subjects if s.model.endswith(".py")}
+    cases = suite(name)
+    assert cases and len(cases) == len(set(cases))
+    assert [s.unsupported_reason() for s in cases if s.unsupported_reason()] == []
+    configs = {s.model for s in cases if s.model.endswith(".py")}
     assert all(Path(config).is_file() for config in configs)
 
 
 def test_the_cpu_suite_holds_what_the_page_shows() -> None:
-    subjects = suite("cpu")
-    ours = {s.name for s in subjects if s.mode == "infer" and s.name.startswith("casvit-")}
+    cases = suite("cpu")
+    ours = {s.name for s in cases if s.mode == "infer" and s.name.startswith("casvit-")}
     assert ours == {"casvit-xs", "casvit-s", "casvit-m", "casvit-t"}
-    assert {s.form for s in subjects if s.mode == "train"} == {
+    assert {s.form for s in cases if s.mode == "train"} == {
         *("reference", "fused-memory", "fused-time")
     }
-    assert {s.size[0] for s in subjects if s.name == "casvit-xs"} >= {224, 2048}
-    counted = [s for s in subjects if s.mode == "count"]
+    assert {s.size[0] for s in cases if s.name == "casvit-xs"} >= {224, 2048}
+    counted = [s for s in cases if s.mode == "count"]
     assert sum("casvit" in s.name for s in counted) == 12 and len(counted) > 12

@@ -14,6 +14,12 @@ import pytest
 from mmcv.image import io as mmcv_io
 from mmdet.datasets import CocoDataset
 
+from casvit_dense.benchmark.loading import (
+    build_dataset,
+    measure_loading,
+    time_steps,
+    worker_memory,
+)
 from casvit_dense.engine.image_decoder import check_decoder
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.packing import pack_index
@@ -21,12 +27,6 @@ from casvit_dense.engine.preflight import check_data
 from casvit_dense.engine.prepare import dicts_in, prepare
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.errors import UserError
-from casvit_dense.measure.loading import (
-    build_dataset,
-    measure_loading,
-    time_steps,
-    worker_memory,
-)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MASKS = CONFIGS / "demo/mask-rcnn_casvit-mini_fpn_shapes.py"

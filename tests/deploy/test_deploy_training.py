@@ -10,9 +10,9 @@ from test_deploy_fuse import TINY, model_of, with_statistics
 from torch import Tensor, nn
 
 from casvit_dense import CASViT, FoldedCASViT
+from casvit_dense.benchmark.networks import saved_bytes
 from casvit_dense.casvit import DropPath
 from casvit_dense.deploy import fold_in_training, training_form
-from casvit_dense.measure.training import saved_bytes
 
 
 def gradients(backbone: nn.Module, x: Tensor, seed: int = 0) -> dict[str, Tensor]:

@@ -13,12 +13,12 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from casvit_dense.benchmark.evaluation import EvaluationSize, generate, measure_evaluation
 from casvit_dense.engine.coco_backends import BACKENDS, CocoNumbers, evaluate_coco
 from casvit_dense.engine.coco_metric import DenseCocoMetric, coco_results
 from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import evaluators, prepare
 from casvit_dense.errors import UserError
-from casvit_dense.measure.evaluation import EvaluationSize, generate, measure_evaluation
 
 REAL = Path(os.environ.get("CASVIT_REAL_DATA", ""))
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from test_launch import CONFIGS, TASKS, config_of, options_of
 
 from casvit_dense import __version__
+from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.engine import launch, recording
@@ -27,8 +28,6 @@ from casvit_dense.engine.recording import (
     training_of,
 )
 from casvit_dense.errors import UserError
-from casvit_dense.measure.recording import speed_of
-from casvit_dense.measure.rows import read_rows
 from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import Evaluation, Training, row_id

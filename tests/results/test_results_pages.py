@@ -7,11 +7,11 @@ import pytest
 from findings import finding, target
 from ledger_rows import COCO, evaluation, speed, trained
 
+from casvit_dense.benchmark.machine import COLUMNS
+from casvit_dense.benchmark.model_tables import model_sizes
+from casvit_dense.benchmark.rows import read_rows
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.measure.conditions import COLUMNS
-from casvit_dense.measure.rows import read_rows
-from casvit_dense.measure.sizes import model_sizes
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
 from casvit_dense.results.row import Dataset, Evaluation

@@ -49,7 +49,7 @@ import sys
 from pathlib import Path
 
 import casvit_dense
-from casvit_dense.measure.suites import suite
+from casvit_dense.benchmark.cases import suite
 from mmengine.config import Config
 from mmengine.hub import get_model
 

@@ -1,8 +1,4 @@
-"""What the machine can do at best, and what else it is doing.
-
-The rates are those of the largest square matrix products and of copies that no cache holds,
-measured beside the subjects, since a shared machine drifts by half from hour to hour.
-"""
+"""The machine: its best rates, the load of other processes, and the conditions of a row."""
 
 import json
 import os
@@ -11,12 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.mkldnn import to_mkldnn
 
-from casvit_dense.measure.timing import Stopwatch, cpu_stopwatch, cuda_stopwatch
+from casvit_dense import __version__
+from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
+from casvit_dense.benchmark.timing import Stopwatch, cpu_stopwatch, cuda_stopwatch
+from casvit_dense.commit import code_commit
+from casvit_dense.engine.results import cpu_name
 
 MATMUL_SIDES = (1024, 1536, 2048)
 CUDA_MATMUL_SIDES = (4096, 8192)
@@ -143,3 +146,68 @@ class OtherLoad:
         busy = sum(ticks) - ticks[3] - ticks[4]
         own = sum(os.times()[:4])
         return time.monotonic(), busy / os.sysconf("SC_CLK_TCK"), own
+
+
+#: Columns that make two rows the same; the others are figures, or when and beside what.
+KEYS = (
+    *("model", "part", "mode", "form", "backend", "dtype", "memory_format", "size", "batch"),
+    *("device", "machine", "threads", "tf32", "project", "commit", "torch", "runtime"),
+)
+
+#: Columns of a row that is timed or counted, in the order of the file.
+COLUMNS = (
+    *KEYS,
+    *("run", "date", "other_load", "rounds", "median_ms", "p10_ms", "p90_ms", "images_per_s"),
+    *("base", "ratio", "form_ratio", "difference", "peak_mb", "saved_mb"),
+    *("params_m", "gmacs", "backbone_params_m", "backbone_gmacs", "neck_params_m", "neck_gmacs"),
+    *("head_params_m", "head_gmacs", "rois"),
+    *("matmul_gflops", "matmul_by", "copy_gbs", "matmul_share", "copy_share", "roofline_share"),
+    *("rounds_ms", "error"),
+)
+
+
+def condition(case: BenchmarkCase) -> dict[str, Any]:
+    """The key columns of a case's row on this machine, as it is now."""
+    cuda = case.device == "cuda"
+    height, width = case.size
+    return {
+        "model": case.name,
+        "part": case.part,
+        "mode": case.mode,
+        "form": case.form,
+        "backend": case.backend,
+        "dtype": case.dtype,
+        "memory_format": case.memory_format,
+        "size": f"{height}x{width}",
+        "batch": case.batch,
+        **machine_condition(case.device),
+        "tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
+        "runtime": runtime_version(case.backend),
+    }
+
+
+def machine_condition(device: str) -> dict[str, Any]:
+    """What every measurement on this machine has in common."""
+    return {
+        "device": device,
+        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "project": __version__,
+        "commit": code_commit(),
+        "torch": torch.__version__,
+    }
+
+
+def runtime_version(backend: str) -> str | None:
+    """Name and version of the package that runs an exported file; without one, the name alone."""
+    if backend not in RUNTIMES:
+        return None
+    try:
+        return f"{backend} {metadata.version(backend)}"
+    except metadata.PackageNotFoundError:
+        return f"{backend} (not installed)"
+
+
+def now() -> str:
+    """The time to the second, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

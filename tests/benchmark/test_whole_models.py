@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from casvit_dense import deploy
-from casvit_dense.measure.group import Group, Settings
-from casvit_dense.measure.subject import product
+from casvit_dense.benchmark.cases import product
+from casvit_dense.benchmark.group import Group, Settings
 
 QUICK = Settings(rounds=1, threads=1, memory=False, turn_seconds=0.001)
 MASK_RCNN = "configs/demo/mask-rcnn_casvit-mini_fpn_shapes.py"
@@ -21,10 +21,10 @@ CONFIGS = [
 
 def measure(config: str) -> list[dict[str, Any]]:
     """Rows of the reference and the fused form, one image of 96x96."""
-    subjects = product(model=[config], part=["model"], size=[(96, 96)], form=["reference", "fused"])
-    group = Group(subjects, QUICK)
+    cases = product(model=[config], part=["model"], size=[(96, 96)], form=["reference", "fused"])
+    group = Group(cases, QUICK)
     group.measure(lambda: None)
-    return [group.rows[subject] for subject in subjects]
+    return [group.rows[case] for case in cases]
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -1,11 +1,20 @@
-"""Tables of the CPU suite: backbones, training, area, peers, sizes of models."""
+"""Tables of our backbones: inference, training, area, on CPU and GPU."""
 
 from collections.abc import Sequence
 
-from casvit_dense.measure.rows import Row
-from casvit_dense.measure.subject import RUNTIMES, TRAINING_FORMS, Subject
-from casvit_dense.measure.suites import CPU_BACKENDS, SCALING_SIDES, TRAINING_BATCH, VARIANTS
-from casvit_dense.measure.tables import (
+from casvit_dense.benchmark.cases import (
+    CPU_BACKENDS,
+    GPU_BATCHES,
+    GPU_SIZES,
+    RUNTIMES,
+    SCALING_SIDES,
+    TRAINING_BATCH,
+    TRAINING_FORMS,
+    VARIANTS,
+    BenchmarkCase,
+)
+from casvit_dense.benchmark.rows import Row
+from casvit_dense.benchmark.tables import (
     Chart,
     ChartedTable,
     conditions_note,
@@ -26,7 +35,7 @@ def timed(rows: Sequence[Row], **conditions: str) -> list[Row]:
 
     Ratios to anything but the reference in eager fp32 have no place in a table.
     """
-    bases = ("", Subject().label)  # a failure has none
+    bases = ("", BenchmarkCase().label)  # a failure has none
     found = [row for row in rows if row["mode"] != "count" and row["base"] in bases]
     same = [row for row in found if all(row[k] == v for k, v in conditions.items())]
     return newest_machine(same)
@@ -180,3 +189,64 @@ def scaling(rows: Sequence[Row]) -> ChartedTable:
     chart = Chart("time for a pixel, relative to 512x512", labels, series, lines=True)
     used = [row for row in found.values() if row is not None]
     return ChartedTable(header, body, notes=conditions_note(used), chart=chart)
+
+
+GPU_PATHS = (
+    ("reference", "fp32", "eager"),
+    ("reference", "autocast", "eager"),
+    ("fused", "fp32", "eager"),
+    ("fused", "bf16", "eager"),
+    ("fused", "bf16", "cudagraphs"),
+)
+GPU_TRAINING_PATHS = (
+    *GPU_PATHS[:2],
+    *((form, "bf16", "eager") for form in ("fused-memory", "fused-time")),
+    ("fused-time", "bf16", "cudagraphs"),
+)
+GPU_INPUTS = [(f"{h}x{w}", str(batch)) for h, w in GPU_SIZES for batch in GPU_BATCHES]
+
+
+def gpu_inference(rows: Sequence[Row]) -> ChartedTable:
+    """Every path and variant at both sizes and batches."""
+    return _gpu_table(timed(rows, mode="infer", device="cuda", part="backbone"), GPU_PATHS)
+
+
+def gpu_training(rows: Sequence[Row]) -> ChartedTable:
+    """The same, forward and backward."""
+    return _gpu_table(timed(rows, mode="train", device="cuda", part="backbone"), GPU_TRAINING_PATHS)
+
+
+def _gpu_table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> ChartedTable:
+    found = {
+        (path, model, at): pick(
+            rows,
+            **dict(model=model, form=path[0], dtype=path[1], backend=path[2]),
+            **dict(size=at[0], batch=at[1]),
+        )
+        for path in paths
+        for model in VARIANTS
+        for at in GPU_INPUTS
+    }
+    body = [
+        [f"{letter}, {', '.join(path)}", *(time_cell(found[path, model, at]) for at in GPU_INPUTS)]
+        for letter, model in zip(LETTERS, VARIANTS, strict=True)
+        for path in paths
+    ]
+
+    def means(path: tuple[str, str, str], column: str) -> list[float | None]:
+        return [
+            geometric_mean([number(found[path, model, at], column) for model in VARIANTS])
+            for at in GPU_INPUTS
+        ]
+
+    series = {}
+    for path in paths[1:]:
+        name = ", ".join(path)
+        series[name] = means(path, "ratio")
+        body.append([f"times reference fp32: {name}", *map(shown, series[name])])
+        copies = means(path, "copy_share")
+        body.append([f"share of the copy rate: {name}", *(shown(c, "{:.0%}") for c in copies)])
+    labels = [f"{size}, batch {batch}" for size, batch in GPU_INPUTS]
+    header = ["Variant and path", *(f"{label}, ms" for label in labels)]
+    chart = Chart("times as fast as the reference in fp32", labels, series)
+    return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)

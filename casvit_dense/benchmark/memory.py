@@ -1,8 +1,8 @@
-"""Peak memory of a subject, in a process that does nothing else.
+"""Peak memory of a case, in a process that does nothing else.
 
-    python -m casvit_dense.measure.memory JSON
+    python -m casvit_dense.benchmark.memory JSON
 
-measures the subject that the JSON describes and prints its peak in bytes as the last line.
+measures the case that the JSON describes and prints its peak in bytes as the last line.
 """
 
 import contextlib
@@ -19,28 +19,28 @@ from pathlib import Path
 
 import torch
 
-from casvit_dense.measure.subject import RUNTIMES, Subject
+from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
 
 CALLS = 2
 
 
-def peak_bytes(subject: Subject, threads: int, folder: Path) -> int:
-    """Memory that a subject needs beside its libraries: weights, workspace, activations.
+def peak_bytes(case: BenchmarkCase, threads: int, folder: Path) -> int:
+    """Memory that a case needs beside its libraries: weights, workspace, activations.
 
     On CPUs the process's highest resident memory during calls less what it was after all imports;
     on GPUs torch's highest allocation.
 
     Args:
-        subject: what to measure; its exported file is taken from ``folder`` if it is there.
+        case: what to measure; its exported file is taken from ``folder`` if it is there.
         threads: CPU threads.
         folder: see `backends.prepare`.
 
     Raises:
         RuntimeError: the process failed, with its last words.
     """
-    order = {"subject": dataclasses.asdict(subject), "threads": threads, "folder": str(folder)}
+    order = {"case": dataclasses.asdict(case), "threads": threads, "folder": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-m", "casvit_dense.measure.memory", json.dumps(order)],
+        [sys.executable, "-m", "casvit_dense.benchmark.memory", json.dumps(order)],
         capture_output=True,
         text=True,
         check=False,
@@ -55,44 +55,44 @@ def peak_bytes(subject: Subject, threads: int, folder: Path) -> int:
 def main(order: str) -> None:
     """Measures in this process and prints the result."""
     content = json.loads(order)
-    fields = content["subject"]
-    subject = Subject(**{**fields, "size": tuple(fields["size"])})
+    fields = content["case"]
+    case = BenchmarkCase(**{**fields, "size": tuple(fields["size"])})
     torch.set_num_threads(content["threads"])
-    import_libraries(subject)
+    import_libraries(case)
     gc.collect()
     baseline = resident_bytes()
-    from casvit_dense.measure.backends import prepare
+    from casvit_dense.benchmark.backends import prepare
 
-    prepared = prepare(subject, content["threads"], Path(content["folder"]))
+    prepared = prepare(case, content["threads"], Path(content["folder"]))
     for _ in range(CALLS):
         prepared.call()
-    forget_peak(subject)
+    forget_peak(case)
     for _ in range(CALLS):
         prepared.call()
-    cuda = subject.device == "cuda"
+    cuda = case.device == "cuda"
     print(torch.cuda.max_memory_allocated() if cuda else highest_bytes() - baseline)
 
 
-def import_libraries(subject: Subject) -> None:
-    """Imports everything that the subject's process needs, whatever its form."""
-    names = ["casvit_dense.measure.backends"]
-    if subject.backend in RUNTIMES:
-        names += ["casvit_dense.export", subject.backend]
-    elif subject.backend != "eager":
+def import_libraries(case: BenchmarkCase) -> None:
+    """Imports everything that the case's process needs, whatever its form."""
+    names = ["casvit_dense.benchmark.backends"]
+    if case.backend in RUNTIMES:
+        names += ["casvit_dense.export", case.backend]
+    elif case.backend != "eager":
         names += ["torch._dynamo", "torch._inductor.compile_fx"]
     for name in names:
         import_module(name)
-    if subject.model.endswith(".py"):
+    if case.model.endswith(".py"):
         from casvit_dense.engine.prepare import read_config
         from casvit_dense.engine.registries import use_scope_of
 
-        use_scope_of(read_config(subject.model))
+        use_scope_of(read_config(case.model))
 
 
-def forget_peak(subject: Subject) -> None:
-    """Begins anew to watch for the highest memory: preparing a subject may take more than calls."""
+def forget_peak(case: BenchmarkCase) -> None:
+    """Begins anew to watch for the highest memory: preparing a case may take more than calls."""
     gc.collect()
-    if subject.device == "cuda":
+    if case.device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return

@@ -1,26 +1,29 @@
-"""Networks to measure: random weights, the same in every process."""
+"""Networks with random weights, the same in every process, and their training step."""
 
+import gc
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase
 from casvit_dense.casvit import ARCHS, CASViT, DropPath
 from casvit_dense.errors import UserError
-from casvit_dense.measure.counts import dense_head
-from casvit_dense.measure.subject import Subject
 
 SEED = 0
-PLAIN = "casvit-"  # names of backbones without a config
 
 
-def build(subject: Subject) -> nn.Module:
-    """The reference form of a subject's network on the CPU in fp32, eval mode.
+def build(case: BenchmarkCase) -> nn.Module:
+    """The reference form of a case's network on the CPU in fp32, eval mode.
 
     Weights are random with a fixed seed; statistics and affine parameters of BatchNorm too, so
     that folding them is real work. Detectors keep detections of any score: their number, and with
@@ -29,12 +32,12 @@ def build(subject: Subject) -> nn.Module:
     Raises:
         UserError: no such backbone, or the config cannot be read.
     """
-    check_model(subject.model)
+    check_model(case.model)
     torch.manual_seed(SEED)
-    if subject.model.endswith(".py"):
-        network = _build_configured(subject)
+    if case.model.endswith(".py"):
+        network = _build_configured(case)
     else:
-        network = CASViT(subject.model.removeprefix(PLAIN))
+        network = CASViT(case.model.removeprefix(PLAIN))
     randomise_norms(network)
     network.eval()  # not chained: of some peers this returns nothing
     return network
@@ -54,19 +57,19 @@ def check_model(model: str) -> None:
         raise UserError(f"no model {model!r}: give {names}, or a config file (.py)")
 
 
-def _build_configured(subject: Subject) -> nn.Module:
+def _build_configured(case: BenchmarkCase) -> nn.Module:
     from mmengine.model import revert_sync_batchnorm
 
     from casvit_dense.engine.options import RunOptions
     from casvit_dense.engine.prepare import prepare
     from casvit_dense.engine.registries import use_scope_of
 
-    cfg = prepare(subject.model, RunOptions())
+    cfg = prepare(case.model, RunOptions())
     models = import_module(f"{use_scope_of(cfg)}.registry").MODELS
     with warnings.catch_warnings():
         # What heads say about their losses is of no use here.
         warnings.simplefilter("ignore", UserWarning)
-        if subject.part == "backbone":
+        if case.part == "backbone":
             return revert_sync_batchnorm(models.build(cfg.model.backbone))
         for test_cfg in (cfg.model.test_cfg, cfg.model.test_cfg.get("rcnn", {})):
             if "score_thr" in test_cfg:
@@ -98,10 +101,10 @@ def freeze_norms(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
-def example(subject: Subject, device: str = "cpu") -> Tensor:
+def example(case: BenchmarkCase, device: str = "cpu") -> Tensor:
     """The input ``(batch, 3, height, width)``: fp32, contiguous, standard normal, fixed seed."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(subject.batch, 3, *subject.size, generator=generator).to(device)
+    return torch.randn(case.batch, 3, *case.size, generator=generator).to(device)
 
 
 class WholeModel(nn.Module):
@@ -151,3 +154,100 @@ def results_of(samples: Sequence[Any]) -> list[Tensor]:
         else sample.pred_instances.scores.sort(descending=True).values
         for sample in samples
     ]
+
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+class TrainingStep:
+    """One forward and one backward pass, gradients of all parameters.
+
+    Args:
+        module: the backbone in the form that is measured.
+        parameters: those whose gradients count, by name; they may belong to another module that
+            ``module`` reads its weights from.
+        images: input ``(N, 3, H, W)``.
+        context: made around the forward pass, e.g. autocast.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        parameters: dict[str, nn.Parameter],
+        images: Tensor,
+        context: Context = nullcontext,
+    ) -> None:
+        self.module = module
+        self.parameters = parameters
+        self.images = images
+        self.context = context
+        # The gradients that a neck would send: one fixed random direction for every output, in
+        # the layout that the output has, as autograd would deliver them.
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            outs = self.forward()
+        self.gradients = [
+            torch.empty_like(out).copy_(torch.randn(out.shape, generator=generator)) for out in outs
+        ]
+
+    def forward(self) -> Sequence[Tensor]:
+        """The maps of the images."""
+        with self.context():
+            return self.module(self.images)
+
+    def __call__(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        torch.autograd.backward(self.forward(), self.gradients)
+
+    def outputs(self) -> list[Tensor]:
+        """Gradients of one step, in the order of the parameters' names."""
+        self()
+        # A parameter may lie outside of what is trained, as a peer's frozen stem does.
+        grads = {name: p.grad for name, p in self.parameters.items()}
+        return [g.detach().float().cpu() for _, g in sorted(grads.items()) if g is not None]
+
+    def saved_bytes(self) -> int:
+        """Bytes that wait for the backward pass; the images and the parameters live anyway."""
+        return saved_bytes(self.forward)
+
+
+class _Storages(TorchDispatchMode):
+    """Notes every storage that an operator makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[StorageWeakRef, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self.found.append((StorageWeakRef(storage), storage.nbytes()))
+        return out
+
+
+def saved_bytes(forward: Callable[[], Sequence[Tensor]]) -> int:
+    """Bytes that live because of the graph of a forward pass.
+
+    Whatever keeps them: storages that were made during ``forward`` and that are still there when
+    only the graph behind its outputs is held. Each counts once; what lived before does not count.
+
+    Args:
+        forward: builds a graph.
+    """
+    with _Storages() as storages:
+        graph = [out.grad_fn for out in forward()]  # the outputs themselves are let go
+    gc.collect()
+    alive = {ref.cdata: size for ref, size in storages.found if not ref.expired()}
+    del graph
+    return sum(alive.values())
+
+
+def dense_head(model: Any) -> nn.Module:
+    """The head that sees the whole maps: of a detector, of its region proposals, of a segmenter."""
+    names = ("decode_head", "rpn_head", "bbox_head")
+    return next(getattr(model, name) for name in names if hasattr(model, name))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from casvit_dense.measure import timing
-from casvit_dense.measure.timing import Call, interleave, interval_of_median, ratios, spread
+from casvit_dense.benchmark import timing
+from casvit_dense.benchmark.timing import Call, interleave, interval_of_median, ratios, spread
 
 
 class FakeClock:

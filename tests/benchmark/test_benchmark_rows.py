@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from casvit_dense.benchmark.rows import FIGURES, WHOLE, Ledger, read_rows
 from casvit_dense.errors import UserError
-from casvit_dense.measure.rows import FIGURES, WHOLE, Ledger, read_rows
 
 KEYS = ("model", "batch")
 

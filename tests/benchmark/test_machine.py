@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from casvit_dense.measure import machine
-from casvit_dense.measure.machine import OtherLoad, Rates, measure_rates
+from casvit_dense.benchmark import machine
+from casvit_dense.benchmark.machine import OtherLoad, Rates, measure_rates
 
 
 @pytest.fixture(autouse=True)

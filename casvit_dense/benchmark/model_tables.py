@@ -1,12 +1,11 @@
-"""Tables of our backbones beside others: time, throughput, size."""
+"""Tables of our models beside others: time, throughput, size."""
 
 from collections.abc import Sequence
 
-from casvit_dense.measure.cpu_tables import timed
-from casvit_dense.measure.rows import Row
-from casvit_dense.measure.subject import RUNTIMES
-from casvit_dense.measure.suites import HEADS, PAPER_SIZE, VARIANTS, counted_size
-from casvit_dense.measure.tables import (
+from casvit_dense.benchmark.cases import PAPER_SIZE, RUNTIMES, VARIANTS
+from casvit_dense.benchmark.rows import Row
+from casvit_dense.benchmark.speed_tables import timed
+from casvit_dense.benchmark.tables import (
     Chart,
     ChartedTable,
     conditions_note,
@@ -15,8 +14,9 @@ from casvit_dense.measure.tables import (
     time_cell,
 )
 from casvit_dense.results.table import NOTHING, shown
+from casvit_dense.results.tables import ModelSize
+from casvit_dense.zoo import FAMILIES, family_of
 
-HEAD_NAMES = {"retinanet": "RetinaNet", "mask_rcnn": "Mask R-CNN", "sem_fpn": "Semantic FPN"}
 FORMS = ("reference", "fused")
 
 
@@ -128,25 +128,50 @@ def counts(rows: Sequence[Row]) -> ChartedTable:
     rows = [row for row in rows if row["mode"] == "count" and not row["error"]]
     found: dict[str, dict[str, Row]] = {}
     for model in dict.fromkeys(row["model"] for row in rows):
-        for folder, prefix in HEADS.items():
-            size = "{}x{}".format(*counted_size(folder))
+        if (family := family_of(model)) is not None:
+            size = "{}x{}".format(*family.counting_size)
             row = pick(rows, model=model, part="model", size=size)
-            if row is not None and model.startswith(f"{prefix}_"):
-                found.setdefault(backbone_name(model), {})[folder] = row
-    cost = {name: number(heads.get("sem_fpn"), "backbone_gmacs") for name, heads in found.items()}
+            if row is not None:
+                found.setdefault(backbone_name(model), {})[family.key] = row
+    cost = {
+        name: number(heads.get("sem_fpn_40k"), "backbone_gmacs") for name, heads in found.items()
+    }
     order = sorted(found, key=lambda name: cost[name] or 0.0)
     header = ["Backbone", "M parameters", "GMACs at 512x512"]
-    for name in HEAD_NAMES.values():
-        header += [f"{name}, M", "GMACs"]
+    for family in FAMILIES:
+        header += [f"{family.title}, M", "GMACs"]
     body = []
-    series: dict[str, list[float | None]] = {name: [] for name in HEAD_NAMES.values()}
+    series: dict[str, list[float | None]] = {f.title: [] for f in FAMILIES}
     for backbone in order:
         heads = found[backbone]
-        alone = heads.get("sem_fpn")
+        alone = heads.get("sem_fpn_40k")
         line = [backbone, shown(number(alone, "backbone_params_m")), shown(cost[backbone])]
-        for folder, name in HEAD_NAMES.items():
-            params, gmacs = (number(heads.get(folder), key) for key in ("params_m", "gmacs"))
+        for family in FAMILIES:
+            params, gmacs = (number(heads.get(family.key), key) for key in ("params_m", "gmacs"))
             line += [shown(params, "{:.1f}"), shown(gmacs, "{:.1f}")]
-            series[name].append(gmacs)
+            series[family.title].append(gmacs)
         body.append(line)
     return ChartedTable(header, body, chart=Chart("GMACs", order, series))
+
+
+def model_sizes(rows: Sequence[Row]) -> dict[str, ModelSize]:
+    """The newest count of every model at the input that papers count its head at, by config stem.
+
+    Args:
+        rows: of the CPU suite's file.
+    """
+    counts = [
+        row
+        for row in rows
+        if row["mode"] == "count" and row["part"] == "model" and not row["error"]
+        if (family := family_of(row["model"])) is not None
+        and row["size"] == "{}x{}".format(*family.counting_size)
+    ]
+    found = {}
+    for row in sorted(counts, key=lambda row: row["date"]):
+        names = ("params_m", "gmacs", "backbone_params_m")
+        params, gmacs, backbone = (number(row, name) for name in names)
+        if params is not None and gmacs is not None and backbone is not None:
+            work = f" with {row['rois']}" if row["rois"] else ""
+            found[row["model"]] = ModelSize(params, gmacs, backbone, row["size"] + work)
+    return found

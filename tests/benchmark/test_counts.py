@@ -5,11 +5,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from casvit_dense.benchmark.cases import BenchmarkCase
+from casvit_dense.benchmark.counts import (
+    Cost,
+    cost_columns,
+    costs_of,
+    count_backbone,
+    count_training,
+    operators_of,
+    share_columns,
+)
+from casvit_dense.benchmark.machine import Rates
 from casvit_dense.casvit import CASViT
-from casvit_dense.measure.costs import cost_columns, costs_of, share_columns
-from casvit_dense.measure.counts import Cost, count_backbone, count_training, operators_of
-from casvit_dense.measure.machine import Rates
-from casvit_dense.measure.subject import Subject
 
 TINY = dict(depths=[1, 1, 1, 1], dims=[8, 16, 16, 16])
 
@@ -72,7 +79,7 @@ def test_torchs_own_counter_agrees(arch: str) -> None:
 @pytest.mark.parametrize(("arch", "gmacs"), [("xs", 2.9), ("s", 4.8), ("m", 9.7), ("t", 18.6)])
 def test_backbones_at_512(arch: str, gmacs: float) -> None:
     # Our own earlier count, from the official code, of convolutions and linear layers.
-    costs, rois = costs_of(Subject(model=f"casvit-{arch}"))
+    costs, rois = costs_of(BenchmarkCase(model=f"casvit-{arch}"))
     assert costs["backbone"].macs / 1e9 == pytest.approx(gmacs, abs=0.05)
     assert rois == (0, 0)
 
@@ -91,8 +98,10 @@ def test_backbones_at_512(arch: str, gmacs: float) -> None:
 def test_models_by_part(
     config: str, size: tuple[int, int], params: float, gmacs: float, rois: str | None
 ) -> None:
-    subject = Subject(model=f"configs/{config}.py", part="model", mode="count", size=size, batch=2)
-    columns = cost_columns(*costs_of(subject), subject)
+    case = BenchmarkCase(
+        model=f"configs/{config}.py", part="model", mode="count", size=size, batch=2
+    )
+    columns = cost_columns(*costs_of(case), case)
     assert columns["params_m"] == pytest.approx(params, abs=0.05)
     assert columns["gmacs"] == pytest.approx(gmacs, abs=0.05)  # of an image, not of the batch
     parts = [columns[f"{part}_gmacs"] for part in ("backbone", "neck", "head")]

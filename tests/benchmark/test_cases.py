@@ -1,19 +1,26 @@
-"""Which subjects a choice of values names, and how they are grouped."""
+"""Which cases a choice of values names, and how they are grouped."""
 
 import pytest
 
+from casvit_dense.benchmark.cases import (
+    BenchmarkCase,
+    groups,
+    parse_size,
+    parse_spec,
+    possible,
+    product,
+)
 from casvit_dense.errors import UserError
-from casvit_dense.measure.subject import Subject, groups, parse_size, parse_spec, possible, product
 
 
 def test_product_puts_the_reference_first_in_every_group() -> None:
-    subjects = product(
+    cases = product(
         model=["casvit-s", "casvit-xs"],
         form=["fused", "reference"],
         backend=["openvino", "eager"],
         dtype=["bf16", "fp32"],
     )
-    found = groups(subjects)
+    found = groups(cases)
     assert [first.model for first in found] == ["casvit-s", "casvit-xs"]
     for first, members in found.items():
         assert members[0] == first == first.group
@@ -22,12 +29,12 @@ def test_product_puts_the_reference_first_in_every_group() -> None:
 
 def test_fused_in_training_is_two_forms() -> None:
     found = product(mode=["train"], form=["reference", "fused"])
-    assert [subject.form for subject in found] == ["reference", "fused-memory", "fused-time"]
+    assert [case.form for case in found] == ["reference", "fused-memory", "fused-time"]
 
 
 def test_only_the_reference_is_counted() -> None:
     found = product(mode=["count"], form=["reference", "fused"], backend=["eager", "compile"])
-    assert found == [Subject(mode="count")]
+    assert found == [BenchmarkCase(mode="count")]
 
 
 @pytest.mark.parametrize(
@@ -45,24 +52,24 @@ def test_only_the_reference_is_counted() -> None:
     ],
 )
 def test_what_cannot_exist_says_why(fields: dict, reason: str) -> None:
-    subject = Subject(**fields)
-    assert reason in str(subject.obstacle())
-    left, notes = possible([Subject(), subject])
-    assert left == [Subject()]
+    case = BenchmarkCase(**fields)
+    assert reason in str(case.unsupported_reason())
+    left, notes = possible([BenchmarkCase(), case])
+    assert left == [BenchmarkCase()]
     assert len(notes) == 1 and reason in notes[0]
     with pytest.raises(UserError, match="nothing to measure"):
-        possible([subject])
+        possible([case])
 
 
 def test_what_exists_has_no_obstacle() -> None:
-    subjects = [
-        Subject(),
-        Subject(mode="train", form="fused-memory", backend="compile"),
-        Subject(device="cuda", backend="cudagraphs", dtype="bf16", form="fused"),
-        Subject(model="a/b.py", part="model", backend="openvino"),
+    cases = [
+        BenchmarkCase(),
+        BenchmarkCase(mode="train", form="fused-memory", backend="compile"),
+        BenchmarkCase(device="cuda", backend="cudagraphs", dtype="bf16", form="fused"),
+        BenchmarkCase(model="a/b.py", part="model", backend="openvino"),
     ]
-    assert [subject.obstacle() for subject in subjects] == [None] * 4
-    assert subjects[3].name == "b"
+    assert [case.unsupported_reason() for case in cases] == [None] * 4
+    assert cases[3].name == "b"
 
 
 def test_sizes() -> None:
@@ -74,9 +81,9 @@ def test_sizes() -> None:
 
 
 def test_specs() -> None:
-    base = Subject(model="casvit-m", batch=4, form="fused")
+    base = BenchmarkCase(model="casvit-m", batch=4, form="fused")
     found = parse_spec("form=reference, backend=openvino", base)
-    assert found == Subject(model="casvit-m", batch=4, backend="openvino")
+    assert found == BenchmarkCase(model="casvit-m", batch=4, backend="openvino")
     for text in ("form", "form=", "form=quick", "colour=red", ""):
         with pytest.raises(UserError):
             parse_spec(text, base)

@@ -1,4 +1,4 @@
-"""Speed: subjects, interleaved timing, memory, operation counts, rows and pages.
+"""Speed: cases, interleaved timing, memory, operation counts, rows and pages.
 
 Imports with torch and mmengine alone; mmdet, mmseg and the runtimes are imported where needed.
 """

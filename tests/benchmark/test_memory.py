@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from casvit_dense.measure import memory
-from casvit_dense.measure.subject import Subject
-from casvit_dense.measure.training import TrainingStep, saved_bytes
+from casvit_dense.benchmark import memory
+from casvit_dense.benchmark.cases import BenchmarkCase
+from casvit_dense.benchmark.networks import TrainingStep, saved_bytes
 
 MB = 1_000_000
 
@@ -79,13 +79,13 @@ def test_a_forgotten_peak_does_not_count() -> None:
     block = torch.ones(64 * MB, dtype=torch.uint8)
     assert memory.highest_bytes() - before > 50 * MB
     del block
-    memory.forget_peak(Subject())
+    memory.forget_peak(BenchmarkCase())
     assert memory.highest_bytes() - before < 30 * MB
 
 
 def test_peak_holds_weights_and_activations(tmp_path: Path) -> None:
-    small = memory.peak_bytes(Subject(size=(64, 64)), 1, tmp_path)
-    large = memory.peak_bytes(Subject(size=(512, 512)), 1, tmp_path)
+    small = memory.peak_bytes(BenchmarkCase(size=(64, 64)), 1, tmp_path)
+    large = memory.peak_bytes(BenchmarkCase(size=(512, 512)), 1, tmp_path)
     weights = 2_759_132 * 4
     hidden = 4 * 48 * 128 * 128 * 4  # the widest map: of the first MLP
     assert weights < small < 30 * weights
@@ -94,4 +94,4 @@ def test_peak_holds_weights_and_activations(tmp_path: Path) -> None:
 
 def test_a_failure_brings_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no model 'casvit-none'"):
-        memory.peak_bytes(Subject(model="casvit-none"), 1, tmp_path)
+        memory.peak_bytes(BenchmarkCase(model="casvit-none"), 1, tmp_path)

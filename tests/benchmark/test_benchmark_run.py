@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from casvit_dense.benchmark import backends, machine, memory, run
+from casvit_dense.benchmark.cases import BenchmarkCase, product
+from casvit_dense.benchmark.group import Group, Settings, verdict
+from casvit_dense.benchmark.machine import COLUMNS, KEYS, Rates
+from casvit_dense.benchmark.rows import Ledger, read_rows
+from casvit_dense.benchmark.run import Benchmark
 from casvit_dense.casvit import ARCHS
-from casvit_dense.measure import backends, bench, conditions, memory
-from casvit_dense.measure.bench import Benchmark
-from casvit_dense.measure.compare import verdict
-from casvit_dense.measure.conditions import COLUMNS, KEYS
-from casvit_dense.measure.group import Group, Settings
-from casvit_dense.measure.machine import Rates
-from casvit_dense.measure.rows import Ledger, read_rows
-from casvit_dense.measure.subject import Subject, product
 
 QUICK = Settings(rounds=3, threads=1, memory=False, turn_seconds=0.001)
 TINY = dict(model=["casvit-tiny"], size=[(64, 64)])
@@ -27,17 +25,19 @@ PAIR: dict[str, Any] = dict(model="casvit-tiny", size=(64, 64))
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHS, "tiny", {"depths": (1, 1, 1, 1), "dims": (8, 16, 16, 16)})
-    monkeypatch.setattr(bench, "measure_rates", lambda *kind: Rates(100e9, 10e9, "torch"))
+    monkeypatch.setattr(run, "measure_rates", lambda *kind: Rates(100e9, 10e9, "torch"))
     # Rows of changed code are measured again, and this code may be just that.
-    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567")
+    monkeypatch.setattr(machine, "code_commit", lambda: "1234567")
 
 
-def wrap_prepare(monkeypatch: pytest.MonkeyPatch, change: Callable[[Subject, Any], Any]) -> None:
-    """Lets a test change what a subject is prepared to."""
+def wrap_prepare(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[BenchmarkCase, Any], Any]
+) -> None:
+    """Lets a test change what a case is prepared to."""
     original = backends.prepare
 
-    def prepare(subject: Subject, threads: int, folder: Path) -> backends.Prepared:
-        return change(subject, original(subject, threads, folder))
+    def prepare(case: BenchmarkCase, threads: int, folder: Path) -> backends.Prepared:
+        return change(case, original(case, threads, folder))
 
     monkeypatch.setattr(backends, "prepare", prepare)
 
@@ -45,8 +45,8 @@ def wrap_prepare(monkeypatch: pytest.MonkeyPatch, change: Callable[[Subject, Any
 def test_a_row_holds_condition_and_figures(tmp_path: Path) -> None:
     path = tmp_path / "speed.csv"
     said: list[str] = []
-    subjects = product(**TINY, batch=[2], memory_format=["default", "channels_last"])
-    Benchmark(Ledger(path, KEYS), QUICK, said.append).run(subjects)
+    cases = product(**TINY, batch=[2], memory_format=["default", "channels_last"])
+    Benchmark(Ledger(path, KEYS), QUICK, said.append).run(cases)
     rows = read_rows(path)
     assert list(rows[0]) == list(COLUMNS)
     assert [row["memory_format"] for row in rows] == ["default", "channels_last"]
@@ -67,7 +67,7 @@ def test_a_row_holds_condition_and_figures(tmp_path: Path) -> None:
         assert float(row["difference"]) <= 1e-4
     assert float(rows[0]["ratio"]) == 1
     assert rows[0]["run"] == rows[1]["run"]
-    assert any("2 subjects, about" in line for line in said)
+    assert any("2 cases, about" in line for line in said)
 
 
 def test_known_rows_are_skipped_and_said(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_new_row_is_measured_against_the_known_reference(tmp_path: Path) -> No
 
 
 def test_a_changed_tree_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditions, "code_commit", lambda: "1234567-dirty")
+    monkeypatch.setattr(machine, "code_commit", lambda: "1234567-dirty")
     path = tmp_path / "speed.csv"
     for _ in range(2):
         assert Benchmark(Ledger(path, KEYS), QUICK, lambda line: None).run(product(**TINY))
@@ -107,11 +107,14 @@ def test_ratios_are_to_the_reference_whatever_is_asked() -> None:
     (group,) = Benchmark(ledger, QUICK, lambda line: None).run(product(**TINY, form=["fused"]))
     (row,) = ledger.rows
     assert (row["form"], row["base"]) == ("fused", "reference eager fp32")
-    assert [subject.form for subject in group.subjects] == ["reference", "fused"]
+    assert [case.form for case in group.cases] == ["reference", "fused"]
 
 
 def test_a_pair_is_timed_alone() -> None:
-    pair = [Subject(**PAIR, form="fused"), Subject(**PAIR, memory_format="channels_last")]
+    pair = [
+        BenchmarkCase(**PAIR, form="fused"),
+        BenchmarkCase(**PAIR, memory_format="channels_last"),
+    ]
     (group,) = Benchmark(Ledger(None, KEYS), QUICK, lambda line: None).run(pair, alone=True)
     assert list(group.samples) == pair
     assert {row["base"] for row in group.rows.values()} == {pair[0].label}
@@ -139,8 +142,8 @@ def test_a_new_form_is_timed_beside_the_reference_on_its_backend() -> None:
 def test_a_failed_subject_leaves_no_memory_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[weakref.ref] = []
 
-    def fail(subject: Subject, prepared: Any) -> Any:
-        if subject.memory_format == "default":
+    def fail(case: BenchmarkCase, prepared: Any) -> Any:
+        if case.memory_format == "default":
             prepared.itself = prepared  # only the garbage collector finds a circle
             seen.append(weakref.ref(prepared))
             raise MemoryError("no room")
@@ -156,10 +159,10 @@ def test_a_failed_subject_leaves_no_memory_behind(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_failed_count_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def costs_of(subject: Subject) -> None:
+    def costs_of(case: BenchmarkCase) -> None:
         raise NotImplementedError("no shapes")
 
-    monkeypatch.setattr(bench, "costs_of", costs_of)
+    monkeypatch.setattr(run, "costs_of", costs_of)
     benchmark = Benchmark(Ledger(None, KEYS), QUICK, lambda line: None)
     benchmark.run(product(**TINY, mode=["count"]))
     assert benchmark.failures == 1
@@ -167,9 +170,9 @@ def test_a_failed_count_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_kind_of_output_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(subject: Subject, prepared: Any) -> Any:
+    def spoil(case: BenchmarkCase, prepared: Any) -> Any:
         maps = prepared.outputs()["maps"]
-        factor = 1.1 if subject.memory_format == "channels_last" else 1.0
+        factor = 1.1 if case.memory_format == "channels_last" else 1.0
         prepared.outputs = lambda: {"maps": maps, "results": [maps[0] * factor]}
         return prepared
 
@@ -183,16 +186,16 @@ def test_every_kind_of_output_is_compared(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_wrong_outputs_are_a_failed_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(subject: Subject, prepared: Any) -> Any:
-        if subject.memory_format == "channels_last":
+    def spoil(case: BenchmarkCase, prepared: Any) -> Any:
+        if case.memory_format == "channels_last":
             right = prepared.outputs()["maps"]
             prepared.outputs = lambda: {"maps": [right[0] * 1.001, *right[1:]]}
         return prepared
 
     wrap_prepare(monkeypatch, spoil)
     ledger = Ledger(None, KEYS)
-    subjects = product(**TINY, memory_format=["default", "channels_last"])
-    Benchmark(ledger, QUICK, lambda line: None).run(subjects)
+    cases = product(**TINY, memory_format=["default", "channels_last"])
+    Benchmark(ledger, QUICK, lambda line: None).run(cases)
     good, wrong = ledger.rows
     assert good["error"] == "" and good["median_ms"] != ""
     assert wrong["error"].startswith("ValueError: maps differ from the reference's by 0.001")
@@ -201,8 +204,8 @@ def test_wrong_outputs_are_a_failed_row(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_failure_is_a_row_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(subject: Subject, prepared: Any) -> Any:
-        if subject.batch == 2:
+    def fail(case: BenchmarkCase, prepared: Any) -> Any:
+        if case.batch == 2:
             raise torch.cuda.OutOfMemoryError("no room\nfor 3 GB")
         return prepared
 
@@ -216,24 +219,24 @@ def test_a_failure_is_a_row_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_call_that_fails_while_it_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(subject: Subject, prepared: Any) -> Any:
-        if subject.memory_format == "channels_last":
+    def fail(case: BenchmarkCase, prepared: Any) -> Any:
+        if case.memory_format == "channels_last":
             prepared.call = lambda: 1 / 0
         return prepared
 
     wrap_prepare(monkeypatch, fail)
     ledger = Ledger(None, KEYS)
-    subjects = product(**TINY, memory_format=["default", "channels_last"])
-    (group,) = Benchmark(ledger, QUICK, lambda line: None).run(subjects)
+    cases = product(**TINY, memory_format=["default", "channels_last"])
+    (group,) = Benchmark(ledger, QUICK, lambda line: None).run(cases)
     assert [row["error"] for row in ledger.rows] == ["", "ZeroDivisionError: division by zero"]
-    assert "no comparison" in verdict(group, *subjects)
+    assert "no comparison" in verdict(group, *cases)
 
 
 def test_an_interrupt_keeps_finished_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(subject: Subject, prepared: Any) -> Any:
-        if subject.batch == 2:
+    def interrupt(case: BenchmarkCase, prepared: Any) -> Any:
+        if case.batch == 2:
             raise KeyboardInterrupt
         return prepared
 
@@ -245,8 +248,8 @@ def test_an_interrupt_keeps_finished_groups(
 
 
 def test_memory_is_a_column_and_its_failure_a_failed_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def peak(subject: Subject, threads: int, folder: Path) -> int:
-        if subject.batch == 2:
+    def peak(case: BenchmarkCase, threads: int, folder: Path) -> int:
+        if case.batch == 2:
             raise RuntimeError("its own process was ended by signal 9")
         return 5_000_000
 
@@ -262,15 +265,15 @@ def test_memory_is_a_column_and_its_failure_a_failed_row(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_every_form_equals_the_reference(mode: str) -> None:
     ledger = Ledger(None, KEYS)
-    subjects = product(**TINY, mode=[mode], form=["reference", "fused"], batch=[2])
-    Benchmark(ledger, QUICK, lambda line: None).run(subjects)
-    assert [row["error"] for row in ledger.rows] == [""] * len(subjects)
+    cases = product(**TINY, mode=[mode], form=["reference", "fused"], batch=[2])
+    Benchmark(ledger, QUICK, lambda line: None).run(cases)
+    assert [row["error"] for row in ledger.rows] == [""] * len(cases)
     saved = [row["saved_mb"] for row in ledger.rows]
     assert all(saved) if mode == "train" else not any(saved)
 
 
 def test_counting_needs_no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrap_prepare(monkeypatch, lambda subject, prepared: pytest.fail("was prepared"))
+    wrap_prepare(monkeypatch, lambda case, prepared: pytest.fail("was prepared"))
     ledger = Ledger(None, KEYS)
     assert Benchmark(ledger, QUICK, lambda line: None).run(product(**TINY, mode=["count"])) == []
     assert float(ledger.rows[0]["params_m"]) == pytest.approx(22_792 / 1e6)
@@ -278,7 +281,7 @@ def test_counting_needs_no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_verdict_by_hand() -> None:
-    a, b = Subject(), Subject(form="fused")
+    a, b = BenchmarkCase(), BenchmarkCase(form="fused")
     group = Group([a, b], QUICK)
     group.samples = {a: [2.0, 4.0, 6.0], b: [1.0, 2.0, 3.0]}
     text = verdict(group, a, b)

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from casvit_dense.benchmark import model_tables, speed_tables, tables
+from casvit_dense.benchmark.machine import COLUMNS
+from casvit_dense.benchmark.page import TABLES, render_page, svg_of, write_page
+from casvit_dense.benchmark.rows import Row, render
+from casvit_dense.benchmark.tables import Chart, geometric_mean, newest_machine, time_cell
 from casvit_dense.errors import UserError
-from casvit_dense.measure import cpu_tables, data_tables, peer_tables
-from casvit_dense.measure.charts import svg_of
-from casvit_dense.measure.conditions import COLUMNS
-from casvit_dense.measure.page import TABLES, render_page, write_page
-from casvit_dense.measure.rows import Row, render
-from casvit_dense.measure.tables import Chart, geometric_mean, newest_machine, time_cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
@@ -27,10 +26,10 @@ def row(**figures: object) -> Row:
 
 
 def test_the_committed_page_is_made_of_the_committed_rows() -> None:
-    text, tables = render_page(PAGE)
+    text, made = render_page(PAGE)
     assert text == PAGE.read_text(encoding="utf-8"), "run: make speed-page"
-    assert set(tables) == set(TABLES)
-    drawn = {f"{name}.svg" for name, table in tables.items() if not table.chart.empty}
+    assert set(made) == set(TABLES)
+    drawn = {f"{name}.svg" for name, table in made.items() if not table.chart.empty}
     assert {path.name for path in PAGE.with_suffix("").glob("*.svg")} == drawn
 
 
@@ -59,7 +58,7 @@ def test_times_and_means_by_hand() -> None:
             ("openvino", "fused", slow / (8 if name == "xs" else 4), 8 if name == "xs" else 4),
         )
     ]
-    table = cpu_tables.inference(rows)
+    table = speed_tables.inference(rows)
     cells = {line[0]: line[1:] for line in table.rows}
     assert cells["reference, eager"][:4] == [
         *("100 (1 to 3)", "200 (1 to 3)", "400 (1 to 3)", "800 (1 to 3)")
@@ -68,14 +67,14 @@ def test_times_and_means_by_hand() -> None:
     assert cells["fused, openvino"][4] == "4.76"  # fourth root of 8 * 4 * 4 * 4
     assert cells["fused, onnxruntime"] == ["-"] * 6
     assert table.chart.series["fused, openvino"] == [8, 4, 4, 4]
-    best = cpu_tables.shares(rows)
+    best = speed_tables.shares(rows)
     assert [line[1] for line in best.rows[:4]] == ["fused, openvino"] * 4
     assert best.rows[4][3] == "4.76"
 
 
 def test_training_shares_by_hand() -> None:
     common = dict(model="casvit-xs", mode="train", batch="2")
-    table = cpu_tables.training(
+    table = speed_tables.training(
         [
             row(**common, median_ms=10, ratio=1, saved_mb=80, peak_mb=200),
             row(**common, form="fused-time", median_ms=8, ratio=1.25, saved_mb=60, peak_mb=190),
@@ -92,8 +91,8 @@ def test_time_of_a_pixel_by_hand() -> None:
     rows = [
         row(model="casvit-xs", size=f"{side}x{side}", median_ms=ms) for side, ms in times.items()
     ]
-    series = cpu_tables.scaling(rows).chart.series["reference, eager"]
-    values = dict(zip(cpu_tables.SCALING_SIDES, series, strict=True))
+    series = speed_tables.scaling(rows).chart.series["reference, eager"]
+    values = dict(zip(speed_tables.SCALING_SIDES, series, strict=True))
     assert values[512] == 1 and values[1024] == pytest.approx(1.1) and values[224] is None
 
 
@@ -106,7 +105,7 @@ def test_peers_are_sorted_by_cost_and_take_the_faster_form() -> None:
         row(model=small, gmacs=2, backend="openvino", form="fused", median_ms=10),
         row(model=small, gmacs=2, backend="onnxruntime", form="fused", error="ValueError: no"),
     ]
-    table = peer_tables.peers(rows)
+    table = model_tables.peers(rows)
     assert [line[0] for line in table.rows] == ["small", "big-net"]
     first = dict(zip(table.columns, table.rows[0], strict=True))
     assert first["openvino, ms"] == "10.0 (1.0 to 3.0)"
@@ -118,9 +117,9 @@ def test_only_ratios_to_the_reference_enter_tables() -> None:
     right = row(model="casvit-xs", form="fused", base="reference eager fp32", median_ms=5, ratio=2)
     later = dict(date="2026-11-23T10:00:00+00:00", median_ms=4, ratio=1)
     other = row(model="casvit-xs", form="fused", base="fused eager fp32", **later)
-    assert cpu_tables.timed([right, other]) == [right]
+    assert speed_tables.timed([right, other]) == [right]
     failed = row(model="casvit-xs", error="ValueError: no")
-    assert cpu_tables.timed([right, failed]) == [right, failed]
+    assert speed_tables.timed([right, failed]) == [right, failed]
 
 
 def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
@@ -132,7 +131,7 @@ def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
         row(**common, gmacs=80, size="1024x1024", date="2026-11-24T10:00:00+00:00"),
         row(**{**common, "model": "retinanet_small_fpn"}, gmacs=99, size="800x1280"),
     ]
-    table = peer_tables.counts(rows)
+    table = model_tables.counts(rows)
     assert [line[0] for line in table.rows] == ["small"]
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert cells["Semantic FPN, M"] == "9.0" and table.rows[0][-1] == "22.0"
@@ -143,11 +142,9 @@ def test_failed_configs_and_kinds_are_no_columns() -> None:
     about = dict(machine="CPU", threads="2", date="2026", torch="2", project="0", commit="1")
     failed = {"config": "a", "decoder": "", "step": "", "error": "UserError: no data", **about}
     good = {"config": "a", "decoder": "cv2", "step": "decode", "error": "", "ms": "3", **about}
-    table = data_tables.loading([failed, good])
+    table = tables.loading([failed, good])
     assert list(table.columns) == ["Step", "cv2"] and table.rows == [["decode, ms", "3.00"]]
-    assert (
-        data_tables.evaluation([{"kind": "segm", "backend": "", "phase": "", **about}]).rows == []
-    )
+    assert tables.evaluation([{"kind": "segm", "backend": "", "phase": "", **about}]).rows == []
 
 
 def test_only_the_machine_measured_last() -> None:

@@ -1,13 +1,15 @@
-"""What is measured: one network in one form, on one backend, at one input."""
+"""Benchmark cases: one network in one form, on one backend, at one input; and suites of them."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
+from casvit_dense.zoo import FAMILIES, casvit_configs, family_of, peer_configs
 
 PARTS = ("backbone", "model")
 MODES = ("infer", "train", "count")
@@ -21,7 +23,7 @@ SMALLEST, LARGEST = 32, 8192  # pixels of a side
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkCase:
     """One thing whose speed is measured.
 
     Attributes:
@@ -57,19 +59,19 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """What tells the subject from others of its group."""
+        """What tells the case from others of its group."""
         words = [self.form, self.backend, self.dtype]
         return " ".join(words + [self.memory_format] * (self.memory_format != "default"))
 
     @property
-    def group(self) -> "Subject":
+    def group(self) -> "BenchmarkCase":
         """The reference in eager fp32 at the same input: what a ratio is measured against."""
         return dataclasses.replace(
             self, form="reference", backend="eager", dtype="fp32", memory_format="default"
         )
 
     @property
-    def path_reference(self) -> "Subject":
+    def path_reference(self) -> "BenchmarkCase":
         """The reference on the same backend: what a form's own ratio is measured against."""
         return dataclasses.replace(self, form="reference")
 
@@ -79,7 +81,7 @@ class Subject:
         height, width = self.size
         return f"{self.name} {self.part}, {self.mode}, {self.batch}x3x{height}x{width}"
 
-    def obstacle(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Why no such thing exists, or ``None``."""
         file = self.backend in RUNTIMES
         reasons = {
@@ -102,56 +104,56 @@ class Subject:
         return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def product(**values: Sequence[Any]) -> list[Subject]:
+def product(**values: Sequence[Any]) -> list[BenchmarkCase]:
     """Every combination of the values, a group's reference first.
 
     Args:
-        **values: fields of `Subject`, each with its values. In training, the form ``fused``
+        **values: fields of `BenchmarkCase`, each with its values. In training, the form ``fused``
             stands for both training forms; what is counted is the reference alone.
     """
     chosen = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
-    subjects = (form for fields in chosen for form in _forms(Subject(**fields)))
-    return sorted(dict.fromkeys(subjects), key=_order)
+    cases = (form for fields in chosen for form in _forms(BenchmarkCase(**fields)))
+    return sorted(dict.fromkeys(cases), key=_order)
 
 
-def _forms(subject: Subject) -> list[Subject]:
-    if subject.mode == "count":
-        return [subject.group]
-    if subject.mode == "train" and subject.form == "fused":
-        return [dataclasses.replace(subject, form=form) for form in TRAINING_FORMS]
-    return [subject]
+def _forms(case: BenchmarkCase) -> list[BenchmarkCase]:
+    if case.mode == "count":
+        return [case.group]
+    if case.mode == "train" and case.form == "fused":
+        return [dataclasses.replace(case, form=form) for form in TRAINING_FORMS]
+    return [case]
 
 
-def _order(subject: Subject) -> tuple[int, int, int, int]:
+def _order(case: BenchmarkCase) -> tuple[int, int, int, int]:
     """Inside a group; models, sizes and the rest keep the order in which they were asked for."""
     return (
-        DTYPES.index(subject.dtype),
-        BACKENDS.index(subject.backend),
-        MEMORY_FORMATS.index(subject.memory_format),
-        FORMS.index(subject.form),
+        DTYPES.index(case.dtype),
+        BACKENDS.index(case.backend),
+        MEMORY_FORMATS.index(case.memory_format),
+        FORMS.index(case.form),
     )
 
 
-def possible(subjects: Iterable[Subject]) -> tuple[list[Subject], list[str]]:
-    """The subjects that can exist, and a line about every kind of the others.
+def possible(cases: Iterable[BenchmarkCase]) -> tuple[list[BenchmarkCase], list[str]]:
+    """The cases that can exist, and a line about every kind of the others.
 
     Raises:
         UserError: none can.
     """
-    subjects = list(subjects)
-    obstacles = {subject: subject.obstacle() for subject in subjects}
-    left = [subject for subject in subjects if obstacles[subject] is None]
+    cases = list(cases)
+    obstacles = {case: case.unsupported_reason() for case in cases}
+    left = [case for case in cases if obstacles[case] is None]
     reasons = list(dict.fromkeys(reason for reason in obstacles.values() if reason))
     if not left:
-        raise UserError(f"nothing to measure: {'; '.join(reasons) or 'no subject was named'}")
+        raise UserError(f"nothing to measure: {'; '.join(reasons) or 'no case was named'}")
     return left, [f"left out: {reason}" for reason in reasons]
 
 
-def groups(subjects: Iterable[Subject]) -> dict[Subject, list[Subject]]:
-    """Subjects that are timed against each other, by what they have in common."""
-    found: dict[Subject, list[Subject]] = {}
-    for subject in subjects:
-        found.setdefault(subject.group, []).append(subject)
+def groups(cases: Iterable[BenchmarkCase]) -> dict[BenchmarkCase, list[BenchmarkCase]]:
+    """Cases that are timed against each other, by what they have in common."""
+    found: dict[BenchmarkCase, list[BenchmarkCase]] = {}
+    for case in cases:
+        found.setdefault(case.group, []).append(case)
     return found
 
 
@@ -170,8 +172,8 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def parse_spec(text: str, base: Subject) -> Subject:
-    """``form=fused,backend=openvino`` as a subject, the other fields from ``base``.
+def parse_spec(text: str, base: BenchmarkCase) -> BenchmarkCase:
+    """``form=fused,backend=openvino`` as a case, the other fields from ``base``.
 
     Raises:
         UserError: an unknown field or value.
@@ -189,3 +191,90 @@ def parse_spec(text: str, base: Subject) -> Subject:
             raise UserError(f"{text!r}: {key} is one of {', '.join(choices[key])}, not {value!r}")
         fields[key] = value
     return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
+
+
+#: How the names of backbones without a config begin.
+PLAIN = "casvit-"
+VARIANTS = tuple(PLAIN + name for name in ARCHS)
+FORMS_OF_SUITES = ("reference", "fused")
+CPU_BACKENDS = ("eager", "compile", *RUNTIMES)
+SCALING_SIDES = (224, 320, 512, 768, 1024, 1536, 2048)  # pixels
+TRAINING_BATCH = 2
+GPU_SIZES = ((224, 224), (800, 1280))
+GPU_BATCHES = (1, 64)
+PAPER_SIZE = (224, 224)
+
+
+def cpu() -> list[BenchmarkCase]:
+    """Backbones at 512x512 on every backend, training steps, areas from 224 to 2048, peers."""
+    return [
+        *product(model=VARIANTS, form=FORMS_OF_SUITES, backend=CPU_BACKENDS),
+        *product(model=VARIANTS, form=FORMS_OF_SUITES, mode=["train"], batch=[TRAINING_BATCH]),
+        *(
+            case
+            for side in SCALING_SIDES
+            for case in [
+                *product(model=VARIANTS[:1], size=[(side, side)]),
+                *product(model=VARIANTS[:1], size=[(side, side)], form=["fused"], backend=RUNTIMES),
+            ]
+        ),
+        *product(model=peers(), form=FORMS_OF_SUITES, backend=("eager", *RUNTIMES)),
+        *counts(),
+    ]
+
+
+def counts() -> list[BenchmarkCase]:
+    """Parameters and multiply-adds of the twelve models and of the peers' on the same heads."""
+    found = []
+    for family in FAMILIES:
+        models = [str(path) for path in (*casvit_configs(family), *peer_configs(family))]
+        size = [family.counting_size]
+        found += product(model=models, part=["model"], mode=["count"], size=size)
+    return found
+
+
+def peers() -> list[str]:
+    """The peers' configs of Semantic FPN, whose backbones give all four maps."""
+    family = family_of("sem_fpn_40k")
+    assert family is not None
+    return [str(path) for path in peer_configs(family)]
+
+
+def gpu() -> list[BenchmarkCase]:
+    """Backbones in fp32, autocast and bf16, one image and 64, inference and training."""
+    cases = []
+    for mode in ("infer", "train"):
+        for size in GPU_SIZES:
+            shared = dict(
+                model=VARIANTS, mode=[mode], size=[size], batch=GPU_BATCHES, device=["cuda"]
+            )
+            cases += [
+                *product(**shared, form=["reference"], dtype=("fp32", "autocast")),
+                *product(**shared, form=["fused"], dtype=("fp32", "bf16")),
+                *product(**shared, form=["fused"], dtype=["bf16"], backend=["cudagraphs"]),
+            ]
+    return cases
+
+
+def paper() -> list[BenchmarkCase]:
+    """Throughput at 224x224 of ours and the peers: ONNX Runtime, and the GPU where there is one."""
+    import torch
+
+    models = (*VARIANTS, *peers())
+    cases = product(model=models, size=[PAPER_SIZE], form=FORMS_OF_SUITES, backend=["onnxruntime"])
+    if torch.cuda.is_available():
+        shared = dict(model=models, size=[PAPER_SIZE], batch=[64], device=["cuda"])
+        cases += product(**shared, form=FORMS_OF_SUITES, dtype=("fp32", "bf16"))
+    return cases
+
+
+SUITES: dict[str, Callable[[], list[BenchmarkCase]]] = {"cpu": cpu, "gpu": gpu, "paper": paper}
+
+
+def suite(name: str) -> list[BenchmarkCase]:
+    """The cases of a suite.
+
+    Raises:
+        UserError: the project's configs are not where they should be.
+    """
+    return list(dict.fromkeys(SUITES[name]()))

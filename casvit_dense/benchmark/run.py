@@ -6,22 +6,20 @@ from typing import Any
 
 import torch
 
+from casvit_dense.benchmark.cases import BenchmarkCase, groups
+from casvit_dense.benchmark.counts import Cost, cost_columns, costs_of, share_columns
+from casvit_dense.benchmark.group import STEPS, Group, Settings, reason_of
+from casvit_dense.benchmark.machine import COLUMNS, Rates, condition, measure_rates, now
+from casvit_dense.benchmark.networks import check_model
+from casvit_dense.benchmark.rows import Ledger
 from casvit_dense.engine.hooks import Progress, format_duration
-from casvit_dense.measure.conditions import COLUMNS, condition, now
-from casvit_dense.measure.costs import cost_columns, costs_of, share_columns
-from casvit_dense.measure.counts import Cost
-from casvit_dense.measure.group import STEPS, Group, Settings, reason_of
-from casvit_dense.measure.machine import Rates, measure_rates
-from casvit_dense.measure.networks import check_model
-from casvit_dense.measure.rows import Ledger
-from casvit_dense.measure.subject import Subject, groups
 
 Say = Callable[[str], None]
 Record = Callable[[Sequence[Mapping[str, Any]]], None]
 BUSY_CORES = 0.25  # more of them at work for others, and the times are worth little
 PROGRESS_SECONDS = 10.0
 
-# For the estimate alone, on two cores: seconds until a subject is ready and its process has
+# For the estimate alone, on two cores: seconds until a case is ready and its process has
 # imported everything, and the share of the best rate that slower forms reach.
 READY_SECONDS = {"eager": 3, "compile": 45, "cudagraphs": 45, "onnxruntime": 12, "openvino": 12}
 PROCESS_SECONDS = 5
@@ -29,7 +27,7 @@ SLOW_SHARE = 0.4
 
 
 class Benchmark:
-    """Measures subjects and writes their rows.
+    """Measures cases and writes their rows.
 
     Args:
         ledger: where rows go.
@@ -38,7 +36,7 @@ class Benchmark:
         record: takes rows once, when they are measured; its shares are of the best rates till then.
 
     Attributes:
-        failures: how many subjects could not be measured or counted so far.
+        failures: how many cases could not be measured or counted so far.
     """
 
     def __init__(
@@ -56,13 +54,13 @@ class Benchmark:
         self._started = now()
         self._rates: dict[tuple[str, str], Rates] = {}
         self._count = cache(count)
-        self._rows: dict[Subject, dict[str, Any]] = {}
+        self._rows: dict[BenchmarkCase, dict[str, Any]] = {}
 
-    def run(self, subjects: Sequence[Subject], alone: bool = False) -> list[Group]:
+    def run(self, cases: Sequence[BenchmarkCase], alone: bool = False) -> list[Group]:
         """Measures what the ledger does not hold yet; finished groups stay, whatever ends the run.
 
         Args:
-            subjects: what to measure.
+            cases: what to measure.
             alone: time nothing beside them: a group's first is the base of its ratios. Otherwise
                 the reference in eager fp32 is, which is timed whether its row is wanted or not.
 
@@ -72,18 +70,18 @@ class Benchmark:
         Raises:
             UserError: there is no such model.
         """
-        for model in dict.fromkeys(subject.model for subject in subjects):
+        for model in dict.fromkeys(case.model for case in cases):
             check_model(model)
         torch.set_num_threads(self.settings.threads)
-        members = groups(subjects)
+        members = groups(cases)
         new = {first: self._unknown(members[first]) for first in members}
-        for subject in (s for first in new for s in new[first] if s.mode == "count"):
-            columns, _ = self._count(subject)
+        for case in (s for first in new for s in new[first] if s.mode == "count"):
+            columns, _ = self._count(case)
             self.failures += "error" in columns
-            row = {**condition(subject), "date": now(), **columns}
+            row = {**condition(case), "date": now(), **columns}
             self._put([row])
             self.record([row])
-            self.say(f"{subject.input_words}: {summary(columns)}")
+            self.say(f"{case.input_words}: {summary(columns)}")
         timed = [
             Group(new[first] if alone else beside(first, new[first], members[first]), self.settings)
             for first in new
@@ -94,17 +92,17 @@ class Benchmark:
             self._time(timed, {s for first in new for s in new[first]})
         return timed
 
-    def _unknown(self, subjects: Iterable[Subject]) -> list[Subject]:
+    def _unknown(self, cases: Iterable[BenchmarkCase]) -> list[BenchmarkCase]:
         unknown = []
-        for subject in subjects:
-            if not self.settings.again and self.ledger.holds(condition(subject)):
-                self.say(f"already there: {subject.input_words}, {subject.label}")
+        for case in cases:
+            if not self.settings.again and self.ledger.holds(condition(case)):
+                self.say(f"already there: {case.input_words}, {case.label}")
             else:
-                unknown.append(subject)
+                unknown.append(case)
         return unknown
 
-    def _time(self, timed: Sequence[Group], stored: set[Subject]) -> None:
-        steps = sum(len(group.subjects) for group in timed) * (self.settings.rounds + STEPS)
+    def _time(self, timed: Sequence[Group], stored: set[BenchmarkCase]) -> None:
+        steps = sum(len(group.cases) for group in timed) * (self.settings.rounds + STEPS)
         progress = Progress("step", steps, PROGRESS_SECONDS)
 
         def step() -> None:
@@ -112,14 +110,14 @@ class Benchmark:
                 self.say(f"  {line}")
 
         for group in timed:
-            self.say(group.subjects[0].input_words)
+            self.say(group.cases[0].input_words)
             group.measure(step)
-            self._measure_rates(group.subjects)
-            for subject, row in group.rows.items():
-                if subject in stored:
-                    columns, _ = self._count(subject.group)
+            self._measure_rates(group.cases)
+            for case, row in group.rows.items():
+                if case in stored:
+                    columns, _ = self._count(case.group)
                     # An error of counting is none of the measurement.
-                    self._rows[subject] = {**columns, "error": None, **row, "run": self._started}
+                    self._rows[case] = {**columns, "error": None, **row, "run": self._started}
             self.failures += sum("error" in row for row in group.rows.values())
             self._put(self._rows_with_shares().values())
             self.record([row for s, row in self._rows_with_shares().items() if s in group.rows])
@@ -128,72 +126,74 @@ class Benchmark:
     def _put(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.ledger.put([{name: row.get(name) for name in COLUMNS} for row in rows])
 
-    def _measure_rates(self, subjects: Iterable[Subject]) -> None:
-        for kind in dict.fromkeys(map(rate_kind, subjects)):
+    def _measure_rates(self, cases: Iterable[BenchmarkCase]) -> None:
+        for kind in dict.fromkeys(map(rate_kind, cases)):
             rates = measure_rates(*kind)
             self._rates[kind] = rates.best(self._rates.get(kind, rates))
 
-    def _rows_with_shares(self) -> dict[Subject, dict[str, Any]]:
+    def _rows_with_shares(self) -> dict[BenchmarkCase, dict[str, Any]]:
         """All rows of this run: each share is of the best rates that the run has seen so far."""
         rows = {}
-        for subject, row in self._rows.items():
-            _, cost = self._count(subject.group)
+        for case, row in self._rows.items():
+            _, cost = self._count(case.group)
             if cost is not None and row.get("median_ms"):
-                seconds, rates = row["median_ms"] / 1e3, self._rates[rate_kind(subject)]
-                row = {**row, **share_columns(cost, seconds, rates, subject.dtype != "fp32")}
-            rows[subject] = row
+                seconds, rates = row["median_ms"] / 1e3, self._rates[rate_kind(case)]
+                row = {**row, **share_columns(cost, seconds, rates, case.dtype != "fp32")}
+            rows[case] = row
         return rows
 
     def _report(self, group: Group) -> None:
         known = self._rows_with_shares()
-        for subject in group.subjects:
-            row = known.get(subject, group.rows[subject])
-            self.say(f"  {subject.label:<32} {summary(row)}")
+        for case in group.cases:
+            row = known.get(case, group.rows[case])
+            self.say(f"  {case.label:<32} {summary(row)}")
         load = max((row.get("other_load") or 0.0 for row in group.rows.values()), default=0.0)
         if load > BUSY_CORES:
             self.say(f"  other processes kept {load:.1f} cores busy: measure again when they rest")
 
     def _say_estimate(self, timed: Sequence[Group]) -> None:
-        subjects = [subject for group in timed for subject in group.subjects]
-        self._measure_rates(subjects)
-        seconds = sum(map(self._expected_seconds, subjects))
-        self.say(f"{len(subjects)} subjects, about {format_duration(seconds)}")
+        cases = [case for group in timed for case in group.cases]
+        self._measure_rates(cases)
+        seconds = sum(map(self._expected_seconds, cases))
+        self.say(f"{len(cases)} cases, about {format_duration(seconds)}")
 
-    def _expected_seconds(self, subject: Subject) -> float:
-        _, cost = self._count(subject.group)
-        rate = self._rates[rate_kind(subject)].matmul * SLOW_SHARE
+    def _expected_seconds(self, case: BenchmarkCase) -> float:
+        _, cost = self._count(case.group)
+        rate = self._rates[rate_kind(case)].matmul * SLOW_SHARE
         call = 2 * cost.macs / rate if cost is not None else self.settings.turn_seconds
         turn = 2 * max(call, self.settings.turn_seconds)
-        ready = READY_SECONDS[subject.backend]
+        ready = READY_SECONDS[case.backend]
         processes = (PROCESS_SECONDS + ready + 4 * call) * self.settings.memory
         return ready + processes + self.settings.rounds * turn
 
 
-def beside(base: Subject, new: Sequence[Subject], members: Sequence[Subject]) -> list[Subject]:
-    """New subjects of a group, and what their ratios need; known rows of the latter stay.
+def beside(
+    base: BenchmarkCase, new: Sequence[BenchmarkCase], members: Sequence[BenchmarkCase]
+) -> list[BenchmarkCase]:
+    """New cases of a group, and what their ratios need; known rows of the latter stay.
 
     Args:
         base: the group's reference.
         new: those without a row.
         members: all that were asked for; of these, the references on the new ones' backends.
     """
-    needed = {*new, *(subject.path_reference for subject in new)}
-    return list(dict.fromkeys([base, *(subject for subject in members if subject in needed)]))
+    needed = {*new, *(case.path_reference for case in new)}
+    return list(dict.fromkeys([base, *(case for case in members if case in needed)]))
 
 
-def count(subject: Subject) -> tuple[dict[str, Any], Cost | None]:
+def count(case: BenchmarkCase) -> tuple[dict[str, Any], Cost | None]:
     """Columns of parameters and multiply-adds, and the cost of a call where it can be counted."""
     try:
-        costs, rois = costs_of(subject)
+        costs, rois = costs_of(case)
     except Exception as error:  # the networks of others meet operators without shapes
         return {"error": f"not counted: {reason_of(error)}"}, None
-    return cost_columns(costs, rois, subject), sum(costs.values(), Cost())
+    return cost_columns(costs, rois, case), sum(costs.values(), Cost())
 
 
-def rate_kind(subject: Subject) -> tuple[str, str]:
-    """Device and precision of the products that a subject makes."""
-    autocast = "bf16" if subject.device == "cpu" else "fp16"
-    return subject.device, autocast if subject.dtype == "autocast" else subject.dtype
+def rate_kind(case: BenchmarkCase) -> tuple[str, str]:
+    """Device and precision of the products that a case makes."""
+    autocast = "bf16" if case.device == "cpu" else "fp16"
+    return case.device, autocast if case.dtype == "autocast" else case.dtype
 
 
 def summary(row: Mapping[str, Any]) -> str:
