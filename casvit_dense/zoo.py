@@ -18,32 +18,36 @@ class Metric:
     Attributes:
         title: as tables and plots show it.
         task: the task that OpenMMLab's metafiles list it under.
+        main: papers compare models by it, and it is known by how much runs of one recipe differ in
+            it; AP at one size or one overlap varies more.
     """
 
     title: str
     task: str
+    main: bool = False
 
 
 BOXES, MASKS, PIXELS = "Object Detection", "Instance Segmentation", "Semantic Segmentation"
 
 #: By the names of our evaluators, in the order of tables.
 METRICS: Final = {
-    "bbox_mAP": Metric("box AP", BOXES),
+    "bbox_mAP": Metric("box AP", BOXES, main=True),
     "bbox_mAP_50": Metric("box AP50", BOXES),
     "bbox_mAP_75": Metric("box AP75", BOXES),
     "bbox_mAP_s": Metric("box AP, small", BOXES),
     "bbox_mAP_m": Metric("box AP, medium", BOXES),
     "bbox_mAP_l": Metric("box AP, large", BOXES),
-    "segm_mAP": Metric("mask AP", MASKS),
+    "segm_mAP": Metric("mask AP", MASKS, main=True),
     "segm_mAP_50": Metric("mask AP50", MASKS),
     "segm_mAP_75": Metric("mask AP75", MASKS),
     "segm_mAP_s": Metric("mask AP, small", MASKS),
     "segm_mAP_m": Metric("mask AP, medium", MASKS),
     "segm_mAP_l": Metric("mask AP, large", MASKS),
-    "mIoU": Metric("mIoU", PIXELS),
+    "mIoU": Metric("mIoU", PIXELS, main=True),
     "mAcc": Metric("mAcc", PIXELS),
     "aAcc": Metric("aAcc", PIXELS),
 }
+MAIN_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.main)
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,10 @@ class Family:
         folder: of its configs.
         prefix: how the names of its configs, and of its peers' configs, begin.
         dataset: key of `DATASETS`.
-        metrics: keys of `METRICS` that are published for it, the main one of each task first.
+        metrics: keys of `METRICS` that may be published for it.
         counting_size: height and width in pixels at which papers count its multiply-adds.
         paper: title and address of the head's paper.
+        architecture: what follows the backbone, in the words of OpenMMLab's metafiles.
         demo: its model in ``casvit-dense demo``.
     """
 
@@ -142,6 +147,7 @@ class Family:
     metrics: tuple[str, ...]
     counting_size: tuple[int, int]
     paper: tuple[str, str]
+    architecture: tuple[str, ...] = ("FPN",)
     demo: DemoModel | None = None
 
 
@@ -194,6 +200,14 @@ def family_of(name: str) -> Family | None:
         if name == family.key or name.startswith(f"{family.prefix}_"):
             return family
     return None
+
+
+def tasks_of(family: Family) -> dict[str, list[str]]:
+    """The metrics of a family by the task that they belong to."""
+    tasks: dict[str, list[str]] = {}
+    for name in family.metrics:
+        tasks.setdefault(METRICS[name].task, []).append(name)
+    return tasks
 
 
 def config_file(stem: str) -> Path | None:

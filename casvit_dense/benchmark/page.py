@@ -15,7 +15,7 @@ from casvit_dense.benchmark.rows import Row, read_rows
 from casvit_dense.benchmark.tables import Chart, ChartedTable
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
-from casvit_dense.results.marked import fill
+from casvit_dense.results.pages import fill
 
 
 @dataclass(frozen=True)

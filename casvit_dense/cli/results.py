@@ -1,7 +1,7 @@
-"""Rewrite the pages and metafiles of this repository that are made of its result rows.
+"""Rewrite the pages and metafiles of this repository that are generated from its result rows.
 
-Made anew: the tables of docs/results.md and README.md, model-index.yml, configs/*/metafile.yml.
-Their sources: docs/results/results.jsonl, docs/speed/cpu.csv and the published figures.
+Generated: the tables of docs/results.md and README.md, model-index.yml, configs/*/metafile.yml.
+Sources: docs/results/results.jsonl, docs/speed/cpu.csv and the published figures.
 """
 
 import argparse
@@ -12,14 +12,14 @@ from casvit_dense.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds where."""
+    """Adds the folder."""
     parser.add_argument(
         "root", nargs="?", type=Path, default=Path(), help="folder of the repository (default .)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes what differs, and says which files that are."""
+    """Writes the files whose content has changed, and prints which."""
     from casvit_dense.benchmark.model_tables import model_sizes
     from casvit_dense.benchmark.rows import read_rows
     from casvit_dense.results.pages import COUNTS, generate
@@ -27,8 +27,11 @@ def run(args: argparse.Namespace) -> None:
     generated = generate(args.root, model_sizes(read_rows(args.root / COUNTS)))
     for line in generated.rejected:
         print(f"warning: {line}", file=sys.stderr)
+    written = 0
     for name, text in generated.files.items():
         path = args.root / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text.encode())
             print(f"written: {path}")
+            written += 1
+    print(f"results: {written} of {len(generated.files)} files written, the others are up to date")

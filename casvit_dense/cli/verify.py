@@ -15,12 +15,11 @@ from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import DEFAULT_LEDGER, read_ledgers
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.targets import PUBLISHED, read_targets
-from casvit_dense.results.verdicts import exit_code, json_of, only, text_of
-from casvit_dense.results.verify import verify
+from casvit_dense.results.verify import as_json, as_text, exit_code, select, verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what is compared with what."""
+    """Adds the ledgers and what they are compared with."""
     add_ledgers(parser)
     parser.add_argument(
         "--targets",
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compares and says."""
+    """Prints the findings."""
     targets = read_targets(args.targets)
     ledgers = args.ledgers or [DEFAULT_LEDGER]
     rows, rejected = read_ledgers(ledgers)
@@ -51,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {line}", file=sys.stderr)
     if rejected and not rows:
         raise UserError(f"there is no row in {', '.join(map(str, ledgers))}")
-    findings = only(verify(rows, targets), args.only)
-    print(text_of(findings))
+    findings = select(verify(rows, targets), args.only)
+    print(as_text(findings))
     configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))
     others = [stem for stem in configs if targets.of_config(stem) is None]
     if others and not args.only:
         print(f"evaluated without a published figure: {', '.join(others)}")
     if args.json is not None:
-        write_whole(args.json, f"{json.dumps(json_of(findings), indent=2)}\n".encode())
+        write_whole(args.json, f"{json.dumps(as_json(findings), indent=2)}\n".encode())
     return exit_code(findings, args.require_all)

@@ -7,11 +7,10 @@ from typing import Any
 
 from casvit_dense.report.sources import model_key
 from casvit_dense.report.verdicts import percents
-from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
 from casvit_dense.results.row import Evaluation, Speed, row_id
-from casvit_dense.results.tables import COMPARED
 from casvit_dense.results.targets import Target, Targets
-from casvit_dense.results.verify import METRICS, Finding
+from casvit_dense.results.verify import COMPARED, Finding
+from casvit_dense.zoo import MAIN_METRICS, METRICS
 
 MEASURED, PUBLISHED = "measured here", "published"
 
@@ -93,12 +92,12 @@ def scatter(
 def _published(targets: Targets, costs: "_CostsOf", axes: dict[str, Axis]) -> Iterator[Point]:
     for target in targets.dense:
         quality = {}
-        for metric in METRICS:
+        for metric in MAIN_METRICS:
             if metric in target.metrics:
                 axis = Axis(
                     f"{target.head}/{metric}",
-                    HEAD_NAMES[target.head],
-                    METRIC_NAMES[metric],
+                    target.family.title,
+                    METRICS[metric].title,
                     "percent",
                 )
                 axes.setdefault(axis.key, axis)
@@ -149,10 +148,10 @@ def _others(
         data = row.dataset
         place = f"{data.name}, {data.images} images, {data.classes} classes"
         quality = {}
-        for metric in METRICS:
+        for metric in MAIN_METRICS:
             if metric in (values := percents(row)):
                 key = f"{data.annotations_sha256}/{data.images}/{metric}"
-                axes.setdefault(key, Axis(key, place, METRIC_NAMES[metric], "percent"))
+                axes.setdefault(key, Axis(key, place, METRICS[metric].title, "percent"))
                 quality[key] = round(values[metric], 3)
         yield Point(
             row.config,

@@ -13,9 +13,8 @@ from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Evaluated
 from casvit_dense.report.verdicts import percents
 from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
-from casvit_dense.results.names import METRIC_NAMES
 from casvit_dense.results.row import Evaluation
-from casvit_dense.results.verify import METRICS
+from casvit_dense.zoo import MAIN_METRICS, METRICS
 
 GONE = (
     "No predictions belong to this evaluation: they were not kept, or a later one took their place."
@@ -114,7 +113,7 @@ def _gallery(
 def headline(row: Evaluation) -> str:
     """The metrics that a model is known by, in percent."""
     values = percents(row)
-    return " · ".join(f"{METRIC_NAMES[m]} {values[m]:.1f}" for m in METRICS if m in values)
+    return " · ".join(f"{METRICS[m].title} {values[m]:.1f}" for m in MAIN_METRICS if m in values)
 
 
 def _subtitle(row: Evaluation) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from casvit_dense.benchmark.model_tables import model_sizes
 from casvit_dense.files import write_whole
 from casvit_dense.report.costs import number_in
-from casvit_dense.results.names import HEAD_NAMES
 from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.tables import (
     ModelSize,
@@ -18,6 +17,7 @@ from casvit_dense.results.tables import (
 )
 from casvit_dense.results.targets import Targets
 from casvit_dense.results.verify import Finding
+from casvit_dense.zoo import FAMILIES
 
 
 def report_tables(
@@ -40,9 +40,10 @@ def report_tables(
         "others": evaluation_table(others, "Results without a published figure."),
         "speed": speed_table(speeds, "Time, memory and work."),
     }
-    for head, name in HEAD_NAMES.items():
-        dense = [target for target in targets.dense if target.head == head]
-        tables[f"peers-{head}"] = peer_table(dense, findings, sizes, f"{name} with all backbones.")
+    for family in FAMILIES:
+        dense = [target for target in targets.dense if target.family is family]
+        caption = f"{family.title} with all backbones."
+        tables[f"peers-{family.key}"] = peer_table(dense, findings, sizes, caption)
     return {name: table for name, table in tables.items() if table.rows}
 
 

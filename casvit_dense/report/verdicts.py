@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from casvit_dense.report.grid import Cell, Column, Grid, number
-from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.verify import Finding, Verdict, percent
+from casvit_dense.zoo import METRICS
 
 #: What a reader looks for first.
 ORDER = (Verdict.BELOW, Verdict.ABOVE, Verdict.WITHIN, Verdict.NOT_COMPARABLE, Verdict.NOT_RUN)
@@ -34,7 +34,7 @@ SHORT = ("bbox_mAP", "bbox_mAP_50", "segm_mAP", "segm_mAP_50", "mIoU", "mAcc")
 
 def percents(row: Evaluation) -> dict[str, float]:
     """Metrics of a row in percent, by the names that targets use; without those of no truth."""
-    return {name: value for name in METRIC_NAMES if (value := percent(row, name)) is not None}
+    return {name: value for name in METRICS if (value := percent(row, name)) is not None}
 
 
 def verdict_grid(findings: Sequence[Finding]) -> Grid:
@@ -71,8 +71,8 @@ def _finding_cells(finding: Finding) -> list[Cell]:
         ours = Cell(f"{finding.ours:.2f} ± {finding.spread:.2f}", finding.ours)
     return [
         Cell(target.backbone, note=target.config or ""),
-        Cell(HEAD_NAMES[target.head]),
-        Cell(METRIC_NAMES[finding.metric]),
+        Cell(target.family.title),
+        Cell(METRICS[finding.metric].title),
         number(finding.published),
         ours,
         number(target.tolerance, "± {:.1f}"),
@@ -95,7 +95,7 @@ def other_grid(rows: Sequence[Evaluation]) -> Grid:
         Column("Model"),
         Column("Data set", choose=True),
         Column("Images", number=True),
-        *(Column(METRIC_NAMES[name], number=True) for name in names),
+        *(Column(METRICS[name].title, number=True) for name in names),
         Column("Form", choose=True),
         Column("Date"),
     )

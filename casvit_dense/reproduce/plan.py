@@ -10,14 +10,9 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
-from casvit_dense.files import config_folder
 from casvit_dense.results.ledger import LEDGER
-from casvit_dense.results.shipped import config_file
-
-#: Folder of our recipes, in the order in which they run.
-FAMILIES = ("retinanet", "mask_rcnn", "sem_fpn")
+from casvit_dense.zoo import FAMILIES, casvit_configs, config_file
 
 
 def _no_twins(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -132,12 +127,7 @@ def shipped_plan() -> Plan:
     Raises:
         UserError: the folder ``configs`` is not found, in the repository or inside the package.
     """
-    configs = [
-        path
-        for family in FAMILIES
-        for arch in ARCHS
-        for path in sorted((config_folder() / family).glob(f"*_casvit-{arch}_*.py"))
-    ]
+    configs = [path for family in FAMILIES for path in casvit_configs(family)]
     return Plan(models=tuple(PlannedModel(config=_short(path)) for path in configs))
 
 

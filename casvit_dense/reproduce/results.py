@@ -8,7 +8,8 @@ from casvit_dense.reproduce.words import columns
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import shown
 from casvit_dense.results.targets import read_targets
-from casvit_dense.results.verify import METRICS, Finding, percent, verify
+from casvit_dense.results.verify import Finding, percent, verify
+from casvit_dense.zoo import MAIN_METRICS
 
 HEADING = ("model", "metric", "seeds", "mean", "spread", "published", "verdict")
 
@@ -26,7 +27,7 @@ def summary(states: Sequence[State]) -> list[str]:
     table = [HEADING] + [
         line(stem, metric, of_model, findings.get((stem, metric)))
         for stem, of_model in rows.items()
-        for metric in METRICS
+        for metric in MAIN_METRICS
         if any(percent(row, metric) is not None for row in of_model)
     ]
     reasons = {

@@ -1,33 +1,61 @@
-"""Hashes by which two results are known to be made alike, whatever the machine and its paths."""
+"""Hashes that tell whether two results were made in the same way, on any machine and any path."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from casvit_dense.zoo import config_file
+
 #: Sections of a config that a result depends on; the others keep records or name intermediates.
 SECTIONS: Final = (
-    *("default_scope", "model", "train_dataloader", "val_dataloader", "test_dataloader"),
-    *("val_evaluator", "test_evaluator", "train_cfg", "val_cfg", "test_cfg"),
-    *("optim_wrapper", "param_scheduler", "custom_hooks"),
+    "default_scope",
+    "model",
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "val_evaluator",
+    "test_evaluator",
+    "train_cfg",
+    "val_cfg",
+    "test_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "custom_hooks",
 )
 
-#: Where things lie, how a machine gets at them, and what only pictures need.
-LEFT_OUT: Final = frozenset(
+#: Keys that say where data lie, how a machine reads them, and how pictures are drawn.
+IGNORED: Final = frozenset(
     {
-        *("data_root", "data_prefix", "ann_file", "checkpoint", "backend_args", "file_client_args"),
-        *("num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "with_cp"),
-        *("pretrained", "palette", "_scope_"),
+        "data_root",
+        "data_prefix",
+        "ann_file",
+        "checkpoint",
+        "backend_args",
+        "file_client_args",
+        "num_workers",
+        "persistent_workers",
+        "pin_memory",
+        "prefetch_factor",
+        "with_cp",
+        "pretrained",
+        "palette",
+        "_scope_",
     }
 )
-#: The same of a metric: where its files go, what it prints, which package counts.
-LEFT_OUT_OF_METRICS: Final = LEFT_OUT | {
-    *("outfile_prefix", "output_dir", "classwise", "collect_device", "backend"),
+#: Keys of a metric that also say where its files go, what it prints and which package computes.
+IGNORED_IN_METRICS: Final = IGNORED | {
+    "outfile_prefix",
+    "output_dir",
+    "classwise",
+    "collect_device",
+    "backend",
 }
-#: Hooks that look on.
-ONLOOKERS: Final = frozenset({"ProgressHook", "BackboneRecordHook", "FiniteLossHook"})
+#: Hooks that only watch a training.
+PASSIVE_HOOKS: Final = frozenset({"ProgressHook", "BackboneRecordHook", "FiniteLossHook"})
 
 #: Decoder of images that a pipeline names or, as the default, does not.
 DEFAULT_DECODER: Final = ("imdecode_backend", "cv2")
@@ -35,13 +63,13 @@ DEFAULT_DECODER: Final = ("imdecode_backend", "cv2")
 
 @dataclass(frozen=True)
 class ConfigHashes:
-    """What tells configs apart; each the SHA-256 of canonical JSON.
+    """Hashes of a config; each the SHA-256 of canonical JSON.
 
     Attributes:
-        config: of all that a result depends on.
+        config: of everything that a result depends on.
         pipeline: of the test pipeline.
-        recipe: of what a trained result depends on, but for the batch, which is a figure of its
-            own: eight processes with four images are four with eight.
+        recipe: of everything that trained weights depend on, without the batch size, which rows
+            record separately: eight processes with four images equal four with eight.
     """
 
     config: str
@@ -62,6 +90,31 @@ def hashes_of(cfg: Mapping[str, Any]) -> ConfigHashes:
     )
 
 
+@dataclass(frozen=True)
+class ZooConfig:
+    """A published config: its hashes, and the images per step that its schedule is made for."""
+
+    hashes: ConfigHashes
+    global_batch: int | None
+
+
+@cache
+def zoo_config(stem: str) -> ZooConfig | None:
+    """Reads a config of the project by its name; None if there is none.
+
+    Needs mmengine, and mmdet where the config inherits from it, but imports neither torch nor mmdet
+    itself.
+    """
+    from mmengine.config import Config
+
+    path = config_file(stem)
+    if path is None:
+        return None
+    cfg = Config.fromfile(str(path), import_custom_modules=False).to_dict()
+    scaling = cfg.get("auto_scale_lr") or {}
+    return ZooConfig(hashes_of(cfg), scaling.get("base_batch_size"))
+
+
 def pipeline_sha256(dataset: Mapping[str, Any]) -> str:
     """The hash of a data set's pipeline, of all of them where it wraps several."""
     return digest([plain(pipeline) for pipeline in _pipelines(dataset)])
@@ -78,8 +131,8 @@ def _pipelines(dataset: Mapping[str, Any]) -> Iterable[Any]:
 def _section(cfg: Mapping[str, Any], name: str) -> Any:
     value = cfg.get(name)
     if name == "custom_hooks":
-        value = [hook for hook in value or () if _type_of(hook) not in ONLOOKERS]
-    return plain(value, LEFT_OUT_OF_METRICS if name.endswith("_evaluator") else LEFT_OUT)
+        value = [hook for hook in value or () if _type_of(hook) not in PASSIVE_HOOKS]
+    return plain(value, IGNORED_IN_METRICS if name.endswith("_evaluator") else IGNORED)
 
 
 def _type_of(hook: Any) -> Any:
@@ -103,21 +156,21 @@ def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain(value: Any, left_out: frozenset[str] = LEFT_OUT) -> Any:
-    """A value as JSON has it, without the keys that say where and not what.
+def plain(value: Any, ignored: frozenset[str] = IGNORED) -> Any:
+    """A value as JSON has it, without the keys that a result does not depend on.
 
     Args:
-        value: part of a config; classes and functions go by their names, ``2.0`` is ``2``.
-        left_out: keys to leave out, at any depth.
+        value: part of a config; classes and functions become their names, ``2.0`` becomes ``2``.
+        ignored: keys to leave out, at any depth.
     """
     if isinstance(value, Mapping):
         return {
-            str(key): plain(item, left_out)
+            str(key): plain(item, ignored)
             for key, item in value.items()
-            if key not in left_out and (key, item) != DEFAULT_DECODER
+            if key not in ignored and (key, item) != DEFAULT_DECODER
         }
     if isinstance(value, (list, tuple)):
-        return [plain(item, left_out) for item in value]
+        return [plain(item, ignored) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(map(str, value))
     if isinstance(value, float) and value.is_integer():

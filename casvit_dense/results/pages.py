@@ -1,14 +1,16 @@
-"""The files of the repository that are made of rows and published figures."""
+"""The generated pages of the repository: tables in Markdown files, and OpenMMLab's metafiles.
 
-from collections.abc import Mapping, Sequence
+``<!-- table: NAME -->`` and ``<!-- end -->`` enclose each generated part of a Markdown file.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import Rejected, read_ledger
-from casvit_dense.results.marked import fill
 from casvit_dense.results.metafile import metafiles
-from casvit_dense.results.names import HEAD_NAMES
 from casvit_dense.results.row import Evaluation, Row
 from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
@@ -18,13 +20,66 @@ from casvit_dense.results.tables import (
     peer_table,
     verdict_table,
 )
-from casvit_dense.results.targets import Targets, read_targets
+from casvit_dense.results.targets import Target, Targets, read_targets
 from casvit_dense.results.verify import Finding, verify
+from casvit_dense.zoo import FAMILIES
 
 PAGE_LEDGER = Path("docs", "results", "results.jsonl")
 COUNTS = Path("docs", "speed", "cpu.csv")
 PAGES = (Path("docs", "results.md"), Path("README.md"))
-OURS = "CAS-ViT"
+
+OPENING = re.compile(r"<!-- table:.*")
+#: A part ends before the next begins.
+PLACEHOLDER = re.compile(
+    r"(<!-- table: (\S+) -->\n)(?:(?!<!-- table:).)*?(<!-- end -->)", flags=re.DOTALL
+)
+
+
+def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The page's text with every placeholder filled anew.
+
+    Args:
+        page: a Markdown file.
+        parts: function that makes a placeholder's text, without the end of its last line, by name.
+
+    Raises:
+        UserError: there is no page or no placeholder in it; a placeholder has no end or an unknown
+            name.
+    """
+    if not page.is_file():
+        raise UserError(f"no page {page}")
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{page} cannot be read as text: {error}") from error
+    _check_placeholders(page, text)
+
+    def replace(match: re.Match[str]) -> str:
+        start, name, end = match.groups()
+        if name not in parts:
+            raise UserError(f"{page}: no table {name!r}; there are {', '.join(parts)}")
+        return f"{start}{parts[name]()}\n{end}"
+
+    return PLACEHOLDER.sub(replace, text)
+
+
+def _check_placeholders(page: Path, text: str) -> None:
+    """Checks that a page has placeholders, and that each has its end.
+
+    Raises:
+        UserError: it has none; or one has no end before the next, or shares its line with text.
+    """
+    openings = list(OPENING.finditer(text))
+    if not openings:
+        raise UserError(f"{page}: no <!-- table: NAME --> in it, so there is nothing to rewrite")
+    whole = {match.start() for match in PLACEHOLDER.finditer(text)}
+    for opening in openings:
+        if opening.start() not in whole:
+            line = text.count("\n", 0, opening.start()) + 1
+            raise UserError(
+                f"{page}: line {line}: {opening[0]} stands alone; it needs a line of its own and "
+                "<!-- end --> below its table"
+            )
 
 
 @dataclass(frozen=True)
@@ -36,42 +91,56 @@ class Generated:
 
 
 def generate(root: Path, sizes: Sizes) -> Generated:
-    """Pages and metafiles, made anew.
+    """The text of all pages and metafiles.
 
     Args:
         root: folder of the repository, with ``docs`` and ``configs``.
         sizes: counted models.
 
     Raises:
-        UserError: a page or the ledger is not there, or a page has an unknown marker.
+        UserError: a page or the ledger is not there, or a page has an unknown placeholder.
     """
     rows, rejected = read_ledger(root / PAGE_LEDGER)
     targets = read_targets()
     findings = verify(rows, targets)
-    tables = tables_of(targets, findings, rows, sizes)
-    parts = {name: partial(_text, table) for name, table in tables.items()}
-    files = {page: fill(root / page, parts) for page in PAGES}
+    parts = parts_of(targets, findings, rows, sizes)
+    pages = {page: fill(root / page, parts) for page in PAGES}
     meta = metafiles(root / "configs", targets, findings, sizes)
-    return Generated({**files, **{Path(name): text for name, text in meta.items()}}, rejected)
+    return Generated(pages | {Path(name): text for name, text in meta.items()}, rejected)
 
 
-def tables_of(
+def parts_of(
     targets: Targets, findings: Sequence[Finding], rows: Sequence[Row], sizes: Sizes
-) -> dict[str, Table]:
-    """Every table that a page can name."""
-    ours = [target for target in targets.dense if target.backbone.startswith(OURS)]
-    tables = {"overview": overview_table(ours, findings, sizes)}
-    for head, name in HEAD_NAMES.items():
-        own = [f for f in findings if f.target in ours and f.target.head == head]
-        tables[name.replace(" ", "-")] = verdict_table(own, sizes, "Published and ours.")
-        under_head = [target for target in targets.dense if target.head == head]
-        tables[f"{name.replace(' ', '-')}-peers"] = peer_table(
-            under_head, findings, sizes, f"Backbones under {name}."
-        )
-    without = [
-        row for row in rows if isinstance(row, Evaluation) and targets.of_config(row.config) is None
-    ]
-    return {**tables, "others": evaluation_table(without)}
+) -> dict[str, Callable[[], str]]:
+    """What the placeholders of the pages are filled with, by their names."""
+    ours = [target for target in targets.dense if _is_ours(target)]
+    evaluations = [row for row in rows if isinstance(row, Evaluation)]
+    unpublished = [row for row in evaluations if targets.of_config(row.config) is None]
+    return {
+        "overview": lambda: _text(overview_table(ours, findings, sizes)),
+        "families": lambda: _families(targets, findings, sizes),
+        "others": lambda: _text(evaluation_table(unpublished)),
+    }
+
+
+def _families(targets: Targets, findings: Sequence[Finding], sizes: Sizes) -> str:
+    """A section for each family: our models beside the published figures, and all backbones."""
+    sections = []
+    for family in FAMILIES:
+        of_family = [finding for finding in findings if finding.target.family is family]
+        ours = [finding for finding in of_family if _is_ours(finding.target)]
+        all_backbones = [target for target in targets.dense if target.family is family]
+        caption = f"Backbones under {family.title}."
+        sections += [
+            f"## {family.title}",
+            _text(verdict_table(ours, sizes, "Published and ours.")),
+            _text(peer_table(all_backbones, of_family, sizes, caption)),
+        ]
+    return "\n\n".join(sections)
+
+
+def _is_ours(target: Target) -> bool:
+    return target.backbone.startswith("CAS-ViT")
 
 
 def _text(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""A table of text cells as Markdown, CSV and LaTeX, and how figures become cells."""
+"""A table of text cells as plain text, Markdown, CSV and LaTeX, and how figures become cells."""
 
 import csv
 import io
@@ -33,8 +33,8 @@ class Table:
         rows: as many cells as columns.
         caption: what the table shows.
         notes: lines below it.
-        align: ``'l'`` or ``'r'`` a column; by default the first to the left, the others, which are
-            numbers, to the right.
+        align: a letter for each column, ``'l'`` or ``'r'``; by default the first column is aligned
+            to the left and the others, which are numbers, to the right.
     """
 
     columns: Sequence[str]
@@ -50,8 +50,20 @@ class Table:
 
     @property
     def alignment(self) -> str:
-        """A letter a column."""
+        """A letter for each column."""
         return self.align or "l" + "r" * (len(self.columns) - 1)
+
+    def text(self) -> list[str]:
+        """Aligned lines for a terminal, the headings first; neither caption nor notes."""
+        lines = [self.columns, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        pads = [str.rjust if letter == "r" else str.ljust for letter in self.alignment]
+        return [
+            "  ".join(
+                pad(cell, width) for pad, cell, width in zip(pads, line, widths, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
 
     def markdown(self) -> str:
         """A GitHub table, its caption above and its notes below."""

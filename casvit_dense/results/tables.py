@@ -6,29 +6,15 @@ Figures from elsewhere bear a dagger, or stand in a column whose heading bears i
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from casvit_dense.results.names import HEAD_NAMES, METRIC_NAMES
-from casvit_dense.results.row_tables import evaluation_table, speed_table
-from casvit_dense.results.table import NOTHING, Table, shown
+from casvit_dense.results.row import Evaluation, Speed
+from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
 from casvit_dense.results.targets import Target
-from casvit_dense.results.verify import METRICS, Finding, Verdict
-
-__all__ = [
-    "QUOTED",
-    "ModelSize",
-    "Table",
-    "evaluation_table",
-    "overview_table",
-    "peer_table",
-    "speed_table",
-    "verdict_table",
-]
+from casvit_dense.results.verify import COMPARED, Finding, percent
+from casvit_dense.zoo import FAMILIES, MAIN_METRICS, METRICS
 
 QUOTED = "†"
 LEGEND = f"{QUOTED} Quoted from its source, not measured here."
 MILLIONS = "{:.2f}"
-
-#: Verdicts on results that were compared.
-COMPARED = (Verdict.WITHIN, Verdict.ABOVE, Verdict.BELOW)
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,9 @@ def verdict_table(
         counted = [shown(size.params_m), shown(size.gmacs, "{:.1f}")] if size else [NOTHING] * 2
         rows.append(
             [
-                f"{HEAD_NAMES[finding.target.head]}, {finding.target.backbone}",
+                f"{finding.target.family.title}, {finding.target.backbone}",
                 *(counted if size_columns else ()),
-                METRIC_NAMES[finding.metric],
+                METRICS[finding.metric].title,
                 published(finding.published),
                 ours(finding),
                 shown(finding.difference, "{:+.2f}"),
@@ -129,10 +115,10 @@ def overview_table(
         caption: of the table.
     """
     heads = [
-        (head, metric)
-        for head in HEAD_NAMES
-        for metric in METRICS
-        if any(target.head == head and metric in target.metrics for target in targets)
+        (family, metric)
+        for family in FAMILIES
+        for metric in MAIN_METRICS
+        if any(target.family is family and metric in target.metrics for target in targets)
     ]
     found = {(f.target.head, f.target.backbone, f.metric): f for f in findings}
     cells: dict[str, dict[tuple[str, str], str]] = {}
@@ -147,17 +133,13 @@ def overview_table(
                 here = f"; {ours(finding)} here, {finding.verdict.value}"
             line = cells.setdefault(target.backbone, {})
             line[target.head, metric] = f"{published(value)}{QUOTED}{here}"
-    return Table(
-        [
-            *("Backbone", "M parameters"),
-            *(f"{HEAD_NAMES[head]}, {METRIC_NAMES[metric]}" for head, metric in heads),
-        ],
-        [
-            [name, backbones.get(name, NOTHING), *(line.get(head, NOTHING) for head in heads)]
-            for name, line in cells.items()
-        ],
-        caption,
-    )
+    columns = [f"{family.title}, {METRICS[metric].title}" for family, metric in heads]
+    keys = [(family.key, metric) for family, metric in heads]
+    rows = [
+        [name, backbones.get(name, NOTHING), *(line.get(key, NOTHING) for key in keys)]
+        for name, line in cells.items()
+    ]
+    return Table(["Backbone", "M parameters", *columns], rows, caption)
 
 
 def peer_table(
@@ -171,7 +153,7 @@ def peer_table(
         sizes: counted models, preferred to published sizes.
         caption: of the table.
     """
-    metrics = [m for m in METRIC_NAMES if any(m in target.metrics for target in targets)]
+    metrics = [m for m in METRICS if any(m in target.metrics for target in targets)]
     sources: dict[str, int] = {}
     rows = []
     for target in sorted(targets, key=lambda target: _order(target, sizes)):
@@ -188,7 +170,7 @@ def peer_table(
     notes = [LEGEND, *inputs_note(counted), *_also(targets)]
     notes.append("Sources: " + "; ".join(f"({i}) {text}" for text, i in sources.items()) + ".")
     return Table(
-        [*columns, *(METRIC_NAMES[metric] for metric in metrics), "Source"], rows, caption, notes
+        [*columns, *(METRICS[metric].title for metric in metrics), "Source"], rows, caption, notes
     )
 
 
@@ -219,3 +201,60 @@ def _also(targets: Iterable[Target]) -> list[str]:
         for where, value in target.also.items()
     ]
     return [f"Other published figures: {'; '.join(found)}."] if found else []
+
+
+def evaluation_table(rows: Sequence[Evaluation], caption: str = "") -> Table:
+    """Results one by one, the newest first, without a comparison."""
+    metrics = [m for m in MAIN_METRICS if any(percent(row, m) is not None for row in rows)]
+    titles = [METRICS[metric].title for metric in metrics]
+    cells = []
+    for row in sorted(rows, key=lambda row: row.date, reverse=True):
+        figures = [shown(percent(row, metric)) for metric in metrics]
+        data = [row.config, row.dataset.name, str(row.dataset.images)]
+        cells.append([*data, *figures, conditions(row), row.device, f"{row.date:%Y-%m-%d}"])
+    return Table(
+        ["Model", "Data set", "images", *titles, "Form, backend, precision", "Device", "Date"],
+        cells,
+        caption,
+        align="ll" + "r" * (len(metrics) + 1) + "lll",
+    )
+
+
+def speed_table(rows: Sequence[Speed], caption: str = "") -> Table:
+    """Time, memory and work, one line per row, in their order."""
+    columns = ["Model", "Mode", "Input", "Form, backend, precision", "Device"]
+    figures = ["M parameters", "GMACs", "ms (10th to 90th percentile)", "images/s", "peak MB"]
+    cells = [
+        [
+            row.model,
+            row.mode,
+            f"{row.batch} x {row.size}",
+            conditions(row),
+            f"{row.device}, {row.threads} threads",
+            shown(row.params_m),
+            shown(row.gmacs, "{:.1f}"),
+            _time(row),
+            shown(_rate(row), "{:.1f}"),
+            shown(row.peak_mb, "{:.0f}"),
+        ]
+        for row in rows
+    ]
+    align = "l" * len(columns) + "r" * len(figures)
+    return Table([*columns, *figures], cells, caption, align=align)
+
+
+def conditions(row: Evaluation | Speed) -> str:
+    """The form of the network, what ran it, and its precision."""
+    return f"{row.form}, {row.backend}, {row.precision}"
+
+
+def _time(row: Speed) -> str:
+    if row.error:
+        return "failed"
+    if row.median_ms is None or row.p10_ms is None or row.p90_ms is None:
+        return shown(row.median_ms)
+    return milliseconds(row.median_ms, row.p10_ms, row.p90_ms)
+
+
+def _rate(row: Speed) -> float | None:
+    return 1e3 * row.batch / row.median_ms if row.median_ms else None

@@ -1,35 +1,40 @@
 """Published figures of CAS-ViT and its peers, with their sources: ``targets.json``."""
 
-import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from casvit_dense.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from casvit_dense.errors import UserError, validation_message
+from casvit_dense.zoo import DATASETS, FAMILIES, DatasetSpec, Family
 
 PUBLISHED = Path(__file__).with_name("targets.json")
 
-#: Model and schedule -> the data set whose tolerance holds.
-HEADS = {"retinanet_1x": "coco", "mask_rcnn_1x": "coco", "sem_fpn_40k": "ade20k"}
-SIZES = ("", "_50", "_75", "_s", "_m", "_l")
-METRICS = {
-    "coco": {f"{kind}_mAP{size}" for kind in ("bbox", "segm") for size in SIZES},
-    "ade20k": {"mIoU"},
-}
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
+class _Published(BaseModel):
+    """What all rows have: no unknown key, no number as text, no infinity, and a source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    backbone: Text
+    source: Text
+
+
+class Target(_Published):
     """What was published of one dense model.
 
     Attributes:
-        head: one of `HEADS`.
+        head: key of its family, see `zoo.Family.key`.
         backbone: name as published.
-        metrics: percent, by the names of our own metrics.
+        metrics: percent, by the names in `zoo.METRICS`.
         source: where it was published.
-        tolerance: points by which runs of one recipe differ.
+        tolerance: points by which runs of one recipe differ; by default that of the data set.
         config: stem of our config of the same model, if there is one.
         params_m: trained parameters of the whole model, in millions.
         backbone_params_m: parameters of the backbone, mostly with its classifier, in millions.
@@ -37,20 +42,42 @@ class Target:
         also: other published values of mIoU, by where they are from.
     """
 
-    head: str
-    backbone: str
-    metrics: Mapping[str, float]
-    source: str
-    tolerance: float
-    config: str | None = None
-    params_m: float | None = None
-    backbone_params_m: float | None = None
-    gflops_512: float | None = None
-    also: Mapping[str, float] = field(default_factory=dict)
+    head: Text
+    metrics: Annotated[Mapping[str, Percent], Field(min_length=1)]
+    tolerance: Positive
+    config: Text | None = None
+    params_m: Positive | None = None
+    backbone_params_m: Positive | None = None
+    gflops_512: Positive | None = None
+    also: Mapping[str, Percent] = Field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """The models with this head and schedule."""
+        return next(family for family in FAMILIES if family.key == self.head)
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The data set that the figures were measured on."""
+        return DATASETS[self.family.dataset]
+
+    @field_validator("head")
+    @classmethod
+    def _check_head(cls, head: str) -> str:
+        keys = [family.key for family in FAMILIES]
+        if head not in keys:
+            raise ValueError(f"{head!r} is none of {', '.join(keys)}")
+        return head
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> "Target":
+        for name in self.metrics:
+            if name not in self.family.metrics:
+                raise ValueError(f"{self.head} has no metric {name!r}")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Classifier:
+class Classifier(_Published):
     """What was published of one ImageNet classifier.
 
     Attributes:
@@ -61,15 +88,12 @@ class Classifier:
         also: other published values of top-1.
     """
 
-    backbone: str
-    params_m: float
-    top1: float
-    source: str
-    also: Mapping[str, float] = field(default_factory=dict)
+    params_m: Positive
+    top1: Percent
+    also: Mapping[str, Percent] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Throughput:
+class Throughput(_Published):
     """A row of the CAS-ViT paper's table of speeds, in the paper's units.
 
     Attributes:
@@ -83,27 +107,66 @@ class Throughput:
         source: where it was published.
     """
 
-    backbone: str
-    params_m: float
-    mflops: float
-    gpu: float
-    top1: float
-    source: str
-    onnx: float | None = None
-    ane: float | None = None
+    params_m: Positive
+    mflops: Positive
+    gpu: Positive
+    top1: Percent
+    onnx: Positive | None = None
+    ane: Positive | None = None
 
 
-@dataclass(frozen=True)
-class Targets:
-    """All published figures."""
+class Targets(BaseModel):
+    """All published figures.
 
+    Attributes:
+        about: what the file says of itself.
+        tolerance: points by which runs of one recipe differ, by data set.
+        dense: detectors and segmenters.
+        classifiers: of ImageNet.
+        throughput: the CAS-ViT paper's table of speeds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    about: tuple[str, ...] = ()
+    tolerance: Mapping[str, Positive] = Field(default_factory=dict)
     dense: tuple[Target, ...]
     classifiers: tuple[Classifier, ...]
-    throughput: tuple[Throughput, ...]
+    throughput: Annotated[tuple[Throughput, ...], Field(alias="paper_throughput")]
 
     def of_config(self, stem: str) -> Target | None:
         """What was published of the model of a config; None if nothing was."""
         return next((target for target in self.dense if target.config == stem), None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_tolerances(cls, content: Any) -> Any:
+        """Gives each dense row the tolerance of its data set, unless it has its own."""
+        if not isinstance(content, dict):
+            return content  # which pydantic refuses
+        rows, tolerance = content.get("dense"), content.get("tolerance")
+        if not isinstance(rows, list) or not isinstance(tolerance, dict):
+            return content
+        by_head = {family.key: tolerance.get(family.dataset) for family in FAMILIES}
+        return {**content, "dense": [_with_tolerance(row, by_head) for row in rows]}
+
+    @model_validator(mode="after")
+    def _check_duplicates(self) -> "Targets":
+        _refuse_duplicates(f"{row.backbone} with {row.head}" for row in self.dense)
+        _refuse_duplicates(row.config for row in self.dense if row.config)
+        _refuse_duplicates(row.backbone for row in self.classifiers)
+        return self
+
+
+def _with_tolerance(row: Any, by_head: Mapping[str, Any]) -> Any:
+    tolerance = by_head.get(str(row.get("head"))) if isinstance(row, dict) else None
+    return row if tolerance is None else {"tolerance": tolerance, **row}
+
+
+def _refuse_duplicates(names: Iterable[Hashable]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{name} is there twice")
 
 
 def read_targets(path: Path = PUBLISHED) -> Targets:
@@ -114,79 +177,12 @@ def read_targets(path: Path = PUBLISHED) -> Targets:
 
     Raises:
         UserError: the file cannot be read, or a row has an unknown or missing key, a value out of
-            range, an unknown metric, no source, or a twin.
+            range, an unknown metric, no source, or is there twice.
     """
     try:
-        content = json.loads(path.read_text())
-        rows = [content[key] for key in ("dense", "classifiers", "paper_throughput")]
-        tolerance = {dataset: float(content["tolerance"][dataset]) for dataset in METRICS}
+        return Targets.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"no published figures can be read at {path}: {error.strerror}") from error
-    except KeyError as error:
-        raise UserError(f"{path} is no file of published figures: it has no {error}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is no file of published figures: {error}") from error
-
-    def dense(**row: Any) -> Target:
-        dataset = HEADS.get(row.get("head", ""))
-        if dataset is None:
-            raise ValueError(f"head is none of {', '.join(HEADS)}")
-        unknown = set(row.get("metrics", ())) - METRICS[dataset]
-        if unknown or not row.get("metrics"):
-            raise ValueError(f"metrics has {sorted(unknown) or 'nothing'}")
-        return Target(**row, tolerance=tolerance[dataset])
-
-    targets = Targets(
-        tuple(_checked(path, "dense", rows[0], dense)),
-        tuple(_checked(path, "classifiers", rows[1], Classifier)),
-        tuple(_checked(path, "paper_throughput", rows[2], Throughput)),
-    )
-    _refuse_twins(path, [(target.head, target.backbone) for target in targets.dense])
-    _refuse_twins(path, [target.config for target in targets.dense if target.config])
-    _refuse_twins(path, [classifier.backbone for classifier in targets.classifiers])
-    return targets
-
-
-Row = TypeVar("Row", Target, Classifier, Throughput)
-
-
-def _checked(path: Path, part: str, rows: list[Any], make: Callable[..., Row]) -> list[Row]:
-    """Every row as an object.
-
-    Raises:
-        UserError: with the row that is wrong and why.
-    """
-    made = []
-    for number, row in enumerate(rows, 1):
-        try:
-            made.append(make(**row))
-            _check_values(made[-1])
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: {part}, row {number}: {error}") from error
-    return made
-
-
-def _check_values(row: Target | Classifier | Throughput) -> None:
-    for key in fields(row):
-        value = getattr(row, key.name)
-        if value is None and key.default is None:
-            continue
-        if key.name in ("head", "backbone", "source", "config"):
-            if not (isinstance(value, str) and value):
-                raise ValueError(f"{key.name} is {value!r}, not a text")
-            continue
-        percent = key.name in ("metrics", "also", "top1")
-        for number in value.values() if isinstance(value, dict) else [value]:
-            _check_number(key.name, number, 100 if percent else math.inf)
-
-
-def _check_number(name: str, value: Any, limit: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < limit:
-        raise ValueError(f"{name} has {value!r}")
-
-
-def _refuse_twins(path: Path, names: list[Any]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: {name} is there twice")
+    except ValidationError as error:
+        reason = validation_message(error)
+        raise UserError(f"{path} is not a file of published figures: {reason}") from error

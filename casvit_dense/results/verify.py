@@ -1,23 +1,27 @@
-"""Published figures against rows of the ledger: within tolerance, above, below, or why neither."""
+"""Compares rows of the ledger with published figures.
+
+Also the findings as text for people, as JSON for programs, and as an exit code for CI.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from statistics import mean, stdev
+from typing import Any
 
-from casvit_dense.results.row import Evaluation, Row, Training
-from casvit_dense.results.shipped import shipped
-from casvit_dense.results.standards import STANDARDS
-from casvit_dense.results.targets import HEADS, Target, Targets
-
-#: What the tolerances are known for; figures at one size or one overlap vary more.
-METRICS = ("bbox_mAP", "segm_mAP", "mIoU")
+from casvit_dense.errors import UserError
+from casvit_dense.results.hashes import zoo_config
+from casvit_dense.results.row import Dataset, Evaluation, Row, Training, row_id
+from casvit_dense.results.table import NOTHING, Table
+from casvit_dense.results.targets import Target, Targets
+from casvit_dense.zoo import MAIN_METRICS, DatasetSpec
 
 FULL_PRECISION = "fp32"
 
 
 class Verdict(str, Enum):
-    """What became of a published figure."""
+    """The outcome of comparing a published figure with rows."""
 
     WITHIN = "within"
     ABOVE = "above"
@@ -26,9 +30,13 @@ class Verdict(str, Enum):
     NOT_RUN = "not run"
 
 
+#: Verdicts on results that could be compared.
+COMPARED = (Verdict.WITHIN, Verdict.ABOVE, Verdict.BELOW)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One published figure and what came out here.
+    """One published figure and our result.
 
     Attributes:
         target: what was published.
@@ -39,8 +47,8 @@ class Finding:
         difference: ``ours - published`` in points.
         verdict: see `Verdict`.
         reasons: why the newest row is not comparable.
-        rows: those compared, one a seed; otherwise those that could not be, newest first.
-        notes: what a reader should know of compared rows.
+        rows: those compared, one per seed; otherwise those that could not be, newest first.
+        notes: what a reader should know about the compared rows.
     """
 
     target: Target
@@ -56,14 +64,14 @@ class Finding:
 
 
 def verify(rows: Sequence[Row], targets: Targets) -> list[Finding]:
-    """Compares rows with every published figure of a model that there is a config of.
+    """Compares rows with every published figure of a model that the project has a config of.
 
     Args:
         rows: of one or several ledgers, in their order.
         targets: what was published.
 
     Returns:
-        A finding for each of `METRICS` that a target has, in the targets' order.
+        A finding for each of `zoo.MAIN_METRICS` that a target has, in the targets' order.
     """
     evaluations = [row for row in reversed(rows) if isinstance(row, Evaluation)]
     # Of the same second, what was written last comes first: the sort keeps the order of equals.
@@ -73,21 +81,21 @@ def verify(rows: Sequence[Row], targets: Targets) -> list[Finding]:
         find(target, metric, [one for one in candidates if one.row.config == target.config])
         for target in targets.dense
         if target.config is not None
-        for metric in METRICS
+        for metric in MAIN_METRICS
         if metric in target.metrics
     ]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row, and what is known of the training of its weights."""
+    """A row, and what is known about the training of its weights."""
 
     row: Evaluation
     training: Training | None
 
 
 def with_training(rows: Iterable[Evaluation]) -> list[Candidate]:
-    """Adds what rows say of training; an exported file takes after its checkpoint's row."""
+    """Adds what is known about training; an exported file has the training of its checkpoint."""
     rows = list(rows)
     known = {row.weights.sha256: row.training for row in rows if row.training is not None}
     return [
@@ -104,7 +112,7 @@ def find(target: Target, metric: str, candidates: Sequence[Candidate]) -> Findin
         candidates: all rows of its config, newest first.
     """
     published = target.metrics[metric]
-    reasons = [obstacles(one.row, one.training, target, metric) for one in candidates]
+    reasons = [mismatch_reasons(one.row, one.training, target, metric) for one in candidates]
     chosen = choose([one for one, why in zip(candidates, reasons, strict=True) if not why])
     if not chosen:
         verdict = Verdict.NOT_COMPARABLE if candidates else Verdict.NOT_RUN
@@ -113,7 +121,7 @@ def find(target: Target, metric: str, candidates: Sequence[Candidate]) -> Findin
         return Finding(target, metric, published, None, None, None, verdict, newest, rows)
     values = [value for one in chosen if (value := percent(one.row, metric)) is not None]
     ours = mean(values)
-    difference = round(ours - published, 6)  # 36.2 is within 0.3 of 36.5, whatever binary says
+    difference = round(ours - published, 6)  # 36.2 is within 0.3 of 36.5, despite binary rounding
     return Finding(
         target=target,
         metric=metric,
@@ -121,14 +129,14 @@ def find(target: Target, metric: str, candidates: Sequence[Candidate]) -> Findin
         ours=ours,
         spread=stdev(values) if len(values) > 1 else None,
         difference=difference,
-        verdict=judged(difference, target.tolerance),
+        verdict=verdict_on(difference, target.tolerance),
         reasons=(),
         rows=tuple(one.row for one in chosen),
         notes=tuple(dict.fromkeys(note for one in chosen for note in notes_on(one))),
     )
 
 
-def judged(difference: float, tolerance: float) -> Verdict:
+def verdict_on(difference: float, tolerance: float) -> Verdict:
     """The verdict on a figure that may be compared."""
     if abs(difference) <= tolerance:
         return Verdict.WITHIN
@@ -147,10 +155,11 @@ def percent(row: Evaluation, metric: str) -> float | None:
 
 
 def choose(comparable: Sequence[Candidate]) -> list[Candidate]:
-    """One row a training: the newest, of the plain network if it was evaluated so at all.
+    """One row per training: the newest, and if possible one of the unchanged network.
 
-    Weights that say of which training they are go before those that do not, official files for
-    one. Of the latter the newest alone counts: nothing says that several repeat one training.
+    Weights whose training is known take precedence over those, such as official files, whose
+    training is not. Of the latter only the newest counts: nothing tells whether several of them are
+    repetitions of one training.
 
     Args:
         comparable: newest first.
@@ -162,39 +171,41 @@ def choose(comparable: Sequence[Candidate]) -> list[Candidate]:
             key = weights.source_sha256 or weights.sha256 if seed is None else seed
             trainings.setdefault(key, []).append(one)
     groups = [*trainings.values()] or [[*comparable]]
-    return [min(group, key=lambda one: not is_plain(one.row)) for group in groups if group]
+    return [min(group, key=lambda one: not is_unchanged(one.row)) for group in groups if group]
 
 
-def is_plain(row: Evaluation) -> bool:
+def is_unchanged(row: Evaluation) -> bool:
     """Whether torch ran the network as its config builds it."""
     return (row.form, row.backend) == ("reference", "eager")
 
 
 def notes_on(candidate: Candidate) -> list[str]:
-    """What does not forbid a comparison but should be known."""
+    """What does not prevent a comparison but should be known."""
     row, found = candidate.row, []
     if candidate.training is None:
         found.append("the weights do not say how they were trained")
     if row.software.dirty:
         found.append(f"the code differed from commit {row.software.commit}")
-    if not is_plain(row):
+    if not is_unchanged(row):
         found.append(f"measured on the {row.form} form by {row.backend}")
     return found
 
 
-def obstacles(row: Evaluation, training: Training | None, target: Target, metric: str) -> list[str]:
-    """Why a row may not be held against a published figure; ``[]`` if it may.
+def mismatch_reasons(
+    row: Evaluation, training: Training | None, target: Target, metric: str
+) -> list[str]:
+    """Why a row may not be compared with a published figure; ``[]`` if it may.
 
     Args:
         row: of the target's config.
-        training: what is known of the training of its weights.
+        training: what is known about the training of its weights.
         target: what was published.
         metric: one of its metrics.
     """
-    standard = STANDARDS[HEADS[target.head]]
-    found = [*standard.differences(row.dataset), *_config_differences(row, training)]
+    spec = target.dataset
+    found = [*_dataset_differences(row.dataset, spec), *_config_differences(row, training)]
     if training is not None:
-        found += [*standard.training_differences(training), *_unfinished(training)]
+        found += [*_training_data_differences(training, spec), *_unfinished(training)]
     if row.precision != FULL_PRECISION:
         found.append(f"precision: {row.precision}, not {FULL_PRECISION}")
     if percent(row, metric) is None:
@@ -202,8 +213,30 @@ def obstacles(row: Evaluation, training: Training | None, target: Target, metric
     return found
 
 
+def _dataset_differences(found: Dataset, spec: DatasetSpec) -> list[str]:
+    differences = []
+    if (found.name, found.classes) != (spec.type, spec.classes):
+        differences.append(
+            f"another data set: {found.name} with {found.classes} classes, not {spec.type} with "
+            f"{spec.classes} ({spec.split})"
+        )
+    if found.images != spec.images:
+        differences.append(f"image count: {found.images:,}, {spec.split} has {spec.images:,}")
+    if spec.objects is not None and found.objects != spec.objects:
+        count = "unknown" if found.objects is None else f"{found.objects:,}"
+        differences.append(f"annotation count: {count}, {spec.split} has {spec.objects:,}")
+    return differences
+
+
+def _training_data_differences(training: Training, spec: DatasetSpec) -> list[str]:
+    least, most = spec.training_images
+    if training.images is None or least <= training.images <= most:
+        return []
+    return [f"training data: {training.images:,} images, not {least:,}"]
+
+
 def _config_differences(row: Evaluation, training: Training | None) -> list[str]:
-    ours = shipped(row.config)
+    ours = zoo_config(row.config)
     if ours is None:
         return [f"no config {row.config} comes with the project, so nothing says how it should be"]
     found = []
@@ -230,3 +263,83 @@ def counts(findings: Iterable[Finding]) -> Mapping[Verdict, int]:
     """How many findings there are of each verdict."""
     verdicts = [finding.verdict for finding in findings]
     return {verdict: verdicts.count(verdict) for verdict in Verdict}
+
+
+COLUMNS = ("config", "metric", "published", "ours", "difference", "band", "verdict")
+FAILURES = (Verdict.BELOW, Verdict.NOT_COMPARABLE)
+
+
+def select(findings: Sequence[Finding], patterns: Sequence[str]) -> list[Finding]:
+    """Findings of some configs.
+
+    Args:
+        findings: all of them.
+        patterns: stems of configs, ``*`` stands for anything; none: all.
+
+    Raises:
+        UserError: a pattern matches no config with published figures.
+    """
+    stems = {str(finding.target.config) for finding in findings}
+    for pattern in patterns:
+        if not any(fnmatchcase(stem, pattern) for stem in stems):
+            raise UserError(f"--only {pattern}: no config of that name has published figures")
+    return [
+        finding
+        for finding in findings
+        if not patterns or any(fnmatchcase(str(finding.target.config), p) for p in patterns)
+    ]
+
+
+def exit_code(findings: Sequence[Finding], require_all: bool = False) -> int:
+    """0: every figure that was run is within tolerance or above; 1: some is not.
+
+    Args:
+        findings: what counts.
+        require_all: a figure that was not run counts as a failure.
+    """
+    failures = (*FAILURES, Verdict.NOT_RUN) if require_all else FAILURES
+    return int(any(finding.verdict in failures for finding in findings))
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A table with the reasons and notes of each line below it, and a summary."""
+    table = Table(COLUMNS, [_cells(finding) for finding in findings], align="llrrrrl")
+    heading, *lines = table.text()
+    text = [heading]
+    for line, finding in zip(lines, findings, strict=True):
+        notes = [f"note: {note}" for note in finding.notes]
+        text += [line, *(f"    {remark}" for remark in (*finding.reasons, *notes))]
+    summary = ", ".join(f"{count} {verdict.value}" for verdict, count in counts(findings).items())
+    return "\n".join([*text, summary])
+
+
+def _cells(finding: Finding) -> list[str]:
+    ours, difference = NOTHING, NOTHING
+    if finding.ours is not None and finding.difference is not None:
+        spread = "" if finding.spread is None else f" ± {finding.spread:.2f}"
+        seeds = f" ({len(finding.rows)} seeds)" if len(finding.rows) > 1 else ""
+        ours, difference = f"{finding.ours:.2f}{spread}{seeds}", f"{finding.difference:+.2f}"
+    target, published = finding.target, f"{finding.published:.1f}"
+    band, verdict = f"± {target.tolerance:g}", finding.verdict.value
+    return [str(target.config), finding.metric, published, ours, difference, band, verdict]
+
+
+def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings as plain values; ``rows`` are the ids of rows."""
+    return [
+        {
+            "config": finding.target.config,
+            "metric": finding.metric,
+            "published": finding.published,
+            "tolerance": finding.target.tolerance,
+            "source": finding.target.source,
+            "ours": finding.ours,
+            "spread": finding.spread,
+            "difference": finding.difference,
+            "verdict": finding.verdict.value,
+            "reasons": list(finding.reasons),
+            "notes": list(finding.notes),
+            "rows": [row_id(row) for row in finding.rows],
+        }
+        for finding in findings
+    ]

@@ -106,18 +106,23 @@ def rewritten(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"head": "ssd"}, "dense, row 1: head is none of retinanet_1x, mask_rcnn_1x, sem_fpn_40k"),
-        ({"metrics": {}}, "dense, row 1: metrics has nothing"),
-        ({"metrics": {"mIoU": 36.5}}, r"row 1: metrics has \['mIoU'\]"),
-        ({"metrics": {"bbox_mAP": "36.5"}}, "row 1: metrics has '36.5'"),
-        ({"metrics": {"bbox_mAP": 365}}, "row 1: metrics has 365"),
-        ({"metrics": {"bbox_mAP": -1.0}}, "row 1: metrics has -1.0"),
-        ({"params_m": 0}, "row 1: params_m has 0"),
-        ({"params_m": True}, "row 1: params_m has True"),
-        ({"source": ""}, "row 1: source is '', not a text"),
-        ({"source": None}, "row 1: source is None, not a text"),
-        ({"sauce": "x"}, "row 1: .*unexpected keyword argument 'sauce'"),
-        ({"backbone": "CAS-ViT-S"}, r"\('retinanet_1x', 'CAS-ViT-S'\) is there twice"),
+        ({"head": "ssd"}, "row 1, head: 'ssd' is none of retinanet_1x, mask_rcnn_1x, sem_fpn_40k"),
+        ({"head": ["ssd"]}, r"row 1, head: must be a valid string, not \['ssd'\]"),
+        ({"metrics": {}}, "dense, row 1, metrics: is empty"),
+        ({"metrics": {"mIoU": 36.5}}, "row 1: retinanet_1x has no metric 'mIoU'"),
+        (
+            {"metrics": {"bbox_mAP": "36.5"}},
+            "bbox_mAP: must be a valid number, not '36.5'",
+        ),
+        ({"metrics": {"bbox_mAP": 365}}, "metrics, bbox_mAP: must be less than 100, not 365"),
+        ({"metrics": {"bbox_mAP": -1.0}}, "metrics, bbox_mAP: must be greater than 0, not -1.0"),
+        ({"params_m": 0}, "row 1, params_m: must be greater than 0, not 0"),
+        ({"params_m": True}, "row 1, params_m: must be a valid number, not True"),
+        ({"source": ""}, "row 1, source: is empty"),
+        ({"source": None}, "row 1, source: must be a valid string, not None"),
+        ({"sauce": "x"}, "row 1, sauce: is not a known key"),
+        ({"tolerance": -1}, "row 1, tolerance: must be greater than 0, not -1"),
+        ({"backbone": "CAS-ViT-S"}, "CAS-ViT-S with retinanet_1x is there twice"),
         ({"config": RETINANET.format("casvit-s")}, "casvit-s_fpn_8xb4-1x_coco is there twice"),
     ],
 )
@@ -130,15 +135,25 @@ def test_wrong_rows_are_refused(change: dict[str, Any], message: str, tmp_path: 
 @pytest.mark.parametrize("part", ["dense", "classifiers", "paper_throughput"])
 def test_a_row_without_source_is_refused(part: str, tmp_path: Path) -> None:
     path = rewritten(tmp_path / "t.json", lambda content: content[part][1].pop("source"))
-    with pytest.raises(UserError, match=f"{part}, row 2: .*'source'"):
+    with pytest.raises(UserError, match=f"{part}, row 2, source: is missing"):
+        read_targets(path)
+
+
+def test_a_tolerance_is_the_data_sets_or_the_rows_own(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.json", lambda content: content["dense"][0].update(tolerance=0.5))
+    first, second, *_ = read_targets(path).dense
+    assert (first.tolerance, second.tolerance) == (0.5, 0.3)
+    path = rewritten(tmp_path / "b.json", lambda content: content["tolerance"].pop("ade20k"))
+    with pytest.raises(UserError, match="tolerance: is missing"):
         read_targets(path)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    for number, text in enumerate(("{", "[]", "{}", '{"dense": [], "classifiers": []}')):
+    texts = ("{", "[]", "{}", '{"dense": [], "classifiers": []}', '{"dense": 1, "tolerance": 2}')
+    for number, text in enumerate(texts):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
-        with pytest.raises(UserError, match=f"{number}.json is no file of published figures"):
+        with pytest.raises(UserError, match=f"{number}.json is not a file of published figures"):
             read_targets(path)
     with pytest.raises(UserError, match="no published figures can be read at .*none.json"):
         read_targets(tmp_path / "none.json")

@@ -13,12 +13,21 @@ from ledger_rows import ADE20K, COCO, MASK_RCNN, RETINANET, SEM_FPN, evaluation,
 from casvit_dense import files
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.results import read_targets, shipped
+from casvit_dense.results import hashes, read_targets
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.row import Evaluation, Software, Weights, row_id
 from casvit_dense.results.targets import PUBLISHED
-from casvit_dense.results.verdicts import HEAD, exit_code, json_of, only, text_of
-from casvit_dense.results.verify import Finding, Verdict, verify
+from casvit_dense.results.verify import (
+    COLUMNS,
+    Finding,
+    Verdict,
+    as_json,
+    as_text,
+    exit_code,
+    select,
+    verify,
+)
+from casvit_dense.zoo import config_file
 
 #: Published: 36.5 box AP of RetinaNet-XS with 0.3 points of tolerance, 37.1 mIoU with 0.9.
 TARGETS = read_targets()
@@ -239,7 +248,7 @@ def exported(**changes: Any) -> Evaluation:
     return evaluation(**{**values, **changes})
 
 
-def test_the_plain_network_goes_before_other_forms() -> None:
+def test_the_unchanged_network_goes_before_other_forms() -> None:
     plain = evaluation(hour=1, metrics={"coco/bbox_mAP": 0.365})
     fused = evaluation(hour=2, form="fused", metrics={"coco/bbox_mAP": 0.3651})
     file = exported(hour=3, metrics={"coco/bbox_mAP": 0.3652})
@@ -281,16 +290,16 @@ def test_an_installed_wheel_gives_the_same_hashes(
 ) -> None:
     package = tmp_path / "casvit_dense"
     shutil.copytree(files.config_folder(), package / ".mim" / "configs")
-    here = shipped.shipped(SEM_FPN)
+    here = hashes.zoo_config(SEM_FPN)
     monkeypatch.setattr(files, "PACKAGE", package)
-    there = shipped.shipped.__wrapped__(SEM_FPN)
-    assert shipped.config_file(SEM_FPN).is_relative_to(package)
+    there = hashes.zoo_config.__wrapped__(SEM_FPN)
+    assert config_file(SEM_FPN).is_relative_to(package)
     assert there == here is not None
 
 
 @pytest.mark.parametrize("stem", ["none", "*", "../secret", "/etc/passwd"])
 def test_only_names_of_configs_are_read(stem: str) -> None:
-    assert shipped.config_file(stem) is None
+    assert config_file(stem) is None
 
 
 def test_exit_codes_and_choice() -> None:
@@ -299,25 +308,25 @@ def test_exit_codes_and_choice() -> None:
     nothing, within, below = (verify(rows, TARGETS) for rows in ([], [good], [good, bad]))
     assert [exit_code(f) for f in (nothing, within, below)] == [0, 0, 1]
     assert [exit_code(f, require_all=True) for f in (nothing, within)] == [1, 1]
-    assert exit_code(only(within, [RETINANET]), require_all=True) == 0
-    assert exit_code(only(below, ["retinanet_*"])) == 0
+    assert exit_code(select(within, [RETINANET]), require_all=True) == 0
+    assert exit_code(select(below, ["retinanet_*"])) == 0
     assert exit_code(verify([evaluation(precision="int8 dynamic")], TARGETS)) == 1
     assert exit_code(verify([evaluation(metrics={"coco/bbox_mAP": 0.5})], TARGETS)) == 0
     with pytest.raises(UserError, match="--only yolo: no config of that name"):
-        only(within, [RETINANET, "yolo"])
+        select(within, [RETINANET, "yolo"])
 
 
 def test_text_and_json_say_the_same() -> None:
     rows = [*seeds(0.361, 0.364, 0.361), evaluation(SEM_FPN, precision="int8 static")]
-    findings = only(verify(rows, TARGETS), [RETINANET, SEM_FPN])
-    lines = text_of(findings).splitlines()
-    assert re.split(r" {2,}", lines[0]) == list(HEAD)
+    findings = select(verify(rows, TARGETS), [RETINANET, SEM_FPN])
+    lines = as_text(findings).splitlines()
+    assert re.split(r" {2,}", lines[0]) == list(COLUMNS)
     cells = [RETINANET, "bbox_mAP", "36.5", "36.20 ± 0.17 (3 seeds)", "-0.30", "± 0.3", "within"]
     assert re.split(r" {2,}", lines[1]) == cells
     assert lines[2].startswith(SEM_FPN) and lines[2].endswith("not comparable")
     assert lines[3] == "    precision: int8 static, not fp32"
     assert lines[4] == "1 within, 0 above, 0 below, 1 not comparable, 0 not run"
-    first, second = json_of(findings)
+    first, second = as_json(findings)
     assert (first["verdict"], second["verdict"]) == ("within", "not comparable")
     assert first["difference"] == pytest.approx(-0.3)
     assert sorted(first["rows"]) == sorted(row_id(row) for row in rows[:3])
@@ -346,7 +355,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         ([str(tmp_path / "cut.jsonl")], "there is no row in"),
         ([str(ledger), "--json", str(tmp_path)], "is a folder; give a file"),
         ([str(ledger), "--only", "yolo"], "--only yolo"),
-        ([str(ledger), "--targets", str(ledger)], "no file of published figures"),
+        ([str(ledger), "--targets", str(ledger)], "not a file of published figures"),
     ):
         assert main(["verify", *words]) == 2
         assert reason in capsys.readouterr().err

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from casvit_dense.results.hashes import zoo_config
 from casvit_dense.results.row import Dataset, Evaluation, Software, Speed, Training, Weights
-from casvit_dense.results.shipped import shipped
 
 RETINANET = "retinanet_casvit-xs_fpn_8xb4-1x_coco"
 MASK_RCNN = "mask-rcnn_casvit-xs_fpn_8xb4-1x_coco"
@@ -19,7 +19,7 @@ ADE20K = Dataset(name="ADE20KDataset", annotations_sha256="2" * 64, images=2000,
 
 def trained(config: str, seed: int | None = 0, **changes: Any) -> Training:
     """The training that a config's recipe asks for."""
-    ours = shipped(config)
+    ours = zoo_config(config)
     assert ours is not None
     steps = 40_000 if "ade20k" in config else 43_980  # 12 epochs of 117,266 images by 32
     values = {
@@ -42,7 +42,7 @@ def evaluation(config: str = RETINANET, hour: int = 0, file: str = "a", **change
         file: a hexadecimal digit that stands for the weight file.
         **changes: fields that are otherwise.
     """
-    ours = shipped(config)
+    ours = zoo_config(config)
     assert ours is not None
     ade = "ade20k" in config
     values: dict[str, Any] = {
