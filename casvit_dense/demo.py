@@ -19,6 +19,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import config_folder
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
 from casvit_dense.predictor.outputs import write_image
+from casvit_dense.zoo import DEMO_MODELS, DemoModel
 
 NUM_PICTURES = 6
 IGNORED = 255  # mmseg's label for pixels that do not count
@@ -26,32 +27,8 @@ SCORE_THR = 0.3  # of the instances that are drawn
 
 
 @dataclass(frozen=True)
-class DemoModel:
-    """One of the three.
-
-    Attributes:
-        config: stem of its config under ``configs/demo``.
-        layout: folder of its data below the data root.
-        metric: the figure that counts, by its name in the evaluation's metrics.
-        least: what it must reach, in the metric's own unit.
-    """
-
-    config: str
-    layout: str
-    metric: str
-    least: float
-
-
-MODELS = {
-    "retinanet": DemoModel("retinanet_casvit-mini_fpn_shapes", "coco", "coco/bbox_mAP", 0.55),
-    "mask-rcnn": DemoModel("mask-rcnn_casvit-mini_fpn_shapes", "coco", "coco/segm_mAP_50", 0.60),
-    "fpn": DemoModel("fpn_casvit-mini_shapes", "ade", "mIoU", 80.0),
-}
-
-
-@dataclass(frozen=True)
 class DemoResult:
-    """What came of one model; ``seconds`` covers training, evaluation and pictures."""
+    """The result of one model; ``seconds`` covers training, evaluation and pictures."""
 
     model: DemoModel
     value: float
@@ -60,13 +37,13 @@ class DemoResult:
 
     @property
     def reached(self) -> bool:
-        return self.value >= self.model.least
+        return self.value >= self.model.minimum
 
 
 def run_demo(
     out: Path,
     data_root: Path,
-    names: Sequence[str] = tuple(MODELS),
+    names: Sequence[str] = tuple(DEMO_MODELS),
     spec: ShapesSpec | None = None,
     cfg_options: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
@@ -77,7 +54,7 @@ def run_demo(
         out: result folder; each model gets a work directory below it, with ``pictures`` inside:
             truth at the left, prediction at the right.
         data_root: where the generated data set is or will be.
-        names: keys of ``MODELS``.
+        names: keys of `zoo.DEMO_MODELS`.
         spec: the data set, the demo's own by default.
         cfg_options: config overrides by dotted key, for all of the models.
         say: takes each line for the user.
@@ -90,7 +67,7 @@ def run_demo(
     results = []
     for name in names:
         say(f"demo: {name}")
-        results.append(run_model(MODELS[name], out, data_root, cfg_options or {}))
+        results.append(run_model(DEMO_MODELS[name], out, data_root, cfg_options or {}))
     return results
 
 
@@ -172,7 +149,7 @@ def summary(results: Sequence[DemoResult], seconds: float) -> list[str]:
     width = max(len(result.model.config) for result in results)
     head = f"{'model':{width}}  {'metric':16}  {'value':>6}  {'least':>6}  {'time':>12}  folder"
     rows = [
-        f"{r.model.config:{width}}  {r.model.metric:16}  {r.value:6.4g}  {r.model.least:6.4g}  "
+        f"{r.model.config:{width}}  {r.model.metric:16}  {r.value:6.4g}  {r.model.minimum:6.4g}  "
         f"{format_duration(r.seconds):>12}  {r.folder}"
         for r in results
     ]

@@ -190,6 +190,9 @@ FAMILIES: Final = (
     ),
 )
 
+#: The models of ``casvit-dense demo`` by the names that ``--only`` takes.
+DEMO_MODELS: Final = {family.prefix: family.demo for family in FAMILIES if family.demo}
+
 #: Folder of the configs that put other backbones under the same heads.
 PEERS_FOLDER: Final = "peers"
 

@@ -7,7 +7,7 @@ import argparse
 import time
 from pathlib import Path
 
-MODELS = ("retinanet", "mask-rcnn", "fpn")
+from casvit_dense.zoo import DEMO_MODELS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="generated data set, made if it is not there (%(default)s)",
     )
     parser.add_argument(
-        "--only", nargs="+", choices=MODELS, default=MODELS, help="train some of the models"
+        "--only",
+        nargs="+",
+        choices=tuple(DEMO_MODELS),
+        default=tuple(DEMO_MODELS),
+        help="train some of the models",
     )
 
 

@@ -19,9 +19,10 @@ from casvit_dense import demo
 from casvit_dense.cli import demo as command
 from casvit_dense.data.scene import SHAPES
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.demo import MODELS, DemoResult, as_prediction, find_config, run_demo, summary
+from casvit_dense.demo import DemoResult, as_prediction, find_config, run_demo, summary
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.errors import UserError
+from casvit_dense.zoo import DEMO_MODELS
 
 #: One short step a model. The training pictures include one with a crowd and an empty one.
 SPEC = ShapesSpec(train=8, val=2, size=96)
@@ -42,22 +43,22 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_demo_trains_evaluates_and_draws(name, data_root, tmp_path):
     said: list[str] = []
     results = run_demo(tmp_path, data_root, [name], SPEC, SHORT[name], said.append)
-    assert [r.model for r in results] == [MODELS[name]]
+    assert [r.model for r in results] == [DEMO_MODELS[name]]
     assert said == [f"demo: data set found in {data_root}", f"demo: {name}"]
 
-    folder = tmp_path / MODELS[name].config
+    folder = tmp_path / DEMO_MODELS[name].config
     assert results[0].folder == folder
     stored = json.loads((folder / "test" / "metrics.json").read_text())
-    assert stored["metrics"][MODELS[name].metric] == results[0].value
+    assert stored["metrics"][DEMO_MODELS[name].metric] == results[0].value
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.stem for path in pictures] == [f"{i:06d}" for i in range(SPEC.val)]
     shape = cv2.imread(str(pictures[0])).shape
     assert shape[0] == 640 and shape[1] >= 1280, "truth and prediction side by side"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DEMO_MODELS)
 def test_models_build_and_share_the_small_backbone(name):
-    cfg = Config.fromfile(find_config(MODELS[name].config))
+    cfg = Config.fromfile(find_config(DEMO_MODELS[name].config))
     use_scope_of(cfg)
     model = MODEL_REGISTRY.build(cfg.model)
     assert cfg.model.backbone.arch == {"depths": [1, 1, 2, 1], "dims": [16, 32, 64, 96]}
@@ -66,18 +67,14 @@ def test_models_build_and_share_the_small_backbone(name):
     assert sum(p.numel() for p in model.parameters()) < 2e6
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DEMO_MODELS)
 def test_configs_know_the_classes_of_the_data(name):
-    cfg = Config.fromfile(find_config(MODELS[name].config))
-    classes = SHAPES if MODELS[name].layout == "coco" else ("background", *SHAPES)
+    cfg = Config.fromfile(find_config(DEMO_MODELS[name].config))
+    classes = SHAPES if DEMO_MODELS[name].layout == "coco" else ("background", *SHAPES)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert tuple(loader.dataset.metainfo.classes) == classes
         assert len(loader.dataset.metainfo.palette) == len(classes)
-        assert Path(loader.dataset.data_root) == Path("data/shapes", MODELS[name].layout)
-
-
-def test_command_offers_every_model():
-    assert tuple(MODELS) == command.MODELS
+        assert Path(loader.dataset.data_root) == Path("data/shapes", DEMO_MODELS[name].layout)
 
 
 def test_config_that_is_nowhere_is_named():
@@ -86,7 +83,7 @@ def test_config_that_is_nowhere_is_named():
 
 
 def result(name: str, value: float, seconds: float) -> DemoResult:
-    return DemoResult(MODELS[name], value, seconds, Path("out", name))
+    return DemoResult(DEMO_MODELS[name], value, seconds, Path("out", name))
 
 
 def test_summary_counts_who_reached_the_bar():
