@@ -1,7 +1,6 @@
 """Faster forms of a backbone or model, tested against the plain one."""
 
-from casvit_dense.deploy.compiled import compiled
-from casvit_dense.deploy.fuse import fuse
+from casvit_dense.deploy.fuse import compiled, fuse
 from casvit_dense.deploy.training import FoldedCASViT, fold_in_training, training_form
 
 __all__ = [

@@ -1,7 +1,9 @@
-"""The inference form: the same outputs from fewer passes over the maps."""
+"""The inference form: the same outputs with norms folded into convolutions, and compilation."""
 
 import re
+from collections.abc import Callable
 from copy import deepcopy
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
@@ -11,32 +13,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample
-from casvit_dense.deploy.blocks import call, fold_block, run_block
-from casvit_dense.deploy.folding import fold_after, fold_before
+from casvit_dense.deploy.folding import call, fold_after, fold_before, fold_block, run_block
 
-#: Of BatchNorms that do nothing else; timm's subclass holds its activation.
-FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+#: Plain BatchNorms; timm's subclass also applies an activation.
+PLAIN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 NUMBERED_CONV = re.compile(r"conv\d+")
 
 
 def fuse(module: nn.Module) -> nn.Module:
     """The inference form of a backbone or of a whole mmdet or mmseg model.
 
-    CAS-ViT loses every BatchNorm inside its stages: those behind a convolution and those before a
-    1x1 one. In a model with an FPN, its output norms go into the lateral convolutions. Elsewhere,
-    and in other backbones, each BatchNorm directly behind a convolution is folded. Weights are
-    laid out channels-last, which makes convolutions return channels-last maps.
+    Every BatchNorm inside CAS-ViT's stages is folded: those behind a convolution and those before a
+    1x1 one. In a model with an FPN, the output norms go into the lateral convolutions. Elsewhere,
+    and in other backbones, each BatchNorm directly behind a convolution is folded. Weights become
+    channels-last, which makes convolutions return channels-last maps.
 
     Args:
-        module: backbone or model; it stays as it is.
+        module: backbone or model; not changed.
 
     Returns:
         A new module in eval mode without gradients, outputs equal to those of ``module.eval()``
-        within 1e-5 of their largest value in float32. Fusing it again changes nothing. The maps of
-        a backbone by itself are channels-last: what reads their memory must heed their strides.
+        within 1e-5 of their largest value in float32. Fusing it again changes nothing. A backbone
+        alone returns channels-last maps: code that reads their memory must respect the strides.
 
     Raises:
-        TypeError: it is no module, but for instance the name of a variant.
+        TypeError: it is not a module, but for instance the name of a variant.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -50,14 +51,14 @@ def fuse(module: nn.Module) -> nn.Module:
             fuse_casvit(part)
     fold_output_norms(fused)
     fold_conv_norms(fused)
-    lay_out(fused)
+    to_channels_last(fused)
     return fused
 
 
-def lay_out(model: nn.Module) -> None:
-    """Lays weights out channels-last, in place, but for mmcv's operators (RoIAlign and others).
+def to_channels_last(model: nn.Module) -> None:
+    """Makes weights channels-last, in place, except those of mmcv's operators such as RoIAlign.
 
-    Those read memory as if it were contiguous, whatever the strides say: without this, Mask R-CNN
+    These ignore strides, so their weights and inputs are made contiguous: without this, Mask R-CNN
     detects nothing.
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -72,8 +73,34 @@ def _contiguous_inputs(_: nn.Module, inputs: tuple) -> tuple:
     return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
 
 
+def compiled(forward: Callable[..., Any], fused: bool, cuda_graphs: bool = False) -> Any:
+    """Compiles a network, or a function, for inputs of one shape, by ``torch.compile``.
+
+    Args:
+        forward: a module or its ``forward``.
+        fused: it is a fused form, whose weights do not change: Inductor freezes them, so they are
+            converted once, at compile time, to the layout that the CPU's convolutions read.
+        cuda_graphs: record the kernels of a GPU and replay them.
+
+    Returns:
+        What to call instead, without gradients.
+    """
+    graphs: dict[str, str | int | bool | Callable[..., Any]] = {"triton.cudagraphs": cuda_graphs}
+    run = torch.compile(forward, dynamic=False, options=graphs)
+    if not fused:
+        return run
+
+    @wraps(run)
+    def frozen(*inputs: Any, **options: Any) -> Any:
+        # Inductor reads it while tracing, so it cannot be an option of torch.compile.
+        with torch._inductor.config.patch(freezing=True):
+            return run(*inputs, **options)
+
+    return frozen
+
+
 class FusedBlock(nn.Module):
-    """A block of CAS-ViT whose norms are in its convolutions."""
+    """A block of CAS-ViT whose norms are folded into its convolutions."""
 
     def __init__(self, block: AdditiveBlock) -> None:
         super().__init__()
@@ -98,8 +125,8 @@ def fuse_casvit(backbone: CASViT) -> None:
 def fold_output_norms(model: nn.Module) -> None:
     """Folds CAS-ViT's output norms into the lateral 1x1 convolutions of an FPN, in place.
 
-    A norm stays whose map goes elsewhere too: extra levels that start from the last input are
-    padded 3x3 convolutions, and a padded border of zeros lies behind the norm.
+    A norm stays if its map is also used elsewhere: extra levels that start from the last input are
+    padded 3x3 convolutions, and their padding of zeros comes after the norm.
     """
     backbone: Any = getattr(model, "backbone", None)
     neck: Any = getattr(model, "neck", None)
@@ -119,15 +146,15 @@ def fold_output_norms(model: nn.Module) -> None:
 def fold_conv_norms(module: nn.Module) -> None:
     """Folds every BatchNorm that directly follows a convolution, in place.
 
-    Such pairs are neighbours in a Sequential, parts of mmcv's ConvModule, or in mmdet's and mmseg's
-    own networks ``conv1`` and ``bn1`` and so on. Elsewhere names tell nothing of the order.
+    Such pairs are neighbours in a Sequential, parts of mmcv's ConvModule, or ``conv1`` and ``bn1``
+    and so on in mmdet's and mmseg's networks. Elsewhere names do not determine the order.
     """
     for parent in list(module.modules()):
         for conv_name, norm_name in _neighbours(parent):
             conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
             if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
                 continue
-            if type(norm).forward not in FORWARDS:
+            if type(norm).forward not in PLAIN_FORWARDS:
                 continue
             if norm.running_mean is not None and conv.out_channels == norm.num_features:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
@@ -135,7 +162,7 @@ def fold_conv_norms(module: nn.Module) -> None:
 
 
 def _neighbours(parent: nn.Module) -> list[tuple[str, str]]:
-    """Names of children, of which the second takes what the first returns."""
+    """Pairs of children's names, the second of which takes the output of the first."""
     names = [name for name, _ in parent.named_children()]
     if type(parent).forward is nn.Sequential.forward:
         return list(pairwise(names))

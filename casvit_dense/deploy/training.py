@@ -1,8 +1,8 @@
 """The training form: the same network and gradients with fewer activations kept for backward.
 
 With fixed statistics, as in the published dense recipes, each BatchNorm is an affine map of
-channels. Here it is folded into its convolution at every step, on the small weight tensors: the
-normalised maps are never made, and gradients reach the original weights through the fold.
+channels. Here it is folded into its convolution at every step, on the small weight tensors: no
+normalised map is computed, and gradients reach the original weights through the folding.
 """
 
 from copy import deepcopy
@@ -15,14 +15,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample, Stage, Stem
-from casvit_dense.deploy.blocks import Run, call, fold_block, run_block
-from casvit_dense.deploy.folding import fold_after
+from casvit_dense.deploy.folding import Run, call, fold_after, fold_block, run_block
 
-RECIPE = "_casvit_recipe"
+#: Attribute of a tensor that tells how to recompute it.
+RECOMPUTE = "_casvit_recompute"
 
 
-class Recipe(NamedTuple):
-    """How to compute a map again: a cheap function of maps that are kept anyway."""
+class Recompute(NamedTuple):
+    """How to recompute a map: a cheap function of maps that are kept anyway."""
 
     function: Run
     inputs: tuple[Any, ...]
@@ -31,21 +31,21 @@ class Recipe(NamedTuple):
         return self.function(*map(unpack, self.inputs))
 
 
-def noted(function: Run, *inputs: Tensor) -> Tensor:
-    """Runs a function and notes on its result how to compute it again."""
+def run_recomputable(function: Run, *inputs: Tensor) -> Tensor:
+    """Runs a function and attaches to its result how to recompute it."""
     result = function(*inputs)
-    setattr(result, RECIPE, Recipe(function, tuple(map(pack, inputs))))
+    setattr(result, RECOMPUTE, Recompute(function, tuple(map(pack, inputs))))
     return result
 
 
-def pack(saved: Tensor) -> Tensor | Recipe:
-    """What autograd keeps of a tensor: its recipe, where it has one."""
-    return getattr(saved, RECIPE, None) or saved.detach()
+def pack(saved: Tensor) -> Tensor | Recompute:
+    """What autograd saves of a tensor: how to recompute it, if it can be."""
+    return getattr(saved, RECOMPUTE, None) or saved.detach()
 
 
-def unpack(packed: Tensor | Recipe) -> Tensor:
-    """The tensor of which autograd kept `packed`."""
-    if isinstance(packed, Recipe):
+def unpack(packed: Tensor | Recompute) -> Tensor:
+    """The tensor that autograd saved as `packed`."""
+    if isinstance(packed, Recompute):
         with torch.no_grad():
             return packed()
     return packed
@@ -62,7 +62,7 @@ class FoldedBlock(AdditiveBlock):
         if not self.recompute:
             return run_block(x, fold_block(self), self.drop_path, call)
         with saved_tensors_hooks(pack, unpack):
-            return run_block(x, fold_block(self), self.drop_path, noted)
+            return run_block(x, fold_block(self), self.drop_path, run_recomputable)
 
 
 class FoldedDownsample(Downsample):
@@ -98,12 +98,12 @@ class FoldedCASViT(CASViT):
     maps are channels-last. Where statistics are learned, it computes as `CASViT` does.
 
     Args:
-        recompute: keep no result of GELU, gates and products for the backward pass but compute it
-            again there: less memory for a little time. Convolutions are never computed twice.
+        recompute: do not keep results of GELU, gates and products for the backward pass but
+            recompute them there: less memory for a little time. Convolutions run once.
         **options: as of `CASViT`.
 
     Raises:
-        ValueError: ``recompute`` together with ``with_cp``, which computes whole blocks again.
+        ValueError: ``recompute`` together with ``with_cp``, which recomputes whole blocks.
     """
 
     def __init__(self, *args: Any, recompute: bool = False, **options: Any) -> None:
@@ -113,12 +113,12 @@ class FoldedCASViT(CASViT):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """As `CASViT.forward`."""
         maps = super().forward(x.contiguous(memory_format=torch.channels_last))
-        # Operators of mmcv behind it, RoIAlign first, read memory as if it were contiguous.
+        # mmcv's operators, such as RoIAlign, ignore strides.
         return tuple(m.contiguous() for m in maps)
 
 
 def fold_in_training(backbone: CASViT, recompute: bool) -> None:
-    """Gives a backbone its training form, in place; its tensors stay.
+    """Gives a backbone its training form, in place; its tensors stay the same.
 
     Raises:
         ValueError: ``recompute`` for a backbone with ``with_cp``.
@@ -126,7 +126,7 @@ def fold_in_training(backbone: CASViT, recompute: bool) -> None:
     stages = [part for part in backbone.network if isinstance(part, Stage)]
     if recompute and any(stage.with_cp for stage in stages):
         raise ValueError("recompute and with_cp exclude each other: with_cp keeps still less")
-    # Only how the parts compute changes, and that is their class.
+    # Only the computation changes, so changing the class of each part is enough.
     backbone.__class__ = FoldedCASViT
     for part in backbone.modules():
         part.__class__ = FOLDED_FORMS.get(type(part), type(part))
@@ -138,8 +138,8 @@ def training_form(backbone: CASViT, save_memory: bool) -> FoldedCASViT:
     """A copy of a backbone in its training form.
 
     Args:
-        backbone: any CAS-ViT; it stays as it is.
-        save_memory: compute cheap results again in the backward pass.
+        backbone: any CAS-ViT; not changed.
+        save_memory: recompute cheap results in the backward pass.
     """
     folded = deepcopy(backbone)
     fold_in_training(folded, save_memory)
