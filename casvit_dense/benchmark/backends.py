@@ -217,7 +217,8 @@ def prepare_runtime(
     Raises:
         Exception: anything that export or the runtime raises.
     """
-    from casvit_dense.export import open_runtime, to_onnx
+    from casvit_dense.export.runtime import open_runtime
+    from casvit_dense.export.writers import to_onnx
 
     path = folder / f"{case.form}.onnx"
     if case.part == "model":
@@ -236,9 +237,10 @@ def prepare_runtime(
 
 def _prepare_model(case: BenchmarkCase, model: Any, threads: int, path: Path) -> Prepared:
     """A whole model: the file normalises by itself, and masks are pasted after it."""
-    from casvit_dense.export import open_runtime, to_onnx
+    from casvit_dense.export.graphs import graph_of
     from casvit_dense.export.ops import onnx_translations
-    from casvit_dense.export.supported import graph_of
+    from casvit_dense.export.runtime import open_runtime
+    from casvit_dense.export.writers import to_onnx
 
     graph: Any = graph_of(model)
     if case.batch > 1 and not graph.any_batch:
@@ -264,7 +266,7 @@ def _prepare_model(case: BenchmarkCase, model: Any, threads: int, path: Path) ->
 
 def _finisher(model: Any, images: Tensor) -> Callable[[dict[str, Tensor]], list[Any]]:
     """What turns a file's outputs into predictions of the images' size."""
-    from casvit_dense.exported.model import finish_detections, finish_maps
+    from casvit_dense.export.model import to_det_sample, to_seg_sample
 
     rcnn = model.test_cfg.get("rcnn", model.test_cfg)
     about: Any = SimpleNamespace(
@@ -272,11 +274,11 @@ def _finisher(model: Any, images: Tensor) -> Callable[[dict[str, Tensor]], list[
     )
     if not hasattr(model, "decode_head"):
         (sample,) = data_samples(model, images)
-        return lambda outputs: [finish_detections(outputs, sample, about)]
+        return lambda outputs: [to_det_sample(outputs, sample, about)]
 
     def segment(outputs: dict[str, Tensor]) -> list[Any]:
         return [
-            finish_maps({"logits": logits[None]}, sample, about)
+            to_seg_sample({"logits": logits[None]}, sample, about)
             for logits, sample in zip(outputs["logits"], data_samples(model, images), strict=True)
         ]
 

@@ -1,6 +1,7 @@
 """Write a model as an ONNX, OpenVINO, CoreML or torch.export file, and compare it with torch."""
 
 import argparse
+from dataclasses import fields, replace
 from pathlib import Path
 
 from casvit_dense.cli.options import add_overrides
@@ -59,11 +60,8 @@ def size(text: str) -> tuple[int, int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    from casvit_dense.export.job import ExportOptions, export
+    from casvit_dense.export.exporter import ExportOptions, export
 
-    fields = {key: value for key, value in vars(args).items() if key not in NOT_OPTIONS}
-    fields["dynamic"] = args.dynamic == "size"
-    export(args.config, args.checkpoint, ExportOptions(**fields))
-
-
-NOT_OPTIONS = ("config", "checkpoint", "run", "command")
+    names = {option.name for option in fields(ExportOptions)}
+    options = ExportOptions(**{key: value for key, value in vars(args).items() if key in names})
+    export(args.config, args.checkpoint, replace(options, dynamic=args.dynamic == "size"))

@@ -15,8 +15,8 @@ from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.preflight import class_names
 from casvit_dense.engine.prepare import leaf_datasets
 from casvit_dense.errors import UserError
-from casvit_dense.exported.description import read_description
-from casvit_dense.exported.model import check_origin, check_overrides
+from casvit_dense.export.description import read_description
+from casvit_dense.export.model import check_origin, check_overrides
 
 
 def put_exported(cfg: Config, file: str | Path, options: RunOptions) -> None:

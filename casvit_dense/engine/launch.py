@@ -37,8 +37,8 @@ from casvit_dense.engine.repeatable import RepeatableHook
 from casvit_dense.engine.results import conditions, cpu_name, write_json
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.errors import UserError
-from casvit_dense.exported.model import ExportedModel, is_exported
-from casvit_dense.exported.runtime import find_backend
+from casvit_dense.export.model import ExportedModel, is_exported
+from casvit_dense.export.runtime import find_backend
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.row import row_id
 

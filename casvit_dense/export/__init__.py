@@ -1,6 +1,4 @@
-"""Models as files that other programs run: writing, running and checking them."""
+"""Exported files (ONNX, OpenVINO, torch.export, CoreML): writing, running and checking them.
 
-from casvit_dense.export.onnx_file import to_onnx
-from casvit_dense.exported.runtime import open_runtime
-
-__all__ = ["open_runtime", "to_onnx"]
+`description`, `runtime` and `model` run a file and import nothing that writes one.
+"""

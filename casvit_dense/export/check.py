@@ -1,6 +1,7 @@
-"""Comparison of a written file with the model that it was made of."""
+"""Compares a written file with the torch model it was made from."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,43 @@ from torch import Tensor, nn
 
 from casvit_dense.data.scene import draw_scene
 from casvit_dense.errors import UserError
-from casvit_dense.export.agreement import (
-    Agreement,
-    compare_detections,
-    compare_maps,
-    compare_segments,
-)
-from casvit_dense.exported.description import Description, read_description
-from casvit_dense.exported.model import predict_image
-from casvit_dense.exported.runtime import Runtime, open_runtime
+from casvit_dense.export.description import Description, read_description
+from casvit_dense.export.model import predict_image
+from casvit_dense.export.runtime import Runtime, open_runtime
 
 Size = tuple[int, int]
 
-SMALLEST = 64  # pixels a side of a check's image
+SMALLEST = 64  # pixels, least side of a test image
+
+#: Largest difference of a feature map, relative to its largest value.
+MAP_TOLERANCE = 1e-4
+#: Share of pixels whose class may differ: scores that are equal but for rounding.
+LABEL_TOLERANCE = 1e-3
+#: Two detections match if they differ by less, in score, and in pixels relative to the box's size.
+SCORE_TOLERANCE = 1e-3
+BOX_TOLERANCE = 1e-3
+#: Share of detections without a match, and share of an object's pixels that may differ.
+UNMATCHED_TOLERANCE = 0.02
+MASK_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Result of one comparison.
+
+    Attributes:
+        good: within the tolerances.
+        text: what was compared and the largest difference.
+        compared: number of compared values, pixels or detections.
+    """
+
+    good: bool
+    text: str
+    compared: int
 
 
 def check_sizes(size: Size, dynamic: bool) -> list[Size]:
-    """Two sizes to compare at: the traced one, and for an open size one that no stride divides."""
+    """Two sizes to compare at: the traced one, and for an open size an odd smaller one."""
     if not dynamic:
         return [size, size]
     height, width = size
@@ -40,8 +61,8 @@ def check_images(sizes: Sequence[Size], sources: Sequence[Path]) -> list[np.ndar
 
     Args:
         sizes: heights and widths.
-        sources: pictures to resize, of the model's own data where they are at hand; generated
-            scenes take the place of those that are missing.
+        sources: pictures to resize, preferably of the model's own data; generated scenes replace
+            those that are missing.
     """
     rng = np.random.default_rng(0)
     pictures = [picture for path in sources if (picture := cv2.imread(str(path))) is not None]
@@ -56,44 +77,50 @@ def check_images(sizes: Sequence[Size], sources: Sequence[Path]) -> list[np.ndar
 def compare_backbone(
     backbone: nn.Module, path: Path, about: Description, images: Sequence[np.ndarray]
 ) -> Iterator[Agreement]:
-    """Maps of the written backbone beside those of the original one, image by image."""
+    """Feature maps of the written backbone and of the original one, image by image."""
     runtime = _open_written(path)
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (about.mean, about.std))
     for image in images:
-        pixels = (
-            channels_first(image).flip(0)
-            if about.channel_order == "RGB"
-            else (channels_first(image))
-        )
-        array = (pixels[None].float() - mean) / std
-        batch = array.repeat(about.input_shape[0], 1, 1, 1)
+        pixels = channels_first(image)
+        if about.channel_order == "RGB":
+            pixels = pixels.flip(0)
+        batch = ((pixels[None].float() - mean) / std).repeat(about.input_shape[0], 1, 1, 1)
         with torch.no_grad():
             expected = [x.numpy() for x in backbone(batch)]
         yield compare_maps(expected, runtime(batch.numpy()))
 
 
 def compare_model(
-    model: nn.Module, path: Path, about: Description, images: Sequence[np.ndarray]
+    model: Any, path: Path, about: Description, images: Sequence[np.ndarray]
 ) -> Iterator[Agreement]:
-    """Results of the written model beside those of the original one, image by image.
+    """Results of the written model and of the original one, image by image.
 
-    Torch's results come from the model's own ``test_step``, which knows nothing of the graph.
+    Torch's results come from the model's own ``test_step``, which does not use the graph.
+
+    Raises:
+        UserError: the model has no ``test_step``.
     """
+    if not hasattr(model, "test_step"):
+        raise UserError(f"{type(model).__name__} is not a model of mmengine")
     runtime, written = _open_written(path), read_description(path)
-    compare = COMPARISONS[about.kind]
     for image in images:
         with torch.no_grad():
-            expected = test_step(model)(sample_of(about.kind, image))[0]
+            expected = model.test_step(sample_of(about.kind, image))[0]
         sample = sample_of(about.kind, image)
         found = predict_image(runtime, sample["inputs"][0], sample["data_samples"][0], written)
-        yield compare(expected, found, model)
+        if about.kind == "segmenter":
+            yield compare_segments(expected, found)
+        else:
+            cfg = model.test_cfg.get("rcnn", model.test_cfg)
+            limit = cfg.get("score_thr", 0.0)
+            yield compare_detections(expected, found, limit, cfg.max_per_img)
 
 
 def _open_written(path: Path) -> Runtime:
-    """Opens a file that this process wrote just now, which makes unpickling it safe."""
+    """Opens a file that this process has just written, so unpickling it is safe."""
     if path.suffix != ".pt2":
         return open_runtime(path)
-    module = torch.export.load(path).module()
+    module: Callable[..., Any] = torch.export.load(path).module()
 
     def run(array: np.ndarray) -> list[np.ndarray]:
         with torch.no_grad():
@@ -104,16 +131,8 @@ def _open_written(path: Path) -> Runtime:
     return run
 
 
-def test_step(model: nn.Module) -> Callable[[dict[str, Any]], list[Any]]:
-    """The method by which mmengine tests a model."""
-    step = getattr(model, "test_step", None)
-    if step is None:
-        raise UserError(f"{type(model).__name__} is no model of mmengine")
-    return step
-
-
 def sample_of(kind: str, image: np.ndarray) -> dict[str, Any]:
-    """A batch of one image as a test pipeline would give it, without any resizing."""
+    """A batch of one image in the form of a test pipeline's output, not resized."""
     sample = (
         import_module("mmdet.structures").DetDataSample()
         if kind == "detector"
@@ -129,16 +148,84 @@ def channels_first(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def _compare_detectors(expected: Any, found: Any, model: Any) -> Agreement:
-    cfg = model.test_cfg.get("rcnn", model.test_cfg)
-    return compare_detections(expected, found, cfg.get("score_thr", 0.0), cfg.max_per_img)
+def compare_maps(expected: list[np.ndarray], found: list[np.ndarray]) -> Agreement:
+    """Feature maps, value by value."""
+    if [x.shape for x in expected] != [x.shape for x in found]:
+        shapes = f"{[x.shape for x in found]}, torch gives {[x.shape for x in expected]}"
+        return Agreement(False, f"shapes {shapes}", 0)
+    worst = max(relative_gap(e, f) for e, f in zip(expected, found, strict=True))
+    text = f"{len(expected)} maps, largest difference {worst:.1e} of the largest value"
+    return Agreement(worst <= MAP_TOLERANCE, text, sum(x.size for x in expected))
 
 
-def _compare_segmenters(expected: Any, found: Any, model: Any) -> Agreement:
-    return compare_segments(expected, found)
+def relative_gap(expected: np.ndarray, found: np.ndarray) -> float:
+    """Largest difference relative to the largest expected value; infinite if one is not finite."""
+    if not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-12))
 
 
-COMPARISONS: dict[str, Callable[[Any, Any, Any], Agreement]] = {
-    "detector": _compare_detectors,
-    "segmenter": _compare_segmenters,
-}
+def compare_segments(expected: Any, found: Any) -> Agreement:
+    """Two mmseg samples: scores, and the class of each pixel."""
+    logits = (sample.seg_logits.data.numpy() for sample in (expected, found))
+    gap = relative_gap(*logits)
+    classes = [sample.pred_sem_seg.data for sample in (expected, found)]
+    other = float((classes[0] != classes[1]).double().mean())
+    text = f"scores differ by {gap:.1e} of the largest, {other:.2%} of the pixels in class"
+    return Agreement(gap <= MAP_TOLERANCE and other <= LABEL_TOLERANCE, text, classes[0].numel())
+
+
+def compare_detections(expected: Any, found: Any, score_thr: float, limit: int) -> Agreement:
+    """Two mmdet samples: every detection must have its match.
+
+    Args:
+        expected: torch's.
+        found: the file's.
+        score_thr: least score of a detection; near it, rounding decides whether one is reported.
+        limit: most detections of an image; where it is reached, rounding decides on the last.
+    """
+    a, b = expected.pred_instances, found.pred_instances
+    pairs = match(a, b)
+    unmatched = [(a, i) for i in range(len(a)) if i not in pairs]
+    unmatched += [(b, i) for i in range(len(b)) if i not in pairs.values()]
+    last = max([score_thr, *(float(x.scores.min()) for x in (a, b) if len(x) >= limit)])
+    missed = sum(float(x.scores[i]) > last + SCORE_TOLERANCE for x, i in unmatched)
+    score = max((float(abs(a.scores[i] - b.scores[j])) for i, j in pairs.items()), default=0.0)
+    box = max((float((a.bboxes[i] - b.bboxes[j]).abs().max()) for i, j in pairs.items()), default=0)
+    text = (
+        f"{len(a)} detections, {missed} without partner, the others differ by {score:.1e} in score "
+        f"and {box:.1e} pixels"
+    )
+    good = missed <= UNMATCHED_TOLERANCE * max(len(a), len(b))
+    if "masks" in a and pairs:
+        other = mask_gap(a.masks, b.masks, pairs)
+        good = good and other <= MASK_TOLERANCE
+        text += f", masks in {other:.2%} of their pixels"
+    return Agreement(good, text, len(a))
+
+
+def match(a: Any, b: Any) -> dict[int, int]:
+    """Pairs of equal detections: index in ``a`` to index in ``b``, each used once."""
+    pairs: dict[int, int] = {}
+    free = set(range(len(b)))
+    for i in range(len(a)):
+        near = [j for j in free if is_match(a, i, b, j)]
+        if near:
+            pairs[i] = min(near, key=lambda j: float((a.bboxes[i] - b.bboxes[j]).abs().max()))
+            free.remove(pairs[i])
+    return pairs
+
+
+def is_match(a: Any, i: int, b: Any, j: int) -> bool:
+    """Same class, and score and box within the tolerances."""
+    if a.labels[i] != b.labels[j] or abs(a.scores[i] - b.scores[j]) > SCORE_TOLERANCE:
+        return False
+    size = float((a.bboxes[i, 2:] - a.bboxes[i, :2]).max())
+    gap = float((a.bboxes[i] - b.bboxes[j]).abs().max())
+    return gap <= BOX_TOLERANCE * max(size, 100.0)
+
+
+def mask_gap(a: Tensor, b: Tensor, pairs: dict[int, int]) -> float:
+    """Pixels that differ, relative to the pixels of all masks."""
+    chosen, partners = a[list(pairs)], b[list(pairs.values())]
+    return float((chosen ^ partners).sum() / torch.clamp((chosen | partners).sum(), min=1))

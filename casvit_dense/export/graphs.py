@@ -1,11 +1,12 @@
-"""What goes into a file: whole models as modules of one tensor, post-processing included.
+"""What is exported: whole models as modules of one tensor, post-processing included.
 
-A graph takes the image as the config's pipeline leaves it, as numbers from 0 to 255, and does the
-rest itself: normalisation, padding with zeros after it, network, decoding, suppression. So a
-runtime needs no constants of the model, and boxes are clipped to the image, not to its padding.
-The arithmetic follows mmdet's ``predict_by_feat`` of each head.
+A graph takes the image after the config's test pipeline, with values from 0 to 255, and does the
+rest: normalisation, zero padding after it, network, decoding, NMS. So a runtime needs no constants
+of the model, and boxes are clipped to the image, not to its padding. The arithmetic follows
+mmdet's ``predict_by_feat`` of each head.
 """
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from casvit_dense.export.boxes import (
+from casvit_dense.errors import UserError
+from casvit_dense.export.ops import (
     BoxDecoder,
-    LevelPooling,
-    best_per_level,
-    check_suppression,
-    nms_by_group,
+    MultiLevelRoIAlign,
+    check_nms,
+    grouped_nms,
+    top_candidates,
 )
 
 
@@ -29,7 +31,7 @@ class Graph(nn.Module):
     Attributes:
         input_name: name of its input.
         output_names: names of its outputs, in order.
-        outputs: what each holds, for people.
+        outputs: what each holds, as documentation.
         any_batch: whether it takes several images at once.
     """
 
@@ -40,7 +42,7 @@ class Graph(nn.Module):
 
 
 class BackboneGraph(Graph):
-    """A backbone alone: normalised images to maps, named by their stride where it says them."""
+    """A backbone alone: normalised images to feature maps, which are named by their stride."""
 
     def __init__(self, backbone: nn.Module, example: Tensor) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class ImageGraph(Graph):
     """Normalises and pads an image before the network.
 
     Args:
-        preprocessor: the model's own, whose constants are taken.
+        preprocessor: the model's data preprocessor; mean, standard deviation and padding are its.
     """
 
     mean: Tensor
@@ -97,40 +99,40 @@ class DetectorGraph(ImageGraph):
     output_names: tuple[str, ...] = ("boxes", "scores", "labels")
     outputs = {  # noqa: RUF012  (replaced as a whole, never changed)
         "boxes": "float32 (n, 4): x1, y1, x2, y2 in pixels of the input, n of 0 or more",
-        "scores": "float32 (n,): falling",
+        "scores": "float32 (n,), descending",
         "labels": "int64 (n,): index into classes",
     }
 
 
 class OneStageGraph(DetectorGraph):
-    """RetinaNet and its kin: an anchor head with one sigmoid a class."""
+    """RetinaNet: an anchor head with a sigmoid for each class."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model.data_preprocessor)
         self.backbone, self.neck, self.head = model.backbone, model.neck, model.bbox_head
         self.cfg = model.test_cfg
-        check_suppression(self.cfg.nms)
+        check_nms(self.cfg.nms)
         self.decoder = BoxDecoder(self.head.bbox_coder)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.neck(self.backbone(self.prepare(image)))
         picked = [
-            best_per_level(self.head, level, scores, deltas, self.cfg.get("nms_pre", -1))
+            top_candidates(self.head, level, scores, deltas, self.cfg.get("nms_pre", -1))
             for level, (scores, deltas) in enumerate(zip(*self.head(maps), strict=True))
         ]
         logits, labels, deltas, anchors = (torch.cat(parts) for parts in zip(*picked, strict=True))
         boxes = self.decoder(anchors, deltas, image.shape[-2:])
-        scores = usable(logits.sigmoid(), boxes, self.cfg)
+        scores = drop_small(logits.sigmoid(), boxes, self.cfg)
         limit = self.cfg.get("score_thr", 0.0)
-        kept = nms_by_group(boxes, scores, labels, self.cfg.nms, limit, self.cfg.max_per_img)
+        kept = grouped_nms(boxes, scores, labels, self.cfg.nms, limit, self.cfg.max_per_img)
         return boxes[kept], scores[kept], labels[kept]
 
 
 class TwoStageGraph(DetectorGraph):
     """Faster and Mask R-CNN: proposals, RoIAlign, box head, and the mask head where there is one.
 
-    Masks leave as the head makes them, a small grid on each box; pasting them into the image is
-    left to the caller.
+    Masks are returned as the head predicts them, a small grid over each box; the caller pastes
+    them into the image.
     """
 
     def __init__(self, model: Any) -> None:
@@ -139,13 +141,13 @@ class TwoStageGraph(DetectorGraph):
         self.rpn, self.roi = model.rpn_head, model.roi_head
         self.rpn_cfg, self.cfg = model.test_cfg.rpn, model.test_cfg.rcnn
         for part in (self.rpn_cfg, self.cfg):
-            check_suppression(part.nms)
+            check_nms(part.nms)
         self.rpn_decoder = BoxDecoder(self.rpn.bbox_coder)
         self.decoder = BoxDecoder(self.roi.bbox_head.bbox_coder)
-        self.box_pooling = LevelPooling(self.roi.bbox_roi_extractor)
+        self.box_pooling = MultiLevelRoIAlign(self.roi.bbox_roi_extractor)
         if self.roi.with_mask:
             mask_extractor = self.roi.mask_roi_extractor
-            self.mask_pooling = LevelPooling(mask_extractor)
+            self.mask_pooling = MultiLevelRoIAlign(mask_extractor)
             self.output_names = (*self.output_names, "masks")
             self.outputs = {
                 **self.outputs,
@@ -161,37 +163,37 @@ class TwoStageGraph(DetectorGraph):
         return boxes, scores, labels, self.masks(maps, boxes, labels)
 
     def propose(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Boxes ``(p, 4)`` that may hold an object."""
+        """Proposals ``(p, 4)`` of the RPN."""
         cfg = self.rpn_cfg
         picked = [
-            best_per_level(self.rpn, level, scores, deltas, cfg.get("nms_pre", -1))
+            top_candidates(self.rpn, level, scores, deltas, cfg.get("nms_pre", -1))
             for level, (scores, deltas) in enumerate(zip(*self.rpn(maps), strict=True))
         ]
         levels = torch.cat([torch.full_like(p[1], level) for level, p in enumerate(picked)])
         logits, _, deltas, anchors = (torch.cat(parts) for parts in zip(*picked, strict=True))
         boxes = self.rpn_decoder(anchors, deltas, size)
-        scores = usable(logits.sigmoid(), boxes, cfg)
-        return boxes[nms_by_group(boxes, scores, levels, cfg.nms, -0.5, cfg.max_per_img)]
+        scores = drop_small(logits.sigmoid(), boxes, cfg)
+        return boxes[grouped_nms(boxes, scores, levels, cfg.nms, -0.5, cfg.max_per_img)]
 
     def detect(
         self, maps: Sequence[Tensor], proposals: Tensor, size: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes, scores and labels of the proposals that hold an object."""
+        """Boxes ``(n, 4)``, scores ``(n,)`` and labels ``(n,)`` of the detections."""
         head = self.roi.bbox_head
         logits, deltas = head(self.box_pooling(maps, proposals))
-        scores = logits.softmax(-1)[:, :-1]  # without the background, which is last
+        scores = logits.softmax(-1)[:, :-1]  # the last one is background
         count = head.num_classes
         boxes = self.decoder(proposals[:, None], deltas.unflatten(1, (-1, 4)), size)
         boxes = boxes.expand(-1, count, -1).reshape(-1, 4)
         labels = torch.arange(count, device=boxes.device).expand_as(scores).reshape(-1)
         scores = scores.reshape(-1)
-        kept = nms_by_group(
+        kept = grouped_nms(
             boxes, scores, labels, self.cfg.nms, self.cfg.score_thr, self.cfg.max_per_img
         )
         return boxes[kept], scores[kept], labels[kept]
 
     def masks(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
-        """Probabilities ``(n, h, w)`` of the label's own mask."""
+        """Mask probabilities ``(n, h, w)`` of each box's class."""
         head = self.roi.mask_head
         logits = head(self.mask_pooling(maps, boxes))
         if head.class_agnostic:
@@ -223,21 +225,103 @@ class SegmenterGraph(ImageGraph):
 
 
 def normalisation(preprocessor: Any) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel; 0 and 1 where the model normalises nothing."""
+    """Mean and standard deviation of each channel; 0 and 1 where the model does not normalise."""
     if not getattr(preprocessor, "_enable_normalize", False):
         return [0.0] * 3, [1.0] * 3
     return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
 
 
 def pad_divisor(preprocessor: Any) -> int:
-    """What height and width are padded to a multiple of; a segmenter's test images are not."""
+    """Height and width are padded to a multiple of it; 1 for segmenters, which do not pad."""
     return int(getattr(preprocessor, "pad_size_divisor", 1))
 
 
-def usable(scores: Tensor, boxes: Tensor, cfg: Any) -> Tensor:
-    """The scores, -1 where a box is smaller than the config allows."""
+def drop_small(scores: Tensor, boxes: Tensor, cfg: Any) -> Tensor:
+    """The scores, with -1 for boxes below the config's ``min_bbox_size``."""
     smallest = cfg.get("min_bbox_size", -1)
     if smallest < 0:
         return scores
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     return torch.where((width > smallest) & (height > smallest), scores, -1.0)
+
+
+def graph_of(model: nn.Module) -> ImageGraph:
+    """The graph of a copy of a whole mmdet or mmseg model.
+
+    Args:
+        model: in eval mode, without SyncBN.
+
+    Raises:
+        UserError: its kind is not supported.
+    """
+    model = copy.deepcopy(model)
+    kinds = {base.__name__ for base in type(model).__mro__}
+    if "TwoStageDetector" in kinds and supports_two_stages(model):
+        return TwoStageGraph(model).eval()
+    if "SingleStageDetector" in kinds and supports_one_stage(model):
+        return OneStageGraph(model).eval()
+    if type(model).__name__ == "EncoderDecoder":
+        check_segmenter(model)
+        replace_upsampling(model)
+        return SegmenterGraph(model).eval()
+    raise UserError(
+        f"{type(model).__name__} with these heads cannot be exported whole: known are RetinaNet, "
+        "Faster and Mask R-CNN, and EncoderDecoder; export --part backbone"
+    )
+
+
+def supports_one_stage(model: Any) -> bool:
+    """Whether the head is mmdet's ``RetinaHead`` with sigmoid scores."""
+    head = model.bbox_head
+    return type(head).__name__ == "RetinaHead" and head.use_sigmoid_cls
+
+
+def supports_two_stages(model: Any) -> bool:
+    """Whether these are an RPN with sigmoid scores and the standard box and mask heads."""
+    roi = model.roi_head
+    return (
+        type(model.rpn_head).__name__ == "RPNHead"
+        and model.rpn_head.use_sigmoid_cls
+        and type(roi).__name__ == "StandardRoIHead"
+        and type(roi.bbox_roi_extractor).__name__ == "SingleRoIExtractor"
+        and not roi.bbox_head.custom_cls_channels
+        and (not roi.with_mask or type(roi.mask_head).__name__ == "FCNMaskHead")
+    )
+
+
+def check_segmenter(model: Any) -> None:
+    """Refuses what does not happen in one pass of the network.
+
+    Raises:
+        UserError: sliding windows, padding in the preprocessor, or a single output channel.
+    """
+    if model.test_cfg.get("mode", "whole") != "whole":
+        raise UserError("a segmenter is exported whole: set model.test_cfg.mode to 'whole'")
+    if model.data_preprocessor.test_cfg:
+        raise UserError("data_preprocessor.test_cfg pads test images; export cannot do that")
+    if model.decode_head.out_channels == 1:
+        raise UserError("a segmenter with one output channel (threshold) cannot be exported")
+
+
+def replace_upsampling(model: nn.Module) -> None:
+    """Replaces mmseg's ``Upsample``, which turns the sizes it computes into constants."""
+    for parent in model.modules():
+        child: Any
+        for name, child in parent.named_children():
+            factor = getattr(child, "scale_factor", None)
+            if type(child).__name__ == "Upsample" and isinstance(factor, float):
+                if not factor.is_integer():
+                    raise UserError(f"upsampling by {factor} cannot be exported")
+                setattr(parent, name, IntegerUpsample(int(factor), child.mode, child.align_corners))
+
+
+class IntegerUpsample(nn.Module):
+    """Upsampling by a whole factor whose output size stays symbolic in a traced graph."""
+
+    def __init__(self, factor: int, mode: str, align_corners: bool | None) -> None:
+        super().__init__()
+        self.factor, self.mode, self.align_corners = factor, mode, align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = [side * self.factor for side in x.shape[-2:]]
+        return F.interpolate(x, size=size, mode=self.mode, align_corners=self.align_corners)

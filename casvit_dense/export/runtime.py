@@ -104,7 +104,7 @@ def _open_openvino(path: Path, threads: int | None) -> Runtime:
 
 
 def _maps_channels_last(ov: Any, model: Any) -> tuple[Any, list[bool]]:
-    """The model with feature maps returned in the layout it computes in, and which outputs are maps.
+    """The model with feature maps in the layout it computes in, and which outputs are maps.
 
     Converting a map of 48 channels to NCHW took OpenVINO a fifth of the whole backbone's time.
     """

@@ -19,7 +19,7 @@ from casvit_dense.engine.options import RunOptions
 from casvit_dense.engine.prepare import prepare
 from casvit_dense.engine.registries import use_scope_of
 from casvit_dense.errors import UserError
-from casvit_dense.exported.model import (
+from casvit_dense.export.model import (
     ExportedModel,
     check_origin,
     check_overrides,

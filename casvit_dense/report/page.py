@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.exported.optional import require
+from casvit_dense.optional import require
 
 STATIC = Path(__file__).with_name("static")
 

@@ -16,9 +16,9 @@ from test_export_files import write_identity
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
 from casvit_dense.export import writers
-from casvit_dense.export.agreement import compare_detections, compare_segments
-from casvit_dense.exported.description import read_description
-from casvit_dense.exported.model import ExportedModel
+from casvit_dense.export.check import compare_detections, compare_segments
+from casvit_dense.export.description import read_description
+from casvit_dense.export.model import ExportedModel
 from casvit_dense.predictor import Predictor
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import row_id

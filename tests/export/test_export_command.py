@@ -14,10 +14,10 @@ from torch import nn
 
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.export import job
-from casvit_dense.export.onnx_file import OPSET
-from casvit_dense.exported.description import read_description
-from casvit_dense.exported.model import ExportedModel
+from casvit_dense.export import exporter
+from casvit_dense.export.description import read_description
+from casvit_dense.export.model import ExportedModel
+from casvit_dense.export.writers import OPSET
 from casvit_dense.predictor import Predictor
 
 pytest.importorskip("onnxscript")
@@ -67,7 +67,7 @@ def test_a_gap_fails_the_command_and_leaves_nothing(
         kernel.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), kernel.name))
         onnx.save(tampered, path)
 
-    monkeypatch.setattr(job, "write_graph", write_another)
+    monkeypatch.setattr(exporter, "write_graph", write_another)
     assert export(model, "--out", tmp_path / "out" / "fpn.onnx") == 2
     assert "differs from torch at 160x160" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
@@ -190,16 +190,16 @@ def test_static_int8_is_smaller_and_says_what_it_costs(
     def write_again(graph: nn.Module, form: str, path: Path, *rest: object) -> None:
         shutil.copy(model.exported, path)
 
-    monkeypatch.setattr(job, "write_graph", write_again)
+    monkeypatch.setattr(exporter, "write_graph", write_again)
     said: list[str] = []
-    options = job.ExportOptions(
+    options = exporter.ExportOptions(
         out=file,
         data_root=str(model.data),
         int8="static",
         size=(96, 128),
         cfg_options={"model.test_cfg.mode": "whole"},  # for the export, not for evaluating it
     )
-    job.export(model.config, model.checkpoint, options, say=said.append)
+    exporter.export(model.config, model.checkpoint, options, log=said.append)
     assert re.search(r"mIoU: [\d.]+ -> [\d.]+", "\n".join(said))
     assert file.stat().st_size < 0.5 * model.exported.stat().st_size
     assert read_description(file).precision == "int8 static"

@@ -15,9 +15,9 @@ from torch import nn
 
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.export import open_runtime
-from casvit_dense.export.job import ExportOptions, target_file
-from casvit_dense.exported.description import PT2_ENTRY, Description, read_description
+from casvit_dense.export.description import PT2_ENTRY, Description, read_description
+from casvit_dense.export.exporter import ExportOptions, target_file
+from casvit_dense.export.runtime import open_runtime
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
 

@@ -16,11 +16,18 @@ from torch import Tensor, nn
 
 from casvit_dense import CASViT
 from casvit_dense.errors import UserError
-from casvit_dense.export import open_runtime, to_onnx
-from casvit_dense.export.agreement import compare_detections, compare_maps, compare_segments
-from casvit_dense.export.boxes import BoxDecoder, LevelPooling, anchors_at
-from casvit_dense.export.ops import nms, onnx_translations, roi_align
-from casvit_dense.exported.paste import paste_masks
+from casvit_dense.export.check import compare_detections, compare_maps, compare_segments
+from casvit_dense.export.model import paste_masks
+from casvit_dense.export.ops import (
+    BoxDecoder,
+    MultiLevelRoIAlign,
+    anchors_at,
+    nms,
+    onnx_translations,
+    roi_align,
+)
+from casvit_dense.export.runtime import open_runtime
+from casvit_dense.export.writers import to_onnx
 
 TINY = dict(depths=[1, 1, 1, 1], dims=[8, 12, 16, 24])
 
@@ -143,7 +150,7 @@ def test_pooling_chooses_levels_as_in_mmdet() -> None:
     sides = torch.tensor([3.0, 10, 27.9, 28.1, 40, 55.9, 56.1, 60])
     boxes = torch.stack([sides * 0, sides * 0 + 1, sides, sides + 1], dim=1)
     expected = extractor(maps, torch.cat([boxes.new_zeros(8, 1), boxes], dim=1))
-    torch.testing.assert_close(LevelPooling(extractor)(maps, boxes), expected)
+    torch.testing.assert_close(MultiLevelRoIAlign(extractor)(maps, boxes), expected)
 
 
 def test_masks_are_pasted_as_in_mmdet() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from casvit_dense.cli import main
 from casvit_dense.engine.registries import use_scope_of
-from casvit_dense.export import job
+from casvit_dense.export import exporter
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "demo"
 STEMS = {
@@ -76,9 +76,10 @@ def exported_model(name: str, folder: Path, shapes: Path) -> Model:
     torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
     data = shapes / ("ade" if name == "fpn" else "coco")
     said: list[str] = []
-    options = job.ExportOptions(out=folder / f"{name}.onnx", data_root=str(data), size=(96, 128))
-    job.export(config, checkpoint, options, say=said.append)
-    return Model(config, checkpoint, data, folder / f"{name}.onnx", "\n".join(said))
+    file = folder / f"{name}.onnx"
+    options = exporter.ExportOptions(out=file, data_root=str(data), size=(96, 128))
+    exporter.export(config, checkpoint, options, log=said.append)
+    return Model(config, checkpoint, data, file, "\n".join(said))
 
 
 def picture(height: int, width: int) -> np.ndarray:
