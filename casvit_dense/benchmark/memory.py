@@ -77,7 +77,7 @@ def import_libraries(case: BenchmarkCase) -> None:
     """Imports everything that the case's process needs, whatever its form."""
     names = ["casvit_dense.benchmark.backends"]
     if case.backend in RUNTIMES:
-        names += ["casvit_dense.export", case.backend]
+        names += ["casvit_dense.export.runtime", case.backend]
     elif case.backend != "eager":
         names += ["torch._dynamo", "torch._inductor.compile_fx"]
     for name in names:
