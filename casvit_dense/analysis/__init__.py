@@ -1,12 +1,11 @@
-"""What saved predictions say: kinds of errors, curves, confusion, calibration, differences.
+"""Analysis of saved predictions: kinds of errors, curves, confusion, calibration, comparison.
 
-Works on the files that an evaluation leaves behind and on the truth; needs no model and no GPU.
+Works on the files of an evaluation and the truth; needs neither the model nor a GPU.
 """
 
 from casvit_dense.analysis.analyse import analyse, analyse_source
 from casvit_dense.analysis.compare import compare, compare_sources
-from casvit_dense.analysis.differences import Comparison
-from casvit_dense.analysis.records import Analysis, DetectionAnalysis, MapAnalysis
+from casvit_dense.analysis.records import Analysis, Comparison, DetectionAnalysis, MapAnalysis
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, find_sources
 
 __all__ = [

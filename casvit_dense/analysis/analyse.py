@@ -3,38 +3,44 @@
 from dataclasses import replace
 from pathlib import Path
 
-from casvit_dense.analysis.columns import read_detections, read_truth
+from casvit_dense.analysis.coco_arrays import read_detections, read_truth
 from casvit_dense.analysis.detection import analyse_detections
 from casvit_dense.analysis.maps import analyse_maps, count_pixels
-from casvit_dense.analysis.progress import Tick, silent
 from casvit_dense.analysis.records import Analysis
-from casvit_dense.analysis.sources import MOVED, MapSource, Source, find_sources
-from casvit_dense.analysis.stated import differences
+from casvit_dense.analysis.sources import (
+    MOVED,
+    MapSource,
+    Progress,
+    Source,
+    check_reported_metric,
+    find_sources,
+    no_progress,
+)
 
 
 def analyse(
     folder: Path,
     data_root: str | Path | None = None,
     score_thr: float | None = None,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
     moved: str = MOVED,
 ) -> Analysis:
-    """Analyses what `casvit-dense test` left in a folder.
+    """Analyses the predictions that `casvit-dense test` left in a folder.
 
     Args:
-        folder: that of ``metrics.json``, or the work directory above it.
-        data_root: folder of the data set, if it is not where the evaluation found it.
-        score_thr: least score of the detections that confusion and images are about; that of the
-            best F1 by default.
-        tick: told of the progress.
+        folder: folder of ``metrics.json``, or the work directory above it.
+        data_root: folder of the data set, if it was moved since the evaluation.
+        score_thr: lowest score of the detections in confusion matrix and image scores; by default
+            that of the best F1.
+        progress: called after each step.
         moved: see `find_sources`.
 
     Raises:
-        UserError: a file is missing or cannot be read, or predictions and truth do not
-            belong together.
+        UserError: a file is missing or cannot be read, or predictions and truth do not belong
+            together.
     """
     sources = find_sources(folder, data_root, moved)
-    parts = [analyse_source(source, score_thr, tick) for source in sources]
+    parts = [analyse_source(source, score_thr, progress) for source in sources]
     return replace(
         parts[0],
         detection={kind: found for part in parts for kind, found in part.detection.items()},
@@ -42,15 +48,17 @@ def analyse(
     )
 
 
-def analyse_source(source: Source, score_thr: float | None = None, tick: Tick = silent) -> Analysis:
+def analyse_source(
+    source: Source, score_thr: float | None = None, progress: Progress = no_progress
+) -> Analysis:
     """Analyses one set of predictions; arguments and errors as in `analyse`."""
     images = str(source.images) if source.images else None
     empty = Analysis(source.name, str(source.predictions.parent), images)
     if isinstance(source, MapSource):
-        maps = analyse_maps(count_pixels(source, tick))
-        return replace(empty, maps=maps, notes=differences(source, maps.miou))
+        maps = analyse_maps(count_pixels(source, progress))
+        return replace(empty, maps=maps, notes=check_reported_metric(source, maps.miou))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
-    found = read_detections(source.predictions, source.kind, truth)
-    result = analyse_detections(truth, found, source.kind, score_thr, tick)
-    notes = differences(source, result.sizes[0].ap)
+    detections = read_detections(source.predictions, source.kind, truth)
+    result = analyse_detections(truth, detections, source.kind, score_thr)
+    notes = check_reported_metric(source, result.sizes[0].ap)
     return replace(empty, detection={source.kind: result}, notes=notes)

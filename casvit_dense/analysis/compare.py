@@ -1,6 +1,5 @@
-"""Two systems on the same images."""
+"""Comparison of two systems on the same images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -8,31 +7,36 @@ from pathlib import Path
 import numpy as np
 
 from casvit_dense.analysis import bootstrap
-from casvit_dense.analysis.columns import Detections, Truth, read_detections, read_truth
-from casvit_dense.analysis.detection import LISTED, Outcome, image_scores, operating_point
-from casvit_dense.analysis.differences import Comparison, ImageChange
+from casvit_dense.analysis.coco_arrays import Detections, Truth, read_detections, read_truth
+from casvit_dense.analysis.detection import LISTED, image_scores, operating_point
 from casvit_dense.analysis.maps import Pixels, count_pixels, image_overlaps, overlaps
-from casvit_dense.analysis.matching import match, overlapping
-from casvit_dense.analysis.precision import Ranking, average_precision, mean_over_classes, rankings
-from casvit_dense.analysis.progress import Tick, silent
-from casvit_dense.analysis.sources import CocoSource, MapSource, Source, find_sources
-from casvit_dense.analysis.stated import differences
-from casvit_dense.analysis.telling_apart import told_apart
+from casvit_dense.analysis.matching import THRESHOLDS, evaluate, matches_of, mean_over_classes
+from casvit_dense.analysis.records import Comparison, ImageChange
+from casvit_dense.analysis.sources import (
+    CocoSource,
+    MapSource,
+    Progress,
+    Source,
+    check_reported_metric,
+    find_sources,
+    no_progress,
+    unique_labels,
+)
 from casvit_dense.errors import UserError
 
 
 @dataclass(frozen=True)
 class System:
-    """One system as the comparison needs it.
+    """One system, prepared for a comparison.
 
     Attributes:
         name: of the system.
-        classes: names.
-        images: ids or names.
-        files: of the images.
-        truth: what must be equal in both, by name.
+        classes: class names.
+        images: ids or names of the images.
+        files: files of the images.
+        truth: arrays that must be equal in both systems.
         values: value of every class for any weights of the images.
-        scores: ``(N,)``, of the images.
+        scores: ``(N,)``, scores of the images.
     """
 
     name: str
@@ -50,16 +54,16 @@ def compare(
     data_root: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> list[Comparison]:
-    """Compares what two evaluations left behind: one comparison for each kind that both have.
+    """Compares the predictions of two evaluations, for each kind that both have.
 
     Args:
         first, second: folders of A and B, as `analyse` takes them.
-        data_root: folder of the data set, if it is not where the evaluations found it.
+        data_root: folder of the data set, if it was moved since the evaluations.
         resamples: draws of the bootstrap.
         seed: of the draws.
-        tick: told of the progress.
+        progress: called after each step.
 
     Raises:
         UserError: a folder cannot be read, the two have no kind in common, or they are of
@@ -72,36 +76,46 @@ def compare(
         raise UserError(
             f"{first} holds {', '.join(ours)} and {second} {', '.join(theirs)}: nothing to compare"
         )
-    return [compare_sources(ours[k], theirs[k], resamples, seed, tick) for k in common]
+    return [compare_sources(ours[k], theirs[k], resamples, seed, progress) for k in common]
 
 
 def compare_sources(
-    first: Source, second: Source, resamples: int = 1000, seed: int = 0, tick: Tick = silent
+    first: Source,
+    second: Source,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> Comparison:
     """Compares two sets of predictions of one kind; arguments and errors as in `compare`."""
     pair = (first, second)
     folders = [str(source.predictions.parent) for source in pair]
     traits = list(zip_longest(first.traits, second.traits, fillvalue=""))
-    names = told_apart([source.name for source in pair], traits, [folders])
-    a, b = (_system(replace(s, name=name), tick) for s, name in zip(pair, names, strict=True))
-    result = compare_systems(a, b, kind_of(first), resamples, seed, tick)
+    names = unique_labels([source.name for source in pair], traits, [folders])
+    a, b = (_system(replace(s, name=name), progress) for s, name in zip(pair, names, strict=True))
+    result = compare_systems(a, b, kind_of(first), resamples, seed, progress)
     found = {"A": (first, result.total.first), "B": (second, result.total.second)}
     notes = [
         f"{label}: {note}"
         for label, (source, value) in found.items()
-        for note in differences(source, value)
+        for note in check_reported_metric(source, value)
     ]
     return replace(result, notes=notes)
 
 
 def compare_systems(
-    a: System, b: System, kind: str, resamples: int = 1000, seed: int = 0, tick: Tick = silent
+    a: System,
+    b: System,
+    kind: str,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> Comparison:
     """Compares two systems of one kind; arguments and errors as in `compare`."""
     check_same_truth(a, b)
     systems, count = (a.values, b.values), len(a.images)
-    whole = bootstrap.whole(systems, count)
-    drawn = bootstrap.resample(systems, count, resamples, seed, tick)
+    once = np.ones((1, count), int)
+    whole = np.stack([values(once)[0] for values in systems])
+    drawn = bootstrap.resample(systems, count, resamples, seed, progress)
     total = mean_over_classes(drawn)
     metric = "mIoU" if kind == "maps" else f"{kind} AP"
     return Comparison(
@@ -110,7 +124,7 @@ def compare_systems(
         kind=kind,
         images=count,
         total=bootstrap.change(metric, mean_over_classes(whole), total),
-        better=bootstrap.better(total),
+        better=bootstrap.share_better(total),
         resamples=resamples,
         seed=seed,
         classes=[
@@ -125,36 +139,41 @@ def kind_of(source: Source) -> str:
     return source.kind if isinstance(source, CocoSource) else "maps"
 
 
-def _system(source: Source, tick: Tick) -> System:
+def _system(source: Source, progress: Progress) -> System:
     if isinstance(source, MapSource):
-        return _map_system(source.name, count_pixels(source, tick))
+        return _map_system(source.name, count_pixels(source, progress))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
-    found = read_detections(source.predictions, source.kind, truth)
-    return detector(source.name, truth, found, tick)
+    detections = read_detections(source.predictions, source.kind, truth)
+    return detector(source.name, truth, detections, source.kind)
 
 
-def detector(name: str, truth: Truth, found: Detections, tick: Tick = silent) -> System:
-    """A system that detects; ``tick`` is told of the progress."""
-    matches = match(truth, found, overlapping(truth, found, tick))
-    outcome = Outcome.of(matches)
-    score = operating_point(found, outcome).score
-    by_class = rankings(truth, found, matches)
+def detector(name: str, truth: Truth, detections: Detections, kind: str) -> System:
+    """A system that detects boxes or masks."""
+    evaluation = evaluate(truth, detections, kind)
+    matches = [matches_of(evaluation, detections, overlap) for overlap in THRESHOLDS]
+    score = operating_point(truth, detections, matches[0]).score
+    by_class = bootstrap.rankings(truth, detections, matches)
+
+    def mean_precisions(weights: np.ndarray) -> np.ndarray:
+        """AP of every class, mean of all overlaps: ``(B, K)`` for weights ``(B, N)``."""
+        values = [bootstrap.average_precision(r, weights).mean(axis=1) for r in by_class]
+        return np.stack(values, axis=1)
+
     return System(
         name=name,
         classes=truth.classes,
         images=truth.image_ids.tolist(),
         files=truth.file_names,
         truth={
-            name: getattr(truth, name) for name in ("image_ids", "image", "label", "area", "crowd")
+            "image_ids": truth.image_ids,
+            "image": truth.image,
+            "label": truth.label,
+            "area": truth.area,
+            "crowd": truth.crowd,
         },
-        values=lambda weights: mean_precisions(by_class, weights),
-        scores=np.array([i.score for i in image_scores(truth, found, outcome, score)]),
+        values=mean_precisions,
+        scores=np.array([i.score for i in image_scores(truth, detections, matches[0], score)]),
     )
-
-
-def mean_precisions(by_class: Sequence[Ranking], weights: np.ndarray) -> np.ndarray:
-    """AP of every class, mean of all overlaps: ``(B, K)`` for weights ``(B, N)``."""
-    return np.stack([average_precision(r, weights).mean(axis=1) for r in by_class], axis=1)
 
 
 def _map_system(name: str, pixels: Pixels) -> System:
@@ -170,7 +189,7 @@ def _map_system(name: str, pixels: Pixels) -> System:
 
 
 def check_same_truth(a: System, b: System) -> None:
-    """Both must have been evaluated on the same images, classes and objects.
+    """Checks that both were evaluated on the same images, classes and objects.
 
     Raises:
         UserError: they were not.
@@ -183,18 +202,18 @@ def check_same_truth(a: System, b: System) -> None:
             only_a, only_b = len(set(ours) - set(theirs)), len(set(theirs) - set(ours))
             raise UserError(
                 f"{a.name} and {b.name} were evaluated on different {what} ({len(ours)} and "
-                f"{len(theirs)}; {only_a} only in the first, {only_b} only in the second): there "
-                "is no difference to compute"
+                f"{len(theirs)}; {only_a} only in the first, {only_b} only in the second): they "
+                "cannot be compared"
             )
     if not all(np.array_equal(a.truth[name], b.truth[name]) for name in a.truth):
         raise UserError(
-            f"{a.name} and {b.name} were evaluated on the same images with different truth: there "
-            "is no difference to compute"
+            f"{a.name} and {b.name} were evaluated on the same images with different truth: they "
+            "cannot be compared"
         )
 
 
 def changed_most(a: System, b: System) -> list[ImageChange]:
-    """The images whose score changed most."""
+    """The `LISTED` images whose score changed most, the largest change first."""
     difference = np.abs(b.scores - a.scores)
     order = np.argsort(-np.nan_to_num(difference), kind="stable")[:LISTED]
     return [

@@ -1,29 +1,33 @@
-"""The analysis of boxes or masks."""
+"""The analysis of boxes or masks.
+
+Matches, AP, curves and kinds of error are hotcoco's. Computed here, from its matches, are figures
+that it defines otherwise: one operating point over all classes, a confusion matrix whose diagonal
+holds COCO's correct detections, and scores of images at that point.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import hotcoco
 import numpy as np
+from pycocotools import mask as rle
 
-from casvit_dense.analysis.columns import Detections, Truth
-from casvit_dense.analysis.error_kinds import (
+from casvit_dense.analysis.coco_arrays import Detections, Truth
+from casvit_dense.analysis.matching import (
     FOREGROUND,
-    KINDS,
-    WRONG,
-    fault_counts,
-    find_faults,
-    gains,
+    THRESHOLDS,
+    Matches,
+    evaluate,
+    matches_of,
+    mean_over_classes,
+    precision_curves,
 )
-from casvit_dense.analysis.matching import AREAS, THRESHOLDS, Matches, Pairs, match, overlapping
-from casvit_dense.analysis.precision import mean_over_classes, precision_curve, rankings
-from casvit_dense.analysis.progress import Tick, silent
 from casvit_dense.analysis.records import (
     Calibration,
     ClassPrecision,
     Confusion,
     Curve,
     DetectionAnalysis,
-    Fault,
+    ErrorKind,
     ImageScore,
     OperatingPoint,
     SizePrecision,
@@ -31,6 +35,25 @@ from casvit_dense.analysis.records import (
     numbers,
 )
 
+#: COCO's sizes: smallest and largest area in pixels.
+AREAS = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+
+#: TIDE's kinds of error and hotcoco's names of them.
+ERROR_KINDS = {
+    "classification": "Cls",
+    "localisation": "Loc",
+    "both": "Both",
+    "duplicate": "Dupe",
+    "background": "Bkg",
+    "missed": "Miss",
+}
+
+#: Bins of the calibration.
 BINS = 10
 
 #: Images listed as the best and as the worst.
@@ -40,95 +63,64 @@ LISTED = 20
 CURVES = {"0.50": [0], "0.75": [5], "0.50:0.95": list(range(len(THRESHOLDS)))}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of D detections and G objects at overlap `FOREGROUND`.
-
-    Attributes:
-        found: ``(D,)``, position of the object that a correct detection found, else -1.
-        wrong: ``(D,)``; what is neither found nor wrong is ignored.
-        counted: ``(G,)``, objects; crowds do not count.
-    """
-
-    found: np.ndarray
-    wrong: np.ndarray
-    counted: np.ndarray
-
-    @classmethod
-    def of(cls, matches: Matches) -> "Outcome":
-        """From matches of all sizes at `THRESHOLDS`."""
-        ignored = matches.ignored[0, 0]
-        found = np.where(ignored, -1, matches.truth[0, 0])
-        return cls(found, (found < 0) & ~ignored, ~matches.outside[0])
-
-
 def analyse_detections(
-    truth: Truth,
-    detections: Detections,
-    kind: str,
-    score_thr: float | None = None,
-    tick: Tick = silent,
+    truth: Truth, detections: Detections, kind: str, score_thr: float | None = None
 ) -> DetectionAnalysis:
     """Everything that `DetectionAnalysis` holds.
 
     Args:
         truth, detections: the data.
         kind: ``'bbox' | 'segm'``.
-        score_thr: least score of the operating point; that of the best F1 by default.
-        tick: told of the progress.
+        score_thr: lowest score of the operating point; by default that of the best F1.
     """
-    pairs = overlapping(truth, detections, tick)
-    matches = match(truth, detections, pairs, areas=tuple(AREAS))
-    outcome = Outcome.of(matches)
-    curves = class_curves(truth, detections, matches)
-    point = operating_point(detections, outcome, score_thr)
-    images = image_scores(truth, detections, outcome, point.score)
+    evaluation = evaluate(truth, detections, kind)
+    matches = matches_of(evaluation, detections)
+    curves = precision_curves(evaluation)
+    point = operating_point(truth, detections, matches, score_thr)
+    images = image_scores(truth, detections, matches, point.score)
     return DetectionAnalysis(
         kind=kind,
         images=len(truth.image_ids),
-        objects=int(outcome.counted.sum()),
+        objects=int((~truth.crowd).sum()),
         detections=len(detections.score),
-        sizes=_by_size(truth, matches, curves),
-        classes=_by_class(truth, matches, curves),
-        faults=_faults(truth, detections, pairs, matches),
+        sizes=_by_size(truth, curves),
+        classes=_by_class(truth, detections, matches, curves),
+        error_kinds=_error_kinds(truth, detections, kind, evaluation, matches),
         curves=[_curve(name, truth.classes, curves[0, at].mean(0)) for name, at in CURVES.items()],
         operating_point=point,
-        confusion=confusion(truth, detections, pairs, outcome, point.score),
-        calibration=calibration(detections.score, outcome),
+        confusion=confusion(truth, detections, matches, point.score),
+        calibration=calibration(detections.score, matches),
         best=ranked([i for i in images if i.correct or i.missed], best=True),
         worst=ranked([i for i in images if i.correct or i.missed or i.wrong], best=False),
     )
 
 
-def class_curves(truth: Truth, detections: Detections, matches: Matches) -> np.ndarray:
-    """Precision at 101 recalls, ``(A, T, 101, K)``; NaN for a class without objects."""
-    return np.stack(
-        [
-            np.stack([precision_curve(r) for r in rankings(truth, detections, matches, a)], axis=-1)
-            for a in range(len(matches.truth))
-        ]
-    )
-
-
-def _by_size(truth: Truth, matches: Matches, curves: np.ndarray) -> list[SizePrecision]:
-    ap = mean_over_classes(curves.mean(axis=2))  # (A, T)
+def _by_size(truth: Truth, curves: np.ndarray) -> list[SizePrecision]:
+    ap = mean_over_classes(curves.mean(axis=2))  # (4, 10)
     return [
         SizePrecision(
             size,
-            int((~matches.outside[a]).sum()),
+            int(((truth.area >= low) & (truth.area <= high) & ~truth.crowd).sum()),
             *numbers((ap[a].mean(), ap[a, 0], ap[a, 5])),
         )
-        for a, size in enumerate(AREAS)
+        for a, (size, (low, high)) in enumerate(AREAS.items())
     ]
 
 
-def _by_class(truth: Truth, matches: Matches, curves: np.ndarray) -> list[ClassPrecision]:
-    ap = curves.mean(axis=2)  # (A, T, K)
-    objects = np.bincount(truth.label[~matches.outside[0]], minlength=len(truth.classes))
+def _by_class(
+    truth: Truth, detections: Detections, matches: Matches, curves: np.ndarray
+) -> list[ClassPrecision]:
+    ap = curves.mean(axis=2)  # (4, 10, K)
+    classes = len(truth.classes)
+    objects = np.bincount(truth.label[~truth.crowd], minlength=classes)
+    correct = np.bincount(detections.label[matches.correct], minlength=classes)
+    wrong = np.bincount(detections.label[matches.wrong], minlength=classes)
     return [
         ClassPrecision(
             name,
             int(objects[k]),
+            int(wrong[k]),
+            int(objects[k] - correct[k]),
             *numbers((ap[0, :, k].mean(), ap[0, 0, k], ap[0, 5, k], *ap[1:, :, k].mean(axis=1))),
         )
         for k, name in enumerate(truth.classes)
@@ -145,28 +137,41 @@ def _curve(name: str, classes: Sequence[str], precision: np.ndarray) -> Curve:
     return Curve(name, mean.round(4).tolist(), by_class)
 
 
-def _faults(truth: Truth, detections: Detections, pairs: Pairs, matches: Matches) -> list[Fault]:
-    faults = find_faults(truth, detections, pairs, matches.truth[0, 0], matches.ignored[0, 0])
-    gain = gains(truth, detections, faults)
-    counts = dict(zip(KINDS, fault_counts(truth, detections, faults), strict=True))
-    counts["false positive"] = np.sum([counts[kind] for kind in WRONG], axis=0)
-    unfound = truth.label[~truth.crowd & ~faults.found]
-    counts["false negative"] = np.bincount(unfound, minlength=len(truth.classes))
+def _error_kinds(
+    truth: Truth,
+    detections: Detections,
+    kind: str,
+    evaluation: hotcoco.COCOeval,
+    matches: Matches,
+) -> list[ErrorKind]:
+    """TIDE's kinds of error at overlap .50, background below .10.
+
+    hotcoco takes crowds for objects here, which TIDE's own tool does not. So crowds and the
+    detections that lie in them are taken away first; this leaves all other matches as they are.
+    """
+    if truth.crowd.any():
+        evaluation = evaluate(truth.without_crowds(), detections.where(matches.counted), kind)
+    errors = evaluation.tide_errors(pos_thr=FOREGROUND, bg_thr=0.1)
+    gains, objects = errors["delta_ap"], int((~truth.crowd).sum())
+    counts = {name: errors["counts"][theirs] for name, theirs in ERROR_KINDS.items()}
+    counts["false positive"] = int(matches.wrong.sum())
+    counts["false negative"] = objects - int(matches.correct.sum())
+    names = {**ERROR_KINDS, "false positive": "FP", "false negative": "FN"}
     return [
-        Fault(kind, int(count.sum()), number(gain[kind]), count.tolist())
-        for kind, count in counts.items()
+        ErrorKind(name, count, float(gains[names[name]]) if objects else None)
+        for name, count in counts.items()
     ]
 
 
 def operating_point(
-    detections: Detections, outcome: Outcome, score_thr: float | None = None
+    truth: Truth, detections: Detections, matches: Matches, score_thr: float | None = None
 ) -> OperatingPoint:
     """The score from which on F1 over all classes is best, or a given one."""
-    kept = np.flatnonzero((outcome.found >= 0) | outcome.wrong)
+    kept = np.flatnonzero(matches.counted)
     kept = kept[np.argsort(-detections.score[kept], kind="stable")]
     score = detections.score[kept]
-    correct = np.cumsum(outcome.found[kept] >= 0)
-    objects = int(outcome.counted.sum())
+    correct = np.cumsum(matches.correct[kept])
+    objects = int((~truth.crowd).sum())
     f1 = 2 * correct / np.maximum(np.arange(1, len(kept) + 1) + objects, 1)
     if score_thr is None:
         last_of_equal = np.append(np.diff(score) != 0, True)[: len(score)]
@@ -185,21 +190,19 @@ def operating_point(
 
 
 def confusion(
-    truth: Truth, detections: Detections, pairs: Pairs, outcome: Outcome, score_thr: float
+    truth: Truth, detections: Detections, matches: Matches, score_thr: float
 ) -> Confusion:
     """Objects against detections from a score on.
 
-    COCO's matches come first: the diagonal holds the correct detections. Of what is left, the
+    COCO's matches come first, so the diagonal holds the correct detections. Of what is left, the
     detection of highest score takes the object that it overlaps most, by `FOREGROUND` at least.
     """
     kept = detections.score >= score_thr
-    found = np.where(kept, outcome.found, -1)
-    left = kept & outcome.wrong
-    free = outcome.counted.copy()
+    found = np.where(kept, matches.found, -1)
+    left = kept & matches.wrong
+    free = ~truth.crowd
     free[found[found >= 0]] = False
-    rest = pairs.where(left[pairs.detection] & free[pairs.truth] & (pairs.overlap >= FOREGROUND))
-    order = np.lexsort((-rest.overlap, rest.detection, -detections.score[rest.detection]))
-    for d, g in zip(rest.detection[order], rest.truth[order], strict=True):
+    for d, g in _overlapping(truth, detections, left, free):
         if free[g] and found[d] < 0:
             found[d], free[g] = g, False
     background = len(truth.classes)
@@ -211,35 +214,62 @@ def confusion(
     return Confusion([*truth.classes, "background"], counts.tolist())
 
 
-def calibration(score: np.ndarray, outcome: Outcome, bins: int = BINS) -> Calibration:
+def _overlapping(
+    truth: Truth, detections: Detections, found: np.ndarray, objects: np.ndarray
+) -> list[tuple[int, int]]:
+    """Pairs of a selected detection and object that overlap by `FOREGROUND`.
+
+    In the order in which they are assigned: by falling score, then falling overlap.
+    """
+    pairs = []
+    for image in np.intersect1d(detections.image[found], truth.image[objects]):
+        ds = _of_image(detections.image, image, found)
+        gs = _of_image(truth.image, image, objects)
+        overlaps = rle.iou(
+            [detections.outlines[d] for d in ds],
+            [truth.outlines[g] for g in gs],
+            [False] * len(gs),
+        )
+        for i, j in np.argwhere(overlaps >= FOREGROUND):
+            d, g = int(ds[i]), int(gs[j])
+            pairs.append((-detections.score[d], d, -overlaps[i, j], g))
+    return [(d, g) for _, d, _, g in sorted(pairs)]
+
+
+def _of_image(images: np.ndarray, image: int, selected: np.ndarray) -> np.ndarray:
+    """Indices of the selected entries of one image; entries are ordered by image."""
+    first, end = np.searchsorted(images, (image, image + 1))
+    return first + np.flatnonzero(selected[first:end])
+
+
+def calibration(score: np.ndarray, matches: Matches, bins: int = BINS) -> Calibration:
     """Precision of detections of similar score, in bins of equal width from 0 to 1."""
-    counted = (outcome.found >= 0) | outcome.wrong
-    score, correct = score[counted], outcome.found[counted] >= 0
-    place = np.clip((score * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
+    score, correct = score[matches.counted], matches.correct[matches.counted]
+    index = np.clip((score * bins).astype(int), 0, bins - 1)
+    counts = np.bincount(index, minlength=bins)
     known = np.where(counts, counts, np.nan)
-    mean = np.bincount(place, score, minlength=bins) / known
-    precision = np.bincount(place, correct, minlength=bins) / known
+    mean = np.bincount(index, score, minlength=bins) / known
+    precision = np.bincount(index, correct, minlength=bins) / known
     error = np.nansum(np.abs(mean - precision) * counts) / len(score) if len(score) else np.nan
     edges = np.linspace(0, 1, bins + 1).round(6).tolist()
     return Calibration(edges, counts.tolist(), numbers(mean), numbers(precision), number(error))
 
 
 def image_scores(
-    truth: Truth, detections: Detections, outcome: Outcome, score_thr: float
+    truth: Truth, detections: Detections, matches: Matches, score_thr: float
 ) -> list[ImageScore]:
     """F1 of every image; 1 where there is nothing to find and nothing was found."""
     kept = detections.score >= score_thr
     images = len(truth.image_ids)
-    correct = np.bincount(detections.image[kept & (outcome.found >= 0)], minlength=images)
-    wrong = np.bincount(detections.image[kept & outcome.wrong], minlength=images)
-    missed = np.bincount(truth.image[outcome.counted], minlength=images) - correct
+    correct = np.bincount(detections.image[kept & matches.correct], minlength=images)
+    wrong = np.bincount(detections.image[kept & matches.wrong], minlength=images)
+    missed = np.bincount(truth.image[~truth.crowd], minlength=images) - correct
     total = 2 * correct + wrong + missed
     score = np.where(total > 0, 2 * correct / np.maximum(total, 1), 1.0)
     columns = (truth.image_ids, score, correct, wrong, missed)
     return [
-        ImageScore(number, file, *rest)
-        for file, (number, *rest) in zip(
+        ImageScore(image, file, *rest)
+        for file, (image, *rest) in zip(
             truth.file_names, zip(*(c.tolist() for c in columns), strict=True), strict=True
         )
     ]

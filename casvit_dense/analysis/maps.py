@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from casvit_dense.analysis.detection import ranked
-from casvit_dense.analysis.precision import mean_over_classes
-from casvit_dense.analysis.progress import Tick, silent
+from casvit_dense.analysis.matching import mean_over_classes
 from casvit_dense.analysis.records import (
     ClassOverlap,
     Confusion,
@@ -17,7 +16,7 @@ from casvit_dense.analysis.records import (
     MapAnalysis,
     number,
 )
-from casvit_dense.analysis.sources import MapSource
+from casvit_dense.analysis.sources import MapSource, Progress, no_progress
 from casvit_dense.data.check_coco import some
 from casvit_dense.data.check_maps import IGNORE
 from casvit_dense.errors import UserError
@@ -45,12 +44,12 @@ class Pixels:
     predicted: np.ndarray
 
 
-def count_pixels(source: MapSource, tick: Tick = silent) -> Pixels:
+def count_pixels(source: MapSource, progress: Progress = no_progress) -> Pixels:
     """Reads all maps.
 
     Args:
         source: where they lie and how they are numbered.
-        tick: told of the progress.
+        progress: called after each map.
 
     Raises:
         UserError: a map is missing, unreadable, of another size than its truth, or holds a label
@@ -64,7 +63,7 @@ def count_pixels(source: MapSource, tick: Tick = silent) -> Pixels:
         counts = _confusion_of(predicted, truth, classes, source.reduce_zero_label)
         total += counts
         areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-        tick("map", i + 1, len(pairs))
+        progress("map", i + 1, len(pairs))
     files = tuple(source.image_of(truth) for _, truth in pairs)
     names = tuple(predicted.stem for predicted, _ in pairs)
     return Pixels(names, files, source.classes, total, *areas)

@@ -1,4 +1,4 @@
-"""What an analysis says, as plain dataclasses that become JSON.
+"""The results of analyses and comparisons: plain dataclasses that become JSON.
 
 Detection figures are fractions, as COCO gives them; those of maps are percent, as mmseg gives
 them. None stands for a figure that does not exist, such as the AP of a class without objects.
@@ -17,17 +17,21 @@ from casvit_dense.files import write_whole
 
 @dataclass(frozen=True)
 class ClassPrecision:
-    """AP of one class, over all overlaps .50:.95 if not said otherwise.
+    """AP of one class, mean of the overlaps .50:.95 unless stated otherwise.
 
     Attributes:
         name: of the class.
-        objects: that count; crowds do not.
+        objects: number of objects, without crowds.
+        false_positives, false_negatives: wrong detections and objects not found, at overlap .50
+            and any score.
         ap, ap50, ap75: all sizes; at overlap .50 and .75.
-        small, medium, large: objects below 32² pixels, to 96², above.
+        small, medium, large: objects below 32² pixels, up to 96², above.
     """
 
     name: str
     objects: int
+    false_positives: int
+    false_negatives: int
     ap: float | None
     ap50: float | None
     ap75: float | None
@@ -48,20 +52,18 @@ class SizePrecision:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One kind of fault.
+class ErrorKind:
+    """One kind of error.
 
     Attributes:
-        kind: one of `error_kinds.KINDS`, ``false positive`` or ``false negative``.
-        count: detections; of ``missed`` and ``false negative``, objects.
-        gain: what AP50 would gain without these faults.
-        by_class: the counts of every class, in the order of the classes.
+        kind: one of `detection.ERROR_KINDS`, ``false positive`` or ``false negative``.
+        count: number of detections; of ``missed`` and ``false negative``, of objects.
+        gain: what AP50 would gain without these errors.
     """
 
     kind: str
     count: int
     gain: float | None
-    by_class: list[int]
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a score of .8 means right in 80 % of cases, at overlap .50.
+    """Whether 80 % of the detections of score .8 are correct, at overlap .50.
 
     Attributes:
-        edges: borders of the score bins, one more than bins.
-        counts: detections of each bin; ignored ones do not count.
+        edges: edges of the score bins, one more than bins.
+        counts: detections in each bin, without ignored ones.
         score: their mean score; None for empty bins.
         precision: the part of them that is correct.
         error: expected calibration error: mean over the detections of \\|score - precision\\|.
@@ -166,7 +168,7 @@ class DetectionAnalysis:
     detections: int
     sizes: list[SizePrecision]
     classes: list[ClassPrecision]
-    faults: list[Fault]
+    error_kinds: list[ErrorKind]
     curves: list[Curve]
     operating_point: OperatingPoint
     confusion: Confusion
@@ -208,7 +210,7 @@ class MapAnalysis:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything about one set of predictions.
+    """The analysis of one set of predictions.
 
     Attributes:
         name: the config's stem, or the file of predictions.
@@ -216,7 +218,7 @@ class Analysis:
         images: folder of the images, where it is known.
         detection: by kind.
         maps: of a segmenter.
-        notes: what a reader must know, e.g. that figures differ from those of the evaluation.
+        notes: warnings, e.g. that figures differ from those of the evaluation.
     """
 
     name: str
@@ -224,6 +226,64 @@ class Analysis:
     images: str | None = None
     detection: dict[str, DetectionAnalysis] = field(default_factory=dict)
     maps: MapAnalysis | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Change:
+    """From system A to system B.
+
+    Attributes:
+        name: of the metric or the class.
+        first, second: the value of A and of B.
+        difference: B minus A.
+        low, high: ends of its 95 % interval.
+    """
+
+    name: str
+    first: float | None
+    second: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ImageChange:
+    """One image under both systems; scores as in `ImageScore`."""
+
+    image: int | str
+    file: str
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same images.
+
+    Attributes:
+        first, second: their names.
+        kind: ``'bbox' | 'segm' | 'maps'``.
+        images: how many both predicted.
+        total: change of AP or mIoU.
+        better: part of the resamples in which B is better.
+        resamples, seed: of the bootstrap.
+        classes: change of every class, in the order of the classes.
+        changed: images whose score changed most, the largest change first.
+        notes: warnings, e.g. that figures differ from those of an evaluation.
+    """
+
+    first: str
+    second: str
+    kind: str
+    images: int
+    total: Change
+    better: float
+    resamples: int
+    seed: int
+    classes: list[Change]
+    changed: list[ImageChange]
     notes: list[str] = field(default_factory=list)
 
 

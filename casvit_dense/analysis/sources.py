@@ -1,14 +1,129 @@
 """Where predictions and their truth lie, found through what an evaluation wrote down."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
-from casvit_dense.analysis.columns import KINDS
-from casvit_dense.analysis.evaluation import METRICS, EvaluatedData, read_evaluation
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from casvit_dense.analysis.coco_arrays import KINDS, is_text, read_json
 from casvit_dense.errors import UserError
 
-#: Data sets of mmseg whose files number the classes from 1 unless they are told otherwise
+METRICS = "metrics.json"
+
+#: Called after each step of long work: name of the step, steps done, steps in all.
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(step: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+def _readable(text: str) -> str:
+    if not is_text(text):
+        raise ValueError("not readable text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_readable)]
+
+#: The end of file names, used to search for files: no folders, no wildcards.
+Suffix = Annotated[str, Field(pattern=r"^[\w.-]*$")]
+
+
+class _StrictModel(BaseModel):
+    """Types of known keys are checked; other keys are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class EvaluatedData(_StrictModel):
+    """The data set's part of the config, as mmengine's data sets name it."""
+
+    type: Text | None = None
+    data_root: Text | None = None
+    ann_file: Text | None = None
+    data_prefix: dict[str, Text | None] | None = None
+    indices: int | list[int] | None = None
+    pipeline: list[dict[str, Any]] = []
+    reduce_zero_label: bool | None = None
+    seg_map_suffix: Suffix = ".png"
+    img_suffix: Suffix = ".jpg"
+    metainfo: dict[str, Any] | None = None
+
+    def prefix(self, key: str) -> str:
+        """The folder of a key, relative to the data root; ``""`` where none is given."""
+        return (self.data_prefix or {}).get(key) or ""
+
+
+class Conditions(_StrictModel):
+    """The data set, the number of its images, and how the model ran."""
+
+    dataset: EvaluatedData
+    images: int | None = None
+    form: Text | None = None
+    fused: bool | None = None
+    backend: Text | None = None
+    precision: Text | None = None
+    seed: int | None = None
+
+
+class MetricsFile(_StrictModel):
+    """The content of ``metrics.json`` as far as the analysis uses it.
+
+    Attributes:
+        config: stem of the config.
+        metrics: values by the evaluator's names.
+        per_class: values by kind and class.
+        conditions: see `Conditions`.
+        checkpoint: weights or exported file.
+    """
+
+    config: Text
+    metrics: dict[Text, float | None]
+    per_class: dict[str, dict[Text, float | None]]
+    conditions: Conditions
+    checkpoint: Text | None = None
+
+    def traits(self) -> tuple[str, ...]:
+        """Form, backend, precision, weights and seed, for `unique_labels`; ``""``: unknown."""
+        how = self.conditions
+        form = how.form
+        if how.fused is not None:  # an exported file: what it was made of
+            form = "fused" if how.fused else "reference"
+        backend = how.backend or (form and "eager")
+        weights = Path(self.checkpoint).name if self.checkpoint else ""
+        seed = "" if how.seed is None else f"seed {how.seed}"
+        return (form or "", backend or "", how.precision or "", weights, seed)
+
+    def has(self, kind: str, metric: str) -> bool:
+        """Whether a kind (``'bbox' | 'segm' | 'IoU'``) was evaluated."""
+        return metric in self.metrics or kind in self.per_class
+
+
+def read_metrics(folder: Path) -> MetricsFile:
+    """Reads the ``metrics.json`` of a folder.
+
+    Raises:
+        UserError: it cannot be read, or a key is missing or of another type.
+    """
+    path = folder / METRICS
+    content = read_json(path)
+    try:
+        return MetricsFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise UserError(f"{path}: lacks '{key}'; evaluate again") from error
+        where = f"{path}: {key}" if key else f"{path}"
+        wrong = first["msg"].partition(" or instance of ")[0]  # names of our own classes
+        raise UserError(f"{where}: {wrong}; evaluate again") from error
+
+
+#: Data sets of mmseg that number the classes from 1 unless the config says otherwise
 #: (mmseg/datasets/{ade,isprs,loveda,pascal_context,potsdam}.py).
 COUNT_FROM_ONE = frozenset(
     {"ADE20KDataset", "ISPRSDataset", "LoveDADataset", "PascalContextDataset59", "PotsdamDataset"}
@@ -29,11 +144,11 @@ class CocoSource:
         kind: ``'bbox' | 'segm'``.
         truth: instances file.
         predictions: file in COCO's results format.
-        classes: those that were evaluated; None for all of the truth.
-        indices: images that were evaluated, see `columns.read_truth`.
+        classes: classes that were evaluated; None: all of the truth.
+        indices: images that were evaluated, see `coco_arrays.read_truth`.
         images: folder of the images.
-        stated: metrics that the evaluation wrote down.
-        traits: how it was evaluated, see `evaluation.WrittenDown.traits`.
+        reported: metrics that the evaluation reported.
+        traits: how it was evaluated, see `MetricsFile.traits`.
     """
 
     name: str
@@ -43,7 +158,7 @@ class CocoSource:
     classes: tuple[str, ...] | None = None
     indices: int | Sequence[int] | None = None
     images: Path | None = None
-    stated: Mapping[str, float | None] = field(default_factory=dict)
+    reported: Mapping[str, float | None] = field(default_factory=dict)
     traits: tuple[str, ...] = ()
 
 
@@ -55,16 +170,15 @@ class MapSource:
         name: of the system.
         truth: folder of maps, searched in depth.
         predictions: folder of ``.png`` maps of the same names and numbering.
-        classes: names.
-        reduce_zero_label: 0 means unlabelled and classes count from 1; else they count from 0.
+        classes: class names.
+        reduce_zero_label: 0 is unlabelled and classes count from 1; otherwise they count from 0.
             255 is unlabelled in any case.
-        truth_suffix: ending of the truth's names.
-        image_suffix: ending of image names.
+        truth_suffix: end of the truth's file names.
+        image_suffix: end of the images' file names.
         images: folder of the images.
-        count: of images that were evaluated; None: those of the truth.
-        hint: what to do when the truth is not there.
-        stated: metrics that the evaluation wrote down.
-        traits: as those of `CocoSource`.
+        count: number of images that were evaluated; None: all of the truth.
+        hint: what to do when the truth is not there, for messages.
+        reported, traits: as in `CocoSource`.
     """
 
     name: str
@@ -77,11 +191,11 @@ class MapSource:
     images: Path | None = None
     count: int | None = None
     hint: str = ""
-    stated: Mapping[str, float | None] = field(default_factory=dict)
+    reported: Mapping[str, float | None] = field(default_factory=dict)
     traits: tuple[str, ...] = ()
 
     def image_of(self, truth: Path) -> str:
-        """The image that belongs to a map of the truth, relative to the images' folder."""
+        """The image of a map of the truth, relative to the folder of images."""
         map_file = str(truth.relative_to(self.truth))
         return map_file.removesuffix(self.truth_suffix) + self.image_suffix
 
@@ -92,16 +206,16 @@ Source = CocoSource | MapSource
 def find_sources(
     folder: Path, data_root: str | Path | None = None, moved: str = MOVED
 ) -> list[Source]:
-    """What a ``test`` folder holds: boxes, masks, or maps.
+    """Finds the predictions of an evaluation (boxes, masks or maps) and their truth.
 
     Args:
-        folder: that of ``metrics.json``, or the work directory above it.
-        data_root: folder of the data set, if it is not where the evaluation found it.
-        moved: ends the message that the truth is not there: what to do.
+        folder: folder of ``metrics.json``, or the work directory above it.
+        data_root: folder of the data set, if it was moved since the evaluation.
+        moved: end of the message that the truth is not there: what to do.
 
     Raises:
-        UserError: no evaluation or no predictions there, a key of ``metrics.json`` is not as it
-            should be, or the truth is not where it was.
+        UserError: no evaluation or no predictions there, ``metrics.json`` is invalid, or the truth
+            is not where it was.
     """
     folder = folder if (folder / METRICS).is_file() else folder / "test"
     if not (folder / METRICS).is_file():
@@ -109,40 +223,40 @@ def find_sources(
             f"{folder.parent}: no evaluation; `casvit-dense test` writes test/{METRICS} and the "
             "predictions"
         )
-    written = read_evaluation(folder)
-    dataset, per_class = written.conditions.dataset, written.per_class
+    metrics = read_metrics(folder)
+    dataset, per_class = metrics.conditions.dataset, metrics.per_class
     root = Path(data_root if data_root is not None else dataset.data_root or "")
-    # A folder may still hold what an earlier evaluation of another kind left there.
+    # The folder may still hold files of an earlier evaluation of another kind.
     kinds = [
         kind
         for kind in KINDS
-        if written.names(kind, f"coco/{kind}_mAP") and _predictions(folder, kind).is_file()
+        if metrics.has(kind, f"coco/{kind}_mAP") and _predictions(folder, kind).is_file()
     ]
     if kinds:
         return [
             CocoSource(
-                name=written.config,
+                name=metrics.config,
                 kind=kind,
                 truth=_truth_file(root, dataset, folder, moved),
                 predictions=_predictions(folder, kind),
                 classes=tuple(per_class[kind]) if per_class.get(kind) else None,
                 indices=dataset.indices,
                 images=root / dataset.prefix("img"),
-                stated=written.metrics,
-                traits=written.traits(),
+                reported=metrics.metrics,
+                traits=metrics.traits(),
             )
             for kind in kinds
         ]
-    if not (written.names("IoU", "mIoU") and (folder / "maps").is_dir()):
+    if not (metrics.has("IoU", "mIoU") and (folder / "maps").is_dir()):
         raise UserError(
-            f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps of what "
-            f"its {METRICS} names"
+            f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps that "
+            f"belong to its {METRICS}"
         )
     if not per_class.get("IoU"):
         raise UserError(f"{folder / METRICS}: names no classes (per_class.IoU); evaluate again")
     return [
         MapSource(
-            name=written.config,
+            name=metrics.config,
             truth=root / dataset.prefix("seg_map_path"),
             predictions=folder / "maps",
             classes=tuple(per_class["IoU"]),
@@ -150,10 +264,10 @@ def find_sources(
             truth_suffix=dataset.seg_map_suffix,
             image_suffix=dataset.img_suffix,
             images=root / dataset.prefix("img_path"),
-            count=written.conditions.images,
+            count=metrics.conditions.images,
             hint=f" ({folder / METRICS} names it{moved})",
-            stated=written.metrics,
-            traits=written.traits(),
+            reported=metrics.metrics,
+            traits=metrics.traits(),
         )
     ]
 
@@ -175,10 +289,10 @@ def _truth_file(root: Path, dataset: EvaluatedData, folder: Path, moved: str) ->
 
 
 def _reduces_zero_label(dataset: EvaluatedData) -> bool:
-    """Whether label 0 means unlabelled: said by the pipeline, the data set or its type."""
+    """Whether label 0 means unlabelled, by the pipeline, the data set or its type."""
     steps = [step for step in dataset.pipeline if step.get("type") == "LoadAnnotations"]
-    said = [step.get("reduce_zero_label") for step in steps] + [dataset.reduce_zero_label]
-    known = [flag for flag in said if flag is not None]
+    flags = [step.get("reduce_zero_label") for step in steps] + [dataset.reduce_zero_label]
+    known = [flag for flag in flags if flag is not None]
     return bool(known[0]) if known else dataset.type in COUNT_FROM_ONE
 
 
@@ -189,7 +303,7 @@ def map_source(
 
     Args:
         truth, predictions: the folders.
-        classes: their number, or a file with one name a line.
+        classes: their number, or a file with one class name per line.
         reduce_zero_label: see `MapSource`.
 
     Raises:
@@ -211,5 +325,62 @@ def _class_names(classes: str) -> list[str]:
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise UserError(f"--classes {classes}: holds no name")
+        raise UserError(f"--classes {classes}: the file is empty")
     return names
+
+
+#: Largest difference from the evaluation's own figure; mmseg counts pixels in single precision.
+TOLERANCE = {"bbox": 1e-6, "segm": 1e-6, "maps": 0.01}
+
+
+def check_reported_metric(source: Source, found: float | None) -> list[str]:
+    """A note if AP or mIoU differs from what the evaluation reported.
+
+    Args:
+        source: the predictions.
+        found: AP as a fraction, or mIoU in percent; None if there is no truth to find.
+    """
+    kind = source.kind if isinstance(source, CocoSource) else "maps"
+    metric = "mIoU" if kind == "maps" else f"coco/{kind}_mAP"
+    reported = source.reported.get(metric)
+    if reported is None or found is None:
+        return []
+    if math.isclose(reported, found, abs_tol=TOLERANCE[kind]):
+        return []
+    return [
+        f"{metric} is {found:.6g} here and {reported:.6g} in the evaluation: the truth "
+        f"({source.truth}) or the predictions are not those that were evaluated"
+    ]
+
+
+def unique_labels(
+    names: Sequence[str], traits: Sequence[Sequence[str]], last: Sequence[Sequence[str]] = ()
+) -> list[str]:
+    """Adds to equal names of evaluations what they differ in.
+
+    Args:
+        names: ``N`` names.
+        traits: columns of ``N`` values; each in which evaluations of one name differ is added.
+            ``""``: unknown.
+        last: more columns, each added only where labels are still equal.
+
+    Returns:
+        ``N`` labels, e.g. ``'fpn_casvit-xs, fused'``; equal ones differ in no column.
+    """
+    labels = list(names)
+    for column in traits:
+        labels = _with_differing(labels, names, column)
+    for column in last:
+        labels = _with_differing(labels, labels, column)
+    return labels
+
+
+def _with_differing(labels: Sequence[str], keys: Sequence[str], column: Sequence[str]) -> list[str]:
+    """Labels, with the value of the column where it differs among those of one key."""
+    values: dict[str, set[str]] = {}
+    for key, value in zip(keys, column, strict=True):
+        values.setdefault(key, set()).add(value)
+    return [
+        f"{label}, {value}" if value and len(values[key]) > 1 else label
+        for label, key, value in zip(labels, keys, column, strict=True)
+    ]

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from casvit_dense.analysis.differences import Change, Comparison
 from casvit_dense.analysis.records import (
     Analysis,
+    Change,
+    Comparison,
     Confusion,
     DetectionAnalysis,
     ImageScore,
@@ -58,7 +59,7 @@ def _detection(name: str, d: DetectionAnalysis) -> Iterator[str]:
     )
     yield aligned(
         ("what is wrong", "count", "AP50 gained without"),
-        [(f.kind, f.count, points(f.gain)) for f in d.faults],
+        [(e.kind, e.count, points(e.gain)) for e in d.error_kinds],
     )
     yield aligned(
         ("class", "objects", "AP", "AP50", "AP75", "small", "medium", "large"),

@@ -1,6 +1,6 @@
 """Say why saved predictions are wrong: error kinds, curves, confusion, calibration.
 
-Reads what `test` left behind, or any COCO results file or folder of index maps; needs no GPU.
+Reads what `test` has written, or any COCO results file or folder of index maps; needs no GPU.
 """
 
 import argparse
@@ -11,8 +11,7 @@ from casvit_dense.cli.arguments import file_to_write, number
 from casvit_dense.errors import UserError
 
 if TYPE_CHECKING:
-    from casvit_dense.analysis import Source
-    from casvit_dense.analysis.progress import Tick
+    from casvit_dense.analysis.sources import Progress, Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,20 +70,20 @@ def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
     return CocoSource(str(predictions), args.kind, args.truth, predictions)
 
 
-def shown_progress() -> "Tick":
+def printed_progress() -> "Progress":
     """Prints a line every ten seconds."""
-    from casvit_dense.engine.hooks import Progress
+    from casvit_dense.engine import hooks
 
-    loops: dict[str, Progress] = {}
+    loops: dict[str, hooks.Progress] = {}
 
-    def tick(step: str, done: int, total: int) -> None:
+    def progress(step: str, done: int, total: int) -> None:
         if done == 1:
-            loops[step] = Progress(step, total, seconds=10)
+            loops[step] = hooks.Progress(step, total, seconds=10)
         line = loops[step].step()
         if line is not None:
             print(line, flush=True)
 
-    return tick
+    return progress
 
 
 def run(args: argparse.Namespace) -> None:
@@ -97,11 +96,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("give folders of evaluations, or --predictions, or --maps")
     if bool(args.predictions) != bool(args.truth) or bool(args.maps) != bool(args.truth_maps):
         raise UserError("--predictions needs --truth, --maps needs --truth-maps")
-    tick = shown_progress()
+    progress = printed_progress()
     if files:
-        found = [analyse_source(source_of_files(args, files), args.score_thr, tick)]
+        found = [analyse_source(source_of_files(args, files), args.score_thr, progress)]
     else:
-        found = [analyse(f, args.data_root, args.score_thr, tick) for f in args.folders]
+        found = [analyse(f, args.data_root, args.score_thr, progress) for f in args.folders]
     print("\n\n\n".join(describe(analysis) for analysis in found))
     if args.out:
         write_records(args.out, "analyses", found)

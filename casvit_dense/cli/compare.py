@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.analyze import add_truth_options, shown_progress, source_of_files
+from casvit_dense.cli.analyze import add_truth_options, printed_progress, source_of_files
 from casvit_dense.cli.arguments import file_to_write, whole_number
 
 
@@ -31,12 +31,14 @@ def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis.records import write_records
     from casvit_dense.analysis.tables import describe_comparison
 
-    tick = shown_progress()
+    progress = printed_progress()
     if args.truth or args.truth_maps:
         first, second = (source_of_files(args, path) for path in (args.first, args.second))
-        found = [compare_sources(first, second, args.resamples, args.seed, tick)]
+        found = [compare_sources(first, second, args.resamples, args.seed, progress)]
     else:
-        found = compare(args.first, args.second, args.data_root, args.resamples, args.seed, tick)
+        found = compare(
+            args.first, args.second, args.data_root, args.resamples, args.seed, progress
+        )
     print("\n\n\n".join(map(describe_comparison, found)))
     if args.out:
         write_records(args.out, "comparisons", found)

@@ -11,16 +11,15 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from casvit_dense.analysis.columns import (
+from casvit_dense.analysis.coco_arrays import (
     Detections,
     Outlines,
     Truth,
     read_detections,
     read_truth,
 )
-from casvit_dense.analysis.evaluation import read_evaluation
 from casvit_dense.analysis.records import Analysis, ImageScore
-from casvit_dense.analysis.sources import CocoSource, MapSource, Source
+from casvit_dense.analysis.sources import CocoSource, MapSource, Source, read_metrics
 from casvit_dense.data.check_maps import IGNORE
 from casvit_dense.report.inside import leaves
 from casvit_dense.report.outlines import outline_of
@@ -257,7 +256,7 @@ def _palette(source: MapSource, count: int) -> list[tuple[int, int, int]]:
     """Colours for few classes that all eyes can tell apart; for many, the data set's own."""
     if count <= len(FEW):
         return FEW[:count]
-    dataset = read_evaluation(source.predictions.parent).conditions.dataset
+    dataset = read_metrics(source.predictions.parent).conditions.dataset
     given: Any = (dataset.metainfo or {}).get("palette")
     if _is_palette(given, count):
         return [(int(r), int(g), int(b)) for r, g, b in given[:count]]

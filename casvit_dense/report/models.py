@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense.analysis import Analysis, analyse, find_sources
-from casvit_dense.analysis.telling_apart import told_apart
+from casvit_dense.analysis.sources import unique_labels
 from casvit_dense.errors import UserError
 from casvit_dense.report.gallery import make_gallery
 from casvit_dense.report.pictures import Pictures
@@ -59,7 +59,7 @@ def titles_of(evaluations: Sequence[Evaluated]) -> list[str]:
         [f"weights {row.weights.sha256[:12]}" for row in rows],
         [f"{row.date:%Y-%m-%d %H:%M:%S}" for row in rows],
     ]
-    return told_apart([row.config for row in rows], traits, last)
+    return unique_labels([row.config for row in rows], traits, last)
 
 
 def _seed(name: str, seed: int | None) -> str:

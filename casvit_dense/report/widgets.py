@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from casvit_dense.analysis.error_kinds import KINDS
+from casvit_dense.analysis.detection import ERROR_KINDS
 from casvit_dense.analysis.records import Analysis, Confusion, DetectionAnalysis, MapAnalysis
 from casvit_dense.report.grid import NOTHING
 
@@ -39,11 +39,11 @@ def class_widgets(per_class: Mapping[str, Mapping[str, float | None]]) -> list[W
 
 def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
     name = OUTLINES[part.kind]
-    faults = [fault for fault in part.faults if fault.kind in KINDS]
+    errors = [error for error in part.error_kinds if error.kind in ERROR_KINDS]
     yield {
         **_bars(
             f"{name}: kinds of error",
-            [(f.kind, _times(f.gain, 100), f"{f.count:,} times") for f in faults],
+            [(e.kind, _times(e.gain, 100), f"{e.count:,} times") for e in errors],
             signed=True,
         ),
         "note": FAULTS_NOTE,

@@ -4,6 +4,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import hotcoco
 import numpy as np
 import pytest
 from analysis_data import Script, invent_truth, write
@@ -83,7 +84,6 @@ def test_calibration_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_equals_hotcoco(tmp_path: Path, seed: int) -> None:
-    hotcoco = pytest.importorskip("hotcoco", reason="hotcoco is an independent check, not needed")
     truth, results = invent(np.random.default_rng(seed))
     results = as_text(results)
     ours = analysed(tmp_path, truth, results, "bbox").calibration
@@ -141,9 +141,9 @@ def test_curves_and_tables_are_those_of_pycocotools(tmp_path: Path, kind: str) -
 def test_no_detection_at_all(tmp_path: Path, kind: str) -> None:
     truth = invent_truth(3)
     result = analysed(tmp_path, truth, [], kind)
-    faults = {fault.kind: fault for fault in result.faults}
+    errors = {error.kind: error for error in result.error_kinds}
     assert result.sizes[0].ap == 0
-    assert faults["missed"].count == result.objects == len(truth["annotations"])
+    assert errors["missed"].count == result.objects == len(truth["annotations"])
     assert result.calibration.error is None
     assert result.operating_point.f1 == 0
     assert sum(row[-1] for row in result.confusion.counts) == result.objects

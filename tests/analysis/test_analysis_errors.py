@@ -1,21 +1,20 @@
-"""Kinds of faults: by hand, against hotcoco's TIDE where it is installed, and at scripted rates."""
+"""Kinds of error: by hand, and errors made by a script at known rates."""
 
 import os
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from analysis_data import Script, invent_truth, write
-from test_analysis_precision import as_text, read, reference
-from test_coco_backends import invent
+from test_analysis_precision import reference
 
 from casvit_dense.analysis import CocoSource, DetectionAnalysis, analyse_source
-from casvit_dense.analysis.columns import read_json
-from casvit_dense.analysis.error_kinds import KINDS, WRONG, find_faults
-from casvit_dense.analysis.matching import overlapping
+from casvit_dense.analysis.coco_arrays import read_json
+from casvit_dense.analysis.detection import ERROR_KINDS
+
+#: Kinds of wrong detections; missed are objects.
+WRONG = ("classification", "localisation", "both", "duplicate", "background")
 
 REAL = Path(os.environ.get("CASVIT_REAL_DATA", ""))
 
@@ -60,7 +59,7 @@ def analysed(folder: Path, truth: dict, results: list[dict], kind: str) -> Detec
 
 
 def counts(analysis: DetectionAnalysis) -> dict[str, int]:
-    return {fault.kind: fault.count for fault in analysis.faults}
+    return {error.kind: error.count for error in analysis.error_kinds}
 
 
 @pytest.mark.parametrize(
@@ -89,23 +88,27 @@ def test_one_object_one_detection(
     }
 
 
-def test_second_detection_is_a_duplicate_and_the_lower_score(tmp_path: Path) -> None:
+def test_second_detection_is_a_duplicate(tmp_path: Path) -> None:
     results = hand_results([(1, OBJECT, 0.5), (1, OBJECT, 0.9)])
-    objects, found, matches = read(tmp_path, hand_truth([(1, OBJECT)]), results, "bbox")
-    pairs = overlapping(objects, found)
-    faults = find_faults(objects, found, pairs, matches.truth[0, 0], matches.ignored[0, 0])
-    assert found.score.tolist() == [0.9, 0.5]
-    assert faults.kind.tolist() == [-1, WRONG.index("duplicate")]
+    result = analysed(tmp_path, hand_truth([(1, OBJECT)]), results, "bbox")
+    assert {kind: n for kind, n in counts(result).items() if n} == {
+        "duplicate": 1,
+        "false positive": 1,
+    }
+    assert result.sizes[0].ap == pytest.approx(1)  # the higher score is the correct one
 
 
-def test_crowds_make_no_fault(tmp_path: Path) -> None:
+def test_crowds_make_no_error(tmp_path: Path) -> None:
     truth = hand_truth([(1, ELSEWHERE)], crowds=[(1, (100, 100, 150, 150))])
     inside = [(1, OBJECT, 0.9), (1, HALF, 0.8)]
     partly = [(1, (60, 60, 60, 60), 0.7)]  # a ninth of it: neither ignored nor near an object
     other = [(2, OBJECT, 0.6)]  # the crowd is of another class
     result = counts(analysed(tmp_path, truth, hand_results([*inside, *partly, *other]), "bbox"))
-    assert {kind: result[kind] for kind in KINDS} == {
-        **dict.fromkeys(WRONG, 0),
+    assert {kind: result[kind] for kind in ERROR_KINDS} == {
+        "classification": 0,
+        "localisation": 0,
+        "both": 0,
+        "duplicate": 0,
         "background": 2,
         "missed": 1,
     }
@@ -122,7 +125,8 @@ def test_gains_by_hand(tmp_path: Path) -> None:
         (1, places[2], 0.6),
         (1, places[2], 0.5),
     ]
-    gain = {f.kind: f.gain for f in analysed(tmp_path, truth, hand_results(found), "bbox").faults}
+    result = analysed(tmp_path, truth, hand_results(found), "bbox")
+    gain = {error.kind: error.gain for error in result.error_kinds}
 
     def ap(steps: list[tuple[float, float]]) -> float:
         """From (recall, highest precision from there on), at recalls 0, .01, … 1."""
@@ -150,42 +154,38 @@ def test_wrong_class_is_mended_for_the_best_score_only(tmp_path: Path) -> None:
     result = analysed(tmp_path, truth, hand_results(found), "bbox")
     # AP50 of class 1 is 0, of class 2 1/3; mended, one detection of each is left.
     assert result.sizes[0].ap50 == pytest.approx(1 / 6)
-    assert result.faults[0].gain == pytest.approx(1 - 1 / 6)
-    assert result.faults[0].by_class == [0, 2]
+    assert (result.error_kinds[0].kind, result.error_kinds[0].count) == ("classification", 2)
+    assert result.error_kinds[0].gain == pytest.approx(1 - 1 / 6)
+    assert [c.false_positives for c in result.classes] == [0, 2]
+    assert [c.false_negatives for c in result.classes] == [1, 0]
 
 
-HOTCOCO = {"Cls": 0, "Loc": 1, "Both": 2, "Dupe": 3, "Bkg": 4, "Miss": 5, "FP": 6, "FN": 7}
-
-
-@pytest.mark.parametrize("kind", ["bbox", "segm"])
-@pytest.mark.parametrize("seed", range(8))
-def test_hotcoco_agrees(tmp_path: Path, kind: str, seed: int) -> None:
-    """Without crowds, on which it differs from TIDE's own tool: it holds them for objects."""
-    hotcoco = pytest.importorskip("hotcoco", reason="hotcoco is an independent TIDE, not needed")
-    truth, results = invent(np.random.default_rng(seed), crowd=0)
-    results = as_text(results)
-    ours = analysed(tmp_path, truth, results, kind).faults
-    with redirect_stdout(StringIO()):
-        objects = hotcoco.COCO(str(tmp_path / "truth.json"))
-        evaluation = hotcoco.COCOeval(objects, objects.load_res(results), kind)
-        evaluation.evaluate()
-    theirs = evaluation.tide_errors()
-    for name, position in HOTCOCO.items():
-        assert ours[position].gain == pytest.approx(theirs["delta_ap"][name], abs=1e-9), name
-        if name in theirs["counts"]:
-            assert ours[position].count == theirs["counts"][name], name
+def test_crowds_leave_gains_alone(tmp_path: Path) -> None:
+    """Detections in a crowd do not count; without crowd and detections the figures are the same."""
+    objects: list[Object] = [(1, OBJECT), (2, ELSEWHERE)]
+    found: list[Found] = [(1, HALF, 0.9), (1, ELSEWHERE, 0.8), (1, OBJECT, 0.7)]
+    crowd: list[Object] = [(1, (0, 300, 90, 90))]
+    in_crowd: list[Found] = [(1, (20, 320, 20, 20), 0.95), (1, (50, 340, 20, 20), 0.6)]
+    (tmp_path / "crowd").mkdir()
+    plain = analysed(tmp_path, hand_truth(objects), hand_results(found), "bbox")
+    crowded = analysed(
+        tmp_path / "crowd", hand_truth(objects, crowd), hand_results(found + in_crowd), "bbox"
+    )
+    assert crowded.error_kinds == plain.error_kinds
+    # AP50 of the classes is 1/3 and 0; with the right class 1/2 and 1.
+    assert plain.error_kinds[0].gain == pytest.approx(3 / 4 - 1 / 6)
 
 
 def assert_attributed(folder: Path, truth: dict, kind: str) -> None:
-    """Every fault within 2 points of its rate, and AP equal to pycocotools."""
+    """Every kind of error within 2 points of its rate, and AP equal to pycocotools."""
     script = Script(truth, kind)
     result = analysed(folder, truth, script.found, kind)
     found, objects = counts(result), result.objects
-    for fault in KINDS:  # seen with pytest -s
-        made, seen = (100 * count[fault] / objects for count in (script.made, found))
-        print(f"{kind} {fault}: made {made:.1f}, attributed {seen:.1f} in 100 objects")
-    for fault in KINDS:
-        assert abs(found[fault] - script.made[fault]) / objects <= 0.02, fault
+    for error in ERROR_KINDS:  # seen with pytest -s
+        made, seen = (100 * count[error] / objects for count in (script.made, found))
+        print(f"{kind} {error}: made {made:.1f}, attributed {seen:.1f} in 100 objects")
+    for error in ERROR_KINDS:
+        assert abs(found[error] - script.made[error]) / objects <= 0.02, error
     by_class = reference(truth, script.found, kind).mean(axis=(1, 2))  # (A, K)
     with np.errstate(invalid="ignore"):
         expected = np.nansum(by_class, axis=1) / (~np.isnan(by_class)).sum(axis=1)
@@ -199,14 +199,14 @@ def assert_close(ours: Sequence[float | None], theirs: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_scripted_faults_are_attributed(tmp_path: Path, kind: str) -> None:
+def test_scripted_errors_are_attributed(tmp_path: Path, kind: str) -> None:
     assert_attributed(tmp_path, invent_truth(60, classes=20, objects=5), kind)
 
 
 @pytest.mark.skipif(not REAL.name, reason="CASVIT_REAL_DATA names no folder of real images")
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_scripted_faults_are_attributed_on_real_truth(
+def test_scripted_errors_are_attributed_on_real_truth(
     tmp_path: Path, split: str, kind: str
 ) -> None:
     truth = read_json(REAL / f"coco-mini/annotations/instances_{split}2017.json")

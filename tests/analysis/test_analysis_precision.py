@@ -13,10 +13,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_coco_backends import invent
 
-from casvit_dense.analysis.columns import Detections, Truth, read_detections, read_truth
-from casvit_dense.analysis.detection import class_curves
-from casvit_dense.analysis.matching import AREAS, Matches, match, overlapping
-from casvit_dense.analysis.precision import average_precision, rankings
+from casvit_dense.analysis.bootstrap import average_precision, rankings
+from casvit_dense.analysis.coco_arrays import Detections, Truth, read_detections, read_truth
+from casvit_dense.analysis.matching import THRESHOLDS, evaluate, matches_of, precision_curves
 
 
 def reference(truth: dict, results: list[dict], kind: str) -> np.ndarray:
@@ -48,13 +47,16 @@ def as_text(results: list[dict]) -> list[dict]:
     return results
 
 
-def read(
-    folder: Path, truth: dict, results: list[dict], kind: str
-) -> tuple[Truth, Detections, Matches]:
+def read(folder: Path, truth: dict, results: list[dict], kind: str) -> tuple[Truth, Detections]:
     objects = read_truth(write(folder / "truth.json", truth), kind)
-    found = read_detections(write(folder / "found.json", results), kind, objects)
-    matches = match(objects, found, overlapping(objects, found), areas=tuple(AREAS))
-    return objects, found, matches
+    return objects, read_detections(write(folder / "found.json", results), kind, objects)
+
+
+def weighted_ap(objects: Truth, found: Detections, kind: str, weights: np.ndarray) -> np.ndarray:
+    """AP ``(B, T, K)`` when images count as often as the weights say."""
+    evaluation = evaluate(objects, found, kind)
+    matches = [matches_of(evaluation, found, overlap) for overlap in THRESHOLDS]
+    return np.stack([average_precision(r, weights) for r in rankings(objects, found, matches)], -1)
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
@@ -69,7 +71,7 @@ def test_precision_equals_pycocotools(
 ) -> None:
     truth, results = invent(np.random.default_rng(seed), **difficulty)
     results = as_text(results)
-    ours = class_curves(*read(tmp_path, truth, results, kind))
+    ours = precision_curves(evaluate(*read(tmp_path, truth, results, kind), kind))
     np.testing.assert_allclose(ours, reference(truth, results, kind), atol=1e-12, rtol=0)
 
 
@@ -77,15 +79,11 @@ def test_precision_equals_pycocotools(
 def test_every_image_once_is_cocos_ap(tmp_path: Path, kind: str) -> None:
     truth = invent_truth(30, seed=1)
     results = Script(truth, kind).found
-    objects, found, matches = read(tmp_path, truth, results, kind)
+    objects, found = read(tmp_path, truth, results, kind)
     once = np.ones((1, len(objects.image_ids)), int)
-    expected = reference(truth, results, kind).mean(axis=2)
-    for area in range(len(AREAS)):
-        ours = np.stack(
-            [average_precision(r, once)[0] for r in rankings(objects, found, matches, area)],
-            axis=-1,
-        )
-        np.testing.assert_allclose(ours, expected[area], atol=1e-9, rtol=0)
+    expected = reference(truth, results, kind)[0].mean(axis=1)
+    ours = weighted_ap(objects, found, kind, once)[0]
+    np.testing.assert_allclose(ours, expected, atol=1e-9, rtol=0)
 
 
 def repeated(truth: dict, results: list[dict], weights: np.ndarray) -> tuple[dict, list[dict]]:
@@ -111,12 +109,12 @@ def test_resample_is_pycocotools_on_repeated_images(tmp_path: Path, kind: str, s
     results = as_text(results)
     for number, result in enumerate(results):  # no equal scores: copies would change their order
         result["score"] = (result["score"] + 1e-6 * number) / 2
-    objects, found, matches = read(tmp_path, truth, results, kind)
+    objects, found = read(tmp_path, truth, results, kind)
     count = len(objects.image_ids)
     weights = np.stack(
         [np.bincount(rng.integers(count, size=count), minlength=count) for _ in "12"]
     )
-    ours = np.stack([average_precision(r, weights) for r in rankings(objects, found, matches)], -1)
+    ours = weighted_ap(objects, found, kind, weights)
     for drawn, values in zip(weights, ours, strict=True):
         expected = reference(*repeated(truth, results, drawn), kind)[0].mean(axis=1)
         np.testing.assert_allclose(values, expected, atol=1e-9, rtol=0)
@@ -126,8 +124,8 @@ def test_more_detections_than_count(tmp_path: Path) -> None:
     """More than 100 of a class in one image, and more than 255 that are left."""
     truth = invent_truth(1, classes=5, objects=20)
     results = [r for seed in range(40) for r in Script(truth, "segm", seed).found]
-    objects, found, matches = read(tmp_path, truth, results, "segm")
+    objects, found = read(tmp_path, truth, results, "segm")
     assert np.bincount([r["category_id"] for r in results]).max() > 100
     assert 255 < len(found.score) < len(results)
-    ours = class_curves(objects, found, matches)
+    ours = precision_curves(evaluate(objects, found, "segm"))
     np.testing.assert_allclose(ours, reference(truth, results, "segm"), atol=1e-12, rtol=0)

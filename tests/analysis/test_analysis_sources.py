@@ -11,7 +11,7 @@ from analysis_data import SIDE, Script, invent_truth, write
 from PIL import Image
 
 from casvit_dense.analysis import CocoSource, MapSource, analyse, find_sources
-from casvit_dense.analysis.columns import read_detections, read_json, read_truth
+from casvit_dense.analysis.coco_arrays import read_detections, read_json, read_truth
 from casvit_dense.cli import main
 from casvit_dense.engine.coco_backends import evaluate_coco
 from casvit_dense.errors import UserError
@@ -241,9 +241,9 @@ FULL = {"size": [SIDE, SIDE], "counts": "0"}
         ("bbox", [{**GOOD, "image_id": 77}], "image_id 77"),
         ("bbox", [{**GOOD, "image_id": "1"}], "image_id '1'"),
         ("bbox", [{**GOOD, "category_id": 2}], "category_id 2"),
-        ("bbox", [{**GOOD, "score": "high"}], "'score' is no number"),
+        ("bbox", [{**GOOD, "score": "high"}], "'score' is not a number"),
         ("bbox", [{**GOOD, "score": float("nan")}], "'score' is nan"),
-        ("bbox", [{**GOOD, "score": 10**400}], "'score' is no number"),
+        ("bbox", [{**GOOD, "score": 10**400}], "'score' is not a number"),
         ("bbox", [{**GOOD, "bbox": [1, 2, 3]}], "four numbers"),
         ("bbox", [GOOD, {**GOOD, "bbox": [1, 2, float("nan"), 4]}], "'bbox' is [1, 2, nan, 4]"),
         ("bbox", [{**GOOD, "bbox": [float("inf"), 2, 3, 4]}], "'bbox' is [inf, 2, 3, 4]"),
@@ -273,7 +273,11 @@ def test_results_that_cannot_be_read(
         ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": 3}]}, "annotation 1"),
         ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": MASK}]}, "[5, 5]"),
         ("bbox", {"images": [{**i, "file_name": "\ud800.jpg"} for i in TRUTH["images"]]}, "name'"),
-        ("bbox", {"images": [{**i, "file_name": 3} for i in TRUTH["images"]]}, "'file_name' is no"),
+        (
+            "bbox",
+            {"images": [{**i, "file_name": 3} for i in TRUTH["images"]]},
+            "'file_name' is not",
+        ),
         ("bbox", {"images": [{**i, "height": "tall"} for i in TRUTH["images"]]}, "'height'"),
     ],
 )
@@ -291,7 +295,7 @@ def test_images_that_the_truth_does_not_have(tmp_path: Path) -> None:
 
 
 def test_results_in_place_of_the_truth(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no COCO instances file"):
+    with pytest.raises(UserError, match="not a COCO instances file"):
         read_truth(write(tmp_path / "truth.json", [GOOD]), "bbox")
 
 

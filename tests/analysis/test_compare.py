@@ -11,10 +11,10 @@ from analysis_data import detections, noisy, random_truth, write
 from test_analysis_sources import detected, edit, segmented  # noqa: F401 (fixtures)
 
 from casvit_dense.analysis import Comparison, compare
-from casvit_dense.analysis.bootstrap import better, change, resample
-from casvit_dense.analysis.columns import Detections, Truth, read_json
+from casvit_dense.analysis.bootstrap import change, resample, share_better
+from casvit_dense.analysis.coco_arrays import Detections, Truth, read_json
 from casvit_dense.analysis.compare import compare_systems, detector
-from casvit_dense.analysis.matching import match, overlapping
+from casvit_dense.analysis.matching import evaluate, matches_of
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 
@@ -22,8 +22,8 @@ from casvit_dense.errors import UserError
 def compared(
     truth: Truth, first: Detections, second: Detections, resamples: int, seed: int = 0
 ) -> Comparison:
-    systems = [detector(name, truth, found) for name, found in (("A", first), ("B", second))]
-    return compare_systems(*systems, kind="bbox", resamples=resamples, seed=seed)
+    a, b = detector("A", truth, first, "bbox"), detector("B", truth, second, "bbox")
+    return compare_systems(a, b, kind="bbox", resamples=resamples, seed=seed)
 
 
 def covers_zero(result: Comparison) -> bool:
@@ -56,20 +56,15 @@ def test_interval_of_equal_systems_covers_zero_95_times_in_100() -> None:
     assert 93 <= covered <= 97
 
 
-def without(found: Detections, dropped: np.ndarray) -> Detections:
-    kept = ~dropped
-    columns = {name: np.asarray(value)[kept] for name, value in vars(found).items()}
-    return Detections(**columns)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_difference_is_found(seed: int) -> None:
     """B is A without one in 18 correct detections: 2 AP less."""
     rng = np.random.default_rng(seed)
     truth = random_truth(500, rng)
     found = noisy(truth, rng)
-    right = match(truth, found, overlapping(truth, found)).correct[0, 0]
-    result = compared(truth, found, without(found, right & (rng.random(len(right)) < 1 / 18)), 300)
+    right = matches_of(evaluate(truth, found, "bbox"), found).correct
+    fewer = found.where(~right | (rng.random(len(right)) >= 1 / 18))
+    result = compared(truth, found, fewer, 300)
     total = result.total
     assert total.difference is not None and total.low is not None and total.high is not None
     assert -0.025 < total.difference < -0.015
@@ -114,7 +109,7 @@ def test_change_by_hand() -> None:
     found = change("x", np.array([0.25, 0.75]), drawn)
     assert (found.first, found.second, found.difference) == (0.25, 0.75, 0.5)
     assert (found.low, found.high) == pytest.approx((2.5, 97.5))
-    assert better(drawn) == pytest.approx(100.5 / 101)
+    assert share_better(drawn) == pytest.approx(100.5 / 101)
     nothing = change("x", np.full(2, np.nan), np.full((2, 5), np.nan))
     assert nothing.difference is None and nothing.low is None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
-from casvit_dense.analysis.columns import Detections, Truth
+from casvit_dense.analysis.coco_arrays import Detections, Truth
 
 #: A box as x, y, width, height, or a mask in compressed run lengths.
 Place = dict | list[float]
@@ -237,7 +237,6 @@ def detections(
     return Detections(
         image=image[order],
         label=label[order],
-        area=boxes[order, 2] * boxes[order, 3],
         score=1 / (1 + np.exp(-logit[order])),
         outlines=boxes[order],
     )

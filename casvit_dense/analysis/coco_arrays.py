@@ -1,8 +1,9 @@
-"""COCO files as columns of numbers: the truth, and the detections that are held against it."""
+"""COCO files as arrays: the ground truth, and the detections that are compared with it."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from pycocotools import mask as rle
 from casvit_dense.data.check_coco import check_records
 from casvit_dense.errors import UserError
 
-#: Detections of one class in one image that count, as COCO has it: those of highest score.
-LIMIT = 100
+#: Detections of one class in one image that COCO counts: those of highest score.
+MAX_DETECTIONS = 100
 
 KINDS = ("bbox", "segm")
 
@@ -23,18 +24,18 @@ Outlines = np.ndarray | list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of a data set, G in N images.
+    """The ground truth of a data set: G objects in N images.
 
     Attributes:
-        image_ids: ``(N,)``, ascending, which is the order in which COCO ranks equal scores.
-        file_names: of the images.
+        image_ids: ``(N,)``, ascending: the order in which COCO ranks equal scores.
+        file_names: file names of the images.
         sizes: ``(N, 2)``, height and width in pixels.
-        classes: names.
-        category_ids: of the classes.
-        image: ``(G,)``, position of the object's image.
-        label: ``(G,)``, position of its class.
-        area: ``(G,)``, in pixels, as the file says.
-        crowd: ``(G,)``, regions whose detections count neither way.
+        classes: class names, K of them.
+        category_ids: category ids of the classes.
+        image: ``(G,)``, index of the object's image.
+        label: ``(G,)``, index of its class.
+        area: ``(G,)``, in pixels, as in the file.
+        crowd: ``(G,)``, crowd regions; detections inside count neither as right nor as wrong.
         outlines: see `Outlines`.
     """
 
@@ -49,21 +50,41 @@ class Truth:
     crowd: np.ndarray
     outlines: Outlines
 
+    def without_crowds(self) -> "Truth":
+        """The same images with the objects alone."""
+        kept = ~self.crowd
+        return replace(
+            self,
+            image=self.image[kept],
+            label=self.label[kept],
+            area=self.area[kept],
+            crowd=self.crowd[kept],
+            outlines=_where(self.outlines, kept),
+        )
+
 
 @dataclass(frozen=True)
 class Detections:
-    """D detections by image, then class, then falling score; at most `LIMIT` of each.
+    """D detections, ordered by image, class and falling score; at most `MAX_DETECTIONS` of each.
 
     Attributes:
-        image, label, area, outlines: as in `Truth`; areas are those of boxes or of masks.
+        image, label, outlines: as in `Truth`.
         score: ``(D,)``.
     """
 
     image: np.ndarray
     label: np.ndarray
-    area: np.ndarray
     score: np.ndarray
     outlines: Outlines
+
+    def where(self, mask: np.ndarray) -> "Detections":
+        """Those that a mask ``(D,)`` selects."""
+        outlines = _where(self.outlines, mask)
+        return Detections(self.image[mask], self.label[mask], self.score[mask], outlines)
+
+
+def _where(outlines: Outlines, mask: np.ndarray) -> Outlines:
+    return list(compress(outlines, mask)) if isinstance(outlines, list) else outlines[mask]
 
 
 def read_json(path: Path) -> Any:
@@ -90,19 +111,19 @@ def read_truth(
 
     Args:
         path: the file.
-        kind: ``'bbox'`` or ``'segm'``; only the latter reads outlines.
-        classes: those that were evaluated, in their order; all by default.
+        kind: ``'bbox'`` or ``'segm'``; only the latter reads masks.
+        classes: classes that were evaluated, in their order; all by default.
         indices: images that were evaluated, as mmengine's data sets take them: positions in the
-            file, or so many of the first (negative: of the last).
+            file, or a number of images from its start (negative: from its end).
 
     Raises:
-        UserError: no readable COCO file, an outline that is none, an unknown class.
+        UserError: not a readable COCO file, an invalid box or mask, an unknown class.
     """
     content = read_json(path)
     keys = {"images", "annotations", "categories"}
     missing = keys - set(content) if isinstance(content, dict) else keys
     if missing:
-        raise UserError(f"{path}: no COCO instances file, lacks {', '.join(sorted(missing))}")
+        raise UserError(f"{path}: not a COCO instances file, lacks {', '.join(sorted(missing))}")
     check_records(content, path, needs_masks=kind == "segm")
     ids = {category["name"]: category["id"] for category in content["categories"]}
     names = tuple(ids if classes is None else classes)
@@ -111,14 +132,18 @@ def read_truth(
         raise UserError(f"{path}: has no category {', '.join(unknown)}, which was evaluated")
     _check_texts(content["categories"], "name", path)
     _check_texts(content["images"], "file_name", path)
-    images = sorted(_chosen(content["images"], indices, path), key=lambda image: image["id"])
-    place = {image["id"]: i for i, image in enumerate(images)}
+    images = sorted(_select_images(content["images"], indices, path), key=lambda image: image["id"])
+    index = {image["id"]: i for i, image in enumerate(images)}
     label = {ids[name]: i for i, name in enumerate(names)}
     objects = [
-        a for a in content["annotations"] if a["category_id"] in label and a["image_id"] in place
+        a for a in content["annotations"] if a["category_id"] in label and a["image_id"] in index
     ]
-    objects.sort(key=lambda a: place[a["image_id"]])  # stable: equal overlaps go by file order
-    where = [place[a["image_id"]] for a in objects]
+    objects.sort(key=lambda a: index[a["image_id"]])  # stable: file order decides equal overlaps
+    where = [index[a["image_id"]] for a in objects]
+    if kind == "bbox":
+        outlines: Outlines = _boxes(objects, path)
+    else:
+        outlines = [_truth_mask(a, images[i], path) for a, i in zip(objects, where, strict=True)]
     return Truth(
         image_ids=np.array([image["id"] for image in images], np.int64),
         file_names=tuple(image["file_name"] for image in images),
@@ -129,24 +154,24 @@ def read_truth(
         label=np.array([label[a["category_id"]] for a in objects], np.int32),
         area=_numbers(objects, "area", path),
         crowd=np.array([bool(a.get("iscrowd")) for a in objects], bool),
-        outlines=_boxes(objects, path)
-        if kind == "bbox"
-        else [_run_lengths(a, images[i], path) for a, i in zip(objects, where, strict=True)],
+        outlines=outlines,
     )
 
 
 def is_text(value: object) -> bool:
-    """Whether a value can be printed, written and opened; half a pair of UTF-16 cannot."""
-    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+    """Whether a value is text that can be encoded, i.e. has no lone UTF-16 surrogates."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _check_texts(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> None:
     for record in records:
         if not is_text(record[key]):
-            raise UserError(f"{path}: '{key}' is no readable text in {dict(record)!a}")
+            raise UserError(f"{path}: '{key}' is not readable text in {dict(record)!a}")
 
 
-def _chosen(images: list[dict], indices: int | Sequence[int] | None, path: Path) -> list[dict]:
+def _select_images(
+    images: list[dict], indices: int | Sequence[int] | None, path: Path
+) -> list[dict]:
     if indices is None:
         return images
     if isinstance(indices, int):
@@ -156,14 +181,14 @@ def _chosen(images: list[dict], indices: int | Sequence[int] | None, path: Path)
     return [images[i] for i in indices]
 
 
-def _run_lengths(annotation: Mapping[str, Any], image: Mapping[str, Any], path: Path) -> dict:
+def _truth_mask(annotation: Mapping[str, Any], image: Mapping[str, Any], path: Path) -> dict:
     outline, height, width = annotation["segmentation"], image["height"], image["width"]
     try:
         if isinstance(outline, list):
             return rle.merge(rle.frPyObjects(outline, height, width))
         if isinstance(outline["counts"], list):
             return rle.frPyObjects(outline, height, width)
-        _mask_area(outline, [height, width], path)
+        _check_mask(outline, [height, width], path)
         return {"size": outline["size"], "counts": outline["counts"]}
     except UserError:
         raise
@@ -195,40 +220,37 @@ def read_detections(path: Path, kind: str, truth: Truth) -> Detections:
     """
     content = read_json(path)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise UserError(f"{path}: no COCO results file; that is a list of detections")
+        raise UserError(f"{path}: not a COCO results file, which is a list of detections")
     outline = "bbox" if kind == "bbox" else "segmentation"
     for key in ("image_id", "category_id", "score", outline):
         first = next((i for i, entry in enumerate(content) if key not in entry), None)
         if first is not None:
             raise UserError(f"{path}: detection {first} (from 0) lacks '{key}'")
-    image = _places(content, "image_id", truth.image_ids.tolist(), path)
-    label = _places(content, "category_id", truth.category_ids, path)
+    image = _indices(content, "image_id", truth.image_ids.tolist(), path)
+    label = _indices(content, "category_id", truth.category_ids, path)
     score = _numbers(content, "score", path)
-    kept = _best_of_each(image, label, score)
+    kept = _highest_scores(image, label, score)
     records = [content[i] for i in kept]
-    columns = {"image": image[kept], "label": label[kept], "score": score[kept]}
     if kind == "bbox":
-        boxes = _boxes(records, path)
-        return Detections(**columns, area=boxes[:, 2] * boxes[:, 3], outlines=boxes)
-    masks = [record["segmentation"] for record in records]
-    # One by one: with numpy 2, pycocotools cannot take the area of more than 255 masks at once.
-    sizes = truth.sizes[columns["image"]].tolist()
-    area = np.array(
-        [_mask_area(m, size, path) for m, size in zip(masks, sizes, strict=True)], float
-    )
-    return Detections(**columns, area=area, outlines=masks)
+        outlines: Outlines = _boxes(records, path)
+    else:
+        outlines = [record["segmentation"] for record in records]
+        sizes = truth.sizes[image[kept]].tolist()
+        for mask, size in zip(outlines, sizes, strict=True):
+            _check_mask(mask, size, path)
+    return Detections(image[kept], label[kept], score[kept], outlines)
 
 
-def _places(records: list[dict], key: str, known: Sequence[int], path: Path) -> np.ndarray:
-    place = {value: i for i, value in enumerate(known)}
+def _indices(records: list[dict], key: str, known: Sequence[int], path: Path) -> np.ndarray:
+    index = {value: i for i, value in enumerate(known)}
     try:
-        return np.array([place[record[key]] for record in records], np.int32)
+        return np.array([index[record[key]] for record in records], np.int32)
     except (KeyError, TypeError):
-        strange = next(
-            r[key] for r in records if not isinstance(r[key], int) or r[key] not in place
+        unknown = next(
+            r[key] for r in records if not isinstance(r[key], int) or r[key] not in index
         )
         raise UserError(
-            f"{path}: a detection has {key} {strange!r}, which the truth does not have; the file "
+            f"{path}: a detection has {key} {unknown!r}, which the truth does not have; the file "
             "belongs to another data set"
         ) from None
 
@@ -237,7 +259,7 @@ def _numbers(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> np.n
     try:
         values = np.array([float(record[key]) for record in records])
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: a value of '{key}' is no number ({error})") from error
+        raise UserError(f"{path}: a value of '{key}' is not a number ({error})") from error
     _check_finite(values, records, key, path)
     return values
 
@@ -250,22 +272,20 @@ def _check_finite(
         raise UserError(f"{path}: '{key}' is {records[first][key]} in {dict(records[first])!a}")
 
 
-def _best_of_each(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Order by image, class, falling score (equal ones as in the file), cut off at `LIMIT`."""
+def _highest_scores(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Order by image, class, falling score (ties: file order); `MAX_DETECTIONS` of each class."""
     order = np.lexsort((-score, label, image))
-    new = np.diff(image[order], prepend=-1).astype(bool) | np.diff(label[order], prepend=-1).astype(
-        bool
-    )
-    starts = np.flatnonzero(new)
+    group = np.stack([image[order], label[order]])
+    starts = np.flatnonzero(np.diff(group, axis=1, prepend=-1).any(axis=0))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return order[rank < LIMIT]
+    return order[rank < MAX_DETECTIONS]
 
 
-def _mask_area(mask: Any, size: list[int], path: Path) -> float:
-    """Pixels of a mask in compressed run lengths that belongs to an image of a size.
+def _check_mask(mask: Any, size: list[int], path: Path) -> None:
+    """Checks that a mask has compressed run lengths that fit its image.
 
     Raises:
-        UserError: it is none, or the run lengths leave the image.
+        UserError: it has not.
     """
     if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
         raise UserError(f"{path}: a segmentation is not in compressed run lengths")
@@ -279,4 +299,3 @@ def _mask_area(mask: Any, size: list[int], path: Path) -> float:
         raise UserError(f"{path}: a segmentation cannot be read ({error})") from error
     if area > size[0] * size[1]:
         raise UserError(f"{path}: a segmentation's run lengths are longer than its image")
-    return area
