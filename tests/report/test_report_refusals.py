@@ -71,7 +71,7 @@ def surrogate(folder: Path, data: Path) -> None:
         (metrics(lambda c: c["conditions"].update(dataset=None)), "conditions.dataset"),
         (metrics(lambda c: c.update(per_class=[])), "per_class"),
         (metrics(lambda c: c["metrics"].update({"coco/bbox_mAP": "x"})), "metrics.coco/bbox_mAP"),
-        (surrogate, "'file_name' is no readable text"),
+        (surrogate, "'file_name' is not readable text"),
     ],
 )
 def test_a_broken_file_costs_its_own_place_alone(
