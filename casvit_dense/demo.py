@@ -12,13 +12,14 @@ from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.hooks import format_duration
-from casvit_dense.engine.launch import test, train
-from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.files import config_folder
+from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
 from casvit_dense.predictor.outputs import write_image
+from casvit_dense.progress import format_duration
 from casvit_dense.zoo import DEMO_MODELS, DemoModel
 
 NUM_PICTURES = 6
@@ -86,7 +87,7 @@ def run_model(
     checkpoint = train(config, options)
     words = ("test", config, checkpoint, "--data-root", data, "--work-dir", folder)
     options.command = shlex.join(("casvit-dense", *map(str, words)))
-    metrics = test(config, checkpoint, options)
+    metrics = evaluate(config, checkpoint, options)
     save_pictures(config, checkpoint, data, folder / "pictures")
     seconds = time.monotonic() - started
     return DemoResult(model, metrics[model.metric], seconds, folder)

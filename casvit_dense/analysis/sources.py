@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from casvit_dense.analysis.coco_arrays import KINDS, is_text, read_json
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import find_evaluation
 
 METRICS = "metrics.json"
 
@@ -209,7 +210,7 @@ def find_sources(
     """Finds the predictions of an evaluation (boxes, masks or maps) and their truth.
 
     Args:
-        folder: folder of ``metrics.json``, or the work directory above it.
+        folder: of an evaluation, or a work directory, whose newest evaluation counts.
         data_root: folder of the data set, if it was moved since the evaluation.
         moved: end of the message that the truth is not there: what to do.
 
@@ -217,11 +218,10 @@ def find_sources(
         UserError: no evaluation or no predictions there, ``metrics.json`` is invalid, or the truth
             is not where it was.
     """
-    folder = folder if (folder / METRICS).is_file() else folder / "test"
+    folder = find_evaluation(folder)
     if not (folder / METRICS).is_file():
         raise UserError(
-            f"{folder.parent}: no evaluation; `casvit-dense test` writes test/{METRICS} and the "
-            "predictions"
+            f"{folder}: no evaluation; `casvit-dense test` writes {METRICS} and the predictions"
         )
     metrics = read_metrics(folder)
     dataset, per_class = metrics.conditions.dataset, metrics.per_class

@@ -15,13 +15,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-from casvit_dense.engine.coco_backends import (
-    BACKENDS,
-    collector_paused,
-    open_evaluation,
-    read_numbers,
-)
+from casvit_dense.engine.coco_backends import collector_paused, open_evaluation, read_numbers
 from casvit_dense.engine.coco_metric import COCO_NUMBERS, coco_results
+from casvit_dense.options import COCO_BACKENDS
 
 REFERENCE = "pycocotools"
 HEIGHT, WIDTH = 480, 640
@@ -45,7 +41,7 @@ def measure_evaluation(
     detections: int = 500_000,
     seed: int = 0,
     kinds: Sequence[str] = ("bbox",),
-    backends: Sequence[str] = BACKENDS,
+    backends: Sequence[str] = COCO_BACKENDS,
 ) -> list[dict[str, Any]]:
     """Runs every package on the same data, one after the other, each in its own process.
 

@@ -18,12 +18,10 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from casvit_dense.engine.image_decoder import IMAGE_DECODERS
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.preflight import check_data
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.checks import check_data
+from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
+from casvit_dense.options import IMAGE_DECODERS, RunOptions
 
 Result = TypeVar("Result")
 
@@ -103,8 +101,8 @@ def check_loading(config: str | Path, options: RunOptions) -> Config:
     Raises:
         UserError: anything that is wrong with config, options or data.
     """
-    cfg = prepare(config, options)
-    use_scope_of(cfg)
+    cfg = resolve(config, options).config
+    register_scope(cfg)
     if cfg.get("train_dataloader") is None:
         raise UserError(f"{config}: no train_dataloader, whose loading could be measured")
     check_data(cfg, ("train_dataloader",))

@@ -19,7 +19,7 @@ from casvit_dense import __version__
 from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
 from casvit_dense.benchmark.timing import Stopwatch, cpu_stopwatch, cuda_stopwatch
 from casvit_dense.commit import code_commit
-from casvit_dense.engine.results import cpu_name
+from casvit_dense.engine.record import cpu_name
 
 MATMUL_SIDES = (1024, 1536, 2048)
 CUDA_MATMUL_SIDES = (4096, 8192)

@@ -83,10 +83,9 @@ def import_libraries(case: BenchmarkCase) -> None:
     for name in names:
         import_module(name)
     if case.model.endswith(".py"):
-        from casvit_dense.engine.prepare import read_config
-        from casvit_dense.engine.registries import use_scope_of
+        from casvit_dense.engine.config import read_config, register_scope
 
-        use_scope_of(read_config(case.model))
+        register_scope(read_config(case.model))
 
 
 def forget_peak(case: BenchmarkCase) -> None:

@@ -60,12 +60,11 @@ def check_model(model: str) -> None:
 def _build_configured(case: BenchmarkCase) -> nn.Module:
     from mmengine.model import revert_sync_batchnorm
 
-    from casvit_dense.engine.options import RunOptions
-    from casvit_dense.engine.prepare import prepare
-    from casvit_dense.engine.registries import use_scope_of
+    from casvit_dense.engine.config import register_scope, resolve
+    from casvit_dense.options import RunOptions
 
-    cfg = prepare(case.model, RunOptions())
-    models = import_module(f"{use_scope_of(cfg)}.registry").MODELS
+    cfg = resolve(case.model, RunOptions()).config
+    models = import_module(f"{register_scope(cfg)}.registry").MODELS
     with warnings.catch_warnings():
         # What heads say about their losses is of no use here.
         warnings.simplefilter("ignore", UserWarning)

@@ -12,7 +12,7 @@ from casvit_dense.benchmark.group import STEPS, Group, Settings, reason_of
 from casvit_dense.benchmark.machine import COLUMNS, Rates, condition, measure_rates, now
 from casvit_dense.benchmark.networks import check_model
 from casvit_dense.benchmark.rows import Ledger
-from casvit_dense.engine.hooks import Progress, format_duration
+from casvit_dense.progress import Progress, format_duration
 
 Say = Callable[[str], None]
 Record = Callable[[Sequence[Mapping[str, Any]]], None]

@@ -72,13 +72,13 @@ def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
 
 def printed_progress() -> "Progress":
     """Prints a line every ten seconds."""
-    from casvit_dense.engine import hooks
+    from casvit_dense.progress import Progress as Loop
 
-    loops: dict[str, hooks.Progress] = {}
+    loops: dict[str, Loop] = {}
 
     def progress(step: str, done: int, total: int) -> None:
         if done == 1:
-            loops[step] = hooks.Progress(step, total, seconds=10)
+            loops[step] = Loop(step, total, seconds=10)
         line = loops[step].step()
         if line is not None:
             print(line, flush=True)

@@ -223,12 +223,12 @@ def check_configs(models: Sequence[str]) -> None:
     Raises:
         UserError: one cannot be read or has no model.
     """
-    from casvit_dense.engine.options import RunOptions
-    from casvit_dense.engine.prepare import prepare
+    from casvit_dense.engine.config import resolve
+    from casvit_dense.options import RunOptions
 
     for model in models:
         if model.endswith(".py"):
-            prepare(model, RunOptions())
+            resolve(model, RunOptions())
 
 
 def pairs(bases: list[BenchmarkCase], specs: list[str]) -> list[BenchmarkCase]:
@@ -288,7 +288,7 @@ def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
             for kind in ("bbox", "segm")
         ]
     from casvit_dense.benchmark.loading import check_loading, measure_loading
-    from casvit_dense.engine.options import RunOptions
+    from casvit_dense.options import RunOptions
 
     if not args.models:
         raise UserError("--mode data: name a config, whose images are loaded")

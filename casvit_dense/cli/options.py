@@ -9,9 +9,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from casvit_dense.engine.coco_backends import BACKENDS
-from casvit_dense.engine.image_decoder import IMAGE_DECODERS
-from casvit_dense.engine.options import RunOptions
+from casvit_dense.options import COCO_BACKENDS, IMAGE_DECODERS, RunOptions
 
 FUSE_HELP = "run the fused form: same results, faster"
 
@@ -88,8 +86,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     parser.add_argument(
         "--coco-backend",
-        choices=BACKENDS,
-        help=f"package that evaluates boxes and masks, same numbers (default {BACKENDS[0]})",
+        choices=COCO_BACKENDS,
+        help=f"package that evaluates boxes and masks, same numbers (default {COCO_BACKENDS[0]})",
     )
     parser.add_argument(
         "--image-decoder",

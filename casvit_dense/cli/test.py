@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
-    from casvit_dense.engine.launch import test
+    from casvit_dense.engine.evaluate import evaluate
 
-    test(args.config, args.checkpoint, run_options(args))
+    evaluate(args.config, args.checkpoint, run_options(args))

@@ -39,6 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    from casvit_dense.engine.launch import train
+    from casvit_dense.engine.train import train
 
     train(args.config, run_options(args))

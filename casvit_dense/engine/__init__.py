@@ -5,8 +5,7 @@ mmengine's checkpoint loading safe.
 """
 
 from casvit_dense.checkpoint import install_safe_loader
-from casvit_dense.engine.hooks import FiniteLossHook, ProgressHook
-from casvit_dense.engine.resume import BackboneRecordHook
+from casvit_dense.engine.hooks import BackboneRecordHook, FiniteLossHook, ProgressHook
 
 __all__ = ["BackboneRecordHook", "FiniteLossHook", "ProgressHook"]
 

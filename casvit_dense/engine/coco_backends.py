@@ -16,9 +16,7 @@ import numpy as np
 from pycocotools import mask
 
 from casvit_dense.errors import UserError
-
-#: By the name of the distribution; the first is the default.
-BACKENDS = ("faster-coco-eval", "pycocotools")
+from casvit_dense.options import COCO_BACKENDS
 
 
 class CocoNumbers(NamedTuple):
@@ -57,7 +55,7 @@ def evaluate_coco(
     kind: str,
     category_ids: Sequence[int],
     image_ids: Sequence[int],
-    backend: str = BACKENDS[0],
+    backend: str = COCO_BACKENDS[0],
 ) -> CocoNumbers:
     """Evaluates detections at COCO's settings.
 
@@ -67,7 +65,7 @@ def evaluate_coco(
         kind: ``'bbox'`` or ``'segm'``; sizes are those of boxes or of masks.
         category_ids: categories that count.
         image_ids: images that count.
-        backend: one of `BACKENDS`.
+        backend: one of `options.COCO_BACKENDS`.
 
     Raises:
         UserError: the backend is unknown or cannot be imported.
@@ -100,7 +98,7 @@ def load_backend(name: str) -> tuple[Callable[[], Any], Callable[..., Any]]:
                 "evaluate with --coco-backend pycocotools"
             ) from error
         return FasterCOCO, partial(COCOeval_faster, print_function=print)
-    raise UserError(f"unknown COCO backend '{name}'; choose from {', '.join(BACKENDS)}")
+    raise UserError(f"unknown COCO backend '{name}'; choose from {', '.join(COCO_BACKENDS)}")
 
 
 def open_evaluation(

@@ -10,15 +10,11 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from casvit_dense.engine.coco_backends import (
-    BACKENDS,
-    collector_paused,
-    evaluate_coco,
-    load_backend,
-)
-from casvit_dense.engine.results import check_once_each, class_table
+from casvit_dense.engine.coco_backends import collector_paused, evaluate_coco, load_backend
+from casvit_dense.engine.record import check_once_each, class_table
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
+from casvit_dense.options import COCO_BACKENDS
 
 #: COCO's summary in its order: precision at 100 detections, then recall.
 COCO_NUMBERS = (
@@ -41,7 +37,7 @@ class DenseCocoMetric(CocoMetric):
             in COCO's results format; without it they are not kept.
         classwise: log the AP of every class.
         collect_device: where processes gather results.
-        backend: package that evaluates, see `coco_backends.BACKENDS`; the numbers are the same.
+        backend: package that evaluates, see `options.COCO_BACKENDS`; the numbers are the same.
 
     Attributes:
         per_class: after evaluation, AP by class name for each kind; NaN without truth.
@@ -54,7 +50,7 @@ class DenseCocoMetric(CocoMetric):
         outfile_prefix: str | None = None,
         classwise: bool = False,
         collect_device: str = "cpu",
-        backend: str = BACKENDS[0],
+        backend: str = COCO_BACKENDS[0],
     ) -> None:
         load_backend(backend)  # before hours of testing, not after
         kinds = [metric] if isinstance(metric, str) else list(metric)

@@ -1,65 +1,38 @@
-"""Hooks of our own for mmengine's runner."""
+"""Hooks for mmengine's runner."""
 
 import math
-import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 
 from casvit_dense.errors import UserError
+from casvit_dense.progress import Progress
 from casvit_dense.results.hashes import digest, plain
 
-#: Key of a checkpoint's ``meta`` that holds how its training went.
-TRAINED = "training"
+#: Keys of a checkpoint's ``meta``: how it was trained, and how its backbone was built.
+TRAINING_RECORD, BACKBONE_RECORD = "training", "backbone_cfg"
 
+#: Options of a backbone that change how it runs, not what it learns.
+HOW_IT_RUNS = ("init_cfg", "with_cp")
 
-def format_duration(seconds: float) -> str:
-    """Seconds as a person says them: ``42 s``, ``3 min 07 s``, ``5 h 12 min``."""
-    minutes, secs = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"
-
-
-class Progress:
-    """Counts the steps of one loop and words a line when the last one is old enough.
-
-    Args:
-        name: what a step is, e.g. ``'training iteration'``.
-        total: steps in the loop.
-        seconds: least time between two lines.
-    """
-
-    def __init__(self, name: str, total: int, seconds: float) -> None:
-        self.name = name
-        self.total = total
-        self.seconds = seconds
-        self.done = 0
-        self.started = self.said = time.monotonic()
-
-    def step(self) -> str | None:
-        """Counts one step; returns a line when it is time for one."""
-        self.done += 1
-        now = time.monotonic()
-        if now - self.said < self.seconds:
-            return None
-        self.said = now
-        pace = (now - self.started) / self.done
-        left = format_duration(pace * (self.total - self.done))
-        return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
+#: Purposes of random numbers.
+LOADING, STEP = 0, 1
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops a training whose loss is no number any more.
+    """Stops a training whose loss is no longer finite.
 
     Args:
-        interval: steps between two looks; each makes a GPU wait.
+        interval: steps between two checks; each makes a GPU wait.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -85,10 +58,9 @@ class FiniteLossHook(Hook):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Says every so often how far a loop is and how long it will take.
+    """Logs every so often how far a loop is and how long it will take.
 
-    mmengine's own log lines come every so many iterations, which on a slow machine means minutes
-    of silence.
+    mmengine's own lines come every so many iterations, on a slow machine every few minutes.
 
     Args:
         seconds: least time between two lines.
@@ -116,32 +88,87 @@ class ProgressHook(Hook):
             runner.logger.info(line)
 
 
-class TrainingRecordHook(Hook):
-    """Notes in every checkpoint what its training was, as plain values.
+@HOOKS.register_module()
+class BackboneRecordHook(Hook):
+    """Stores in every checkpoint how its backbone was built.
 
-    A run that goes on from a checkpoint keeps that one's record. If the recipe or the batch has
-    changed, or nothing says what they were, what comes out is of no recipe that has a name.
+    The tensors do not tell whether BatchNorm was trained, and a run that is resumed with other
+    flags would become another experiment.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"][BACKBONE_RECORD] = backbone_record(runner.cfg)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Drops the names of checkpoints outside the work directory.
+
+        mmengine would delete the best one of them when a better one is written.
+        """
+        info = checkpoint.get("message_hub", {}).get("runtime_info", {})
+        places = [key for key in info if "best_ckpt" in key or key == "last_ckpt"]
+        work_dir = Path(runner.work_dir).resolve()
+        if not all(Path(info[key]).resolve().is_relative_to(work_dir) for key in places):
+            for key in [*places, *(key for key in info if "best_score" in key)]:
+                del info[key]
+
+
+def backbone_record(cfg: Config) -> dict[str, Any]:
+    """The options of a config's backbone that change what it learns."""
+    backbone = cfg.model.backbone.to_dict()  # plain types: the only ones that may be read back
+    return {key: value for key, value in backbone.items() if key not in HOW_IT_RUNS}
+
+
+class TrainingRecordHook(Hook):
+    """Stores in every checkpoint how it was trained, as plain values.
+
+    A resumed run keeps its checkpoint's record. If recipe or batch have changed since, or the
+    checkpoint has no record, the result is of neither recipe, and its hash is one of its own.
 
     Args:
-        record: see `recording.training_record`.
+        record: see `record.training_record`.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["meta"][TRAINED] = dict(self.record)
+        checkpoint["meta"][TRAINING_RECORD] = dict(self.record)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Takes over what the resumed run had noted; other checkpoints are only a start."""
+        """Keeps the resumed run's record; a checkpoint that is only a start has none to keep."""
         if runner.cfg.get("resume"):
-            self.record = continued(checkpoint["meta"].get(TRAINED), self.record)
+            self.record = continued(checkpoint["meta"].get(TRAINING_RECORD), self.record)
 
 
 def continued(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record of a training in two parts, the first of which may be unknown."""
+    """The record of a resumed training; ``before`` is None where the checkpoint has none."""
     if before is not None:
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
         if changed <= {"seed"}:
             return before
     return {**now, "seed": None, "recipe_sha256": digest(plain([before, now]))}
+
+
+class RepeatableHook(Hook):
+    """Makes random numbers depend on seed, process and iteration only.
+
+    mmengine's checkpoints do not hold the state of the generators, so that flips and dropped paths
+    after resuming would differ from those of a run without a break. Workers of loaders have their
+    own generators, seeded when they start: with workers, flips still differ.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self._seed(runner, runner.iter, LOADING)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._seed(runner, runner.iter, STEP)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._seed(runner, runner.iter + 1, LOADING)
+
+    @staticmethod
+    def _seed(runner: Runner, iteration: int, purpose: int) -> None:
+        sequence = np.random.SeedSequence((runner.seed, get_rank(), iteration, purpose))
+        set_random_seed(int(sequence.generate_state(1)[0]))

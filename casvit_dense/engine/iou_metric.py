@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 
-from casvit_dense.engine.results import check_once_each, class_table
+from casvit_dense.engine.record import check_once_each, class_table
 
 
 @METRICS.register_module()

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casvit_dense.engine.hooks import Progress
 from casvit_dense.errors import UserError
 from casvit_dense.predictor.model import Predictor
 from casvit_dense.predictor.outputs import InstanceFolder, MapFolder
 from casvit_dense.predictor.reading import read_image
+from casvit_dense.progress import Progress
 
 #: Result folder of each framework's models.
 FOLDERS = {"mmdet": InstanceFolder, "mmseg": MapFolder}

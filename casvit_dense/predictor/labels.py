@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
-from casvit_dense.engine.preflight import reduces_zero_label
-from casvit_dense.engine.prepare import leaf_datasets
+from casvit_dense.engine.checks import reduces_zero_label
+from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.errors import UserError
 
 #: Numbers between 1 and 90 that COCO's 80 categories leave out.

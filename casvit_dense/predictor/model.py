@@ -15,9 +15,7 @@ from mmengine.structures import BaseDataElement
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.deploy import fuse as fused
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
 from casvit_dense.export.model import (
     ExportedModel,
@@ -25,6 +23,7 @@ from casvit_dense.export.model import (
     check_overrides,
     is_exported,
 )
+from casvit_dense.options import RunOptions
 from casvit_dense.predictor.labels import labels_of, test_dataset
 from casvit_dense.predictor.reading import read_image
 
@@ -63,8 +62,8 @@ class Predictor:
     ) -> None:
         self.device = find_device(device)
         options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
-        self.cfg = prepare(config, options)
-        self.scope = use_scope_of(self.cfg)
+        self.cfg = resolve(config, options).config
+        self.scope = register_scope(self.cfg)
         model: Any
         if is_exported(checkpoint):
             check_overrides(options.cfg_options)

@@ -10,10 +10,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS
 
-from casvit_dense.engine.prepare import leaf_datasets
-from casvit_dense.engine.recording import leaves
-from casvit_dense.engine.registries import use_scope_of
-from casvit_dense.engine.rehearsal import silence
+from casvit_dense.engine.checks import silence
+from casvit_dense.engine.config import register_scope
+from casvit_dense.engine.config_tree import leaf_datasets
+from casvit_dense.engine.record import leaves
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.estimate import Known
 
@@ -39,7 +39,7 @@ def quietly() -> Iterator[None]:
 def enter_scope(cfg: Config) -> None:
     """Fills the registries for a config, without a word about the one before."""
     with quietly():
-        use_scope_of(cfg)
+        register_scope(cfg)
 
 
 def training_set(cfg: Config) -> ConfigDict:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from casvit_dense.engine.prepare import dicts_in
+from casvit_dense.engine.config_tree import dicts_in
 from casvit_dense.results.row import Evaluation, Row, Speed
 
 #: Floats that an optimiser keeps of each trained parameter.

@@ -1,26 +1,18 @@
 """What a model's runs are started with and what their products must say, read from its config."""
 
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import (
-    evaluators,
-    leaf_datasets,
-    prepare,
-    read_config,
-    weight_parts,
-)
-from casvit_dense.engine.recording import trained_config
+from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.engine.config_tree import evaluators, leaf_datasets, weight_parts
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.plan import PlannedModel, Settings
-from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of, plain
+from casvit_dense.results.hashes import ConfigHashes, digest, plain
 
 #: Type of a data set -> its name in ``--data-root``.
 DATA_SETS = {"CocoDataset": "coco", "ADE20KDataset": "ade20k"}
@@ -61,7 +53,7 @@ class Facts:
     Attributes:
         options: of their training, without seed and work directory. An evaluation has the same,
             with the plan's own overrides only.
-        cfg: the config, prepared for training.
+        cfg: the config, resolved for training.
         evaluated, trained: hashes of the config as rows and as checkpoints record it.
     """
 
@@ -73,10 +65,8 @@ class Facts:
     @property
     def weights(self) -> str:
         """The file that the backbone starts from; empty if it needs none."""
-        if self.options.from_scratch:
-            return ""
         named = [part.checkpoint for part in weight_parts(self.cfg.model.backbone)]
-        return str(self.options.pretrained or (named[-1] if named else ""))
+        return str(named[-1]) if named else ""
 
     def data_key(self, loaders: Iterable[str]) -> str:
         """The same for models whose data, metrics and heads are the same."""
@@ -89,24 +79,13 @@ def facts_of(model: PlannedModel, settings: Settings) -> Facts:
     """Reads a model's config.
 
     Raises:
-        UserError: it cannot be read, or an override is wrong; see `prepare`.
+        UserError: it cannot be read, or an override is wrong; see `resolve`.
     """
     cfg = read_config(model.config)  # read once: bases from mmdet cost half a second each time
     options = options_of(model, cfg, settings)
-    trained = trained_config(overridden(cfg, options.cfg_options), options)
-    return Facts(
-        options,
-        prepare(model.config, options),
-        hashes_of(overridden(cfg, model.cfg_options).to_dict()),
-        hashes_of(trained.to_dict()),
-    )
-
-
-def overridden(cfg: Config, overrides: Mapping[str, Any]) -> Config:
-    """A copy with overrides: what `recording.asked_config` reads from a file."""
-    copy = deepcopy(cfg)
-    copy.merge_from_dict(dict(overrides))
-    return copy
+    trained = resolve(cfg, options)
+    evaluated = resolve(cfg, RunOptions(cfg_options=dict(model.cfg_options)))
+    return Facts(options, trained.config, evaluated.hashes, trained.hashes)
 
 
 def options_of(model: PlannedModel, cfg: Config, settings: Settings) -> RunOptions:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.reader import file_sha256
-from casvit_dense.engine.recording import training_of
-from casvit_dense.engine.resume import numbered
+from casvit_dense.engine.record import training_of
+from casvit_dense.engine.train import numbered
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.facts import Facts
 from casvit_dense.reproduce.plan import Run

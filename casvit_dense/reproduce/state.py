@@ -9,9 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from casvit_dense.engine.preflight import check_data
-from casvit_dense.engine.prepare import MODEL_ZOO, set_weights
-from casvit_dense.engine.recording import describe_dataset
+from casvit_dense.engine.checks import MODEL_ZOO, check_data, check_weights
+from casvit_dense.engine.record import describe_dataset
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.counting import (
     Images,
@@ -82,7 +81,7 @@ class Inspector:
         other = stranger(progress, run, facts, images)
         missing = {} if other is None else {"folder": other}
         if progress.checkpoint is None:
-            missing |= self._message("weights", facts.weights, check_weights, facts)
+            missing |= self._message("weights", facts.weights, check_first_weights, facts)
         loaders = TRAINING if progress.last is None else TESTING
         missing |= self._message("data", facts.data_key(loaders), self._check_data, facts, loaders)
         todo = ("train", "test") if progress.last is None else ("test",)
@@ -153,7 +152,7 @@ def truth_sha256(cfg: Config) -> str | None:
     return None
 
 
-def check_weights(facts: Facts) -> None:
+def check_first_weights(facts: Facts) -> None:
     """Looks whether the backbone's first weights are there and can be read.
 
     Raises:
@@ -167,4 +166,4 @@ def check_weights(facts: Facts) -> None:
             f"and {of}), or name its folder by --pretrained DIR"
         )
     if file:
-        set_weights(facts.cfg, facts.options.pretrained)
+        check_weights(facts.cfg)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from casvit_dense.engine.hooks import format_duration
+from casvit_dense.progress import format_duration
 from casvit_dense.reproduce.counting import published_images
 from casvit_dense.reproduce.estimate import Estimate
 from casvit_dense.reproduce.plan import Settings

@@ -20,13 +20,13 @@ from casvit_dense.benchmark.loading import (
     time_steps,
     worker_memory,
 )
-from casvit_dense.engine.image_decoder import check_decoder
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.packing import pack_index
-from casvit_dense.engine.preflight import check_data
-from casvit_dense.engine.prepare import dicts_in, prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.checks import check_data
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_tree import dicts_in
+from casvit_dense.engine.machine import check_decoder
+from casvit_dense.engine.runner import pack_index
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MASKS = CONFIGS / "demo/mask-rcnn_casvit-mini_fpn_shapes.py"
@@ -57,7 +57,7 @@ def turbojpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("config", [MASKS, MAPS])
 def test_decoder_reaches_every_pipeline(config: Path, turbojpeg: None) -> None:
-    cfg = prepare(config, RunOptions(image_decoder="turbojpeg"))
+    cfg = resolve(config, RunOptions(image_decoder="turbojpeg")).config
     for key in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loads = [s for s in dicts_in(cfg[key]) if s.get("type") == "LoadImageFromFile"]
         assert [step.imdecode_backend for step in loads] == ["turbojpeg"]
@@ -65,7 +65,7 @@ def test_decoder_reaches_every_pipeline(config: Path, turbojpeg: None) -> None:
 
 
 def test_decoder_is_ready_for_mmcv(turbojpeg: None) -> None:
-    check_decoder(prepare(MASKS, RunOptions()), "turbojpeg")
+    check_decoder(resolve(MASKS, RunOptions()).config, "turbojpeg")
     image = np.full((6, 8, 3), 128, np.uint8)
     content = cv2.imencode(".jpg", image)[1].tobytes()
     assert (mmcv.imfrombytes(content, backend="turbojpeg") == image).all()
@@ -76,28 +76,28 @@ def test_unusable_turbojpeg_is_explained(decoder: object, monkeypatch: pytest.Mo
     monkeypatch.setattr(mmcv_io, "jpeg", None)
     monkeypatch.setattr(mmcv_io, "TurboJPEG", decoder)
     with pytest.raises(UserError, match='libturbojpeg0.*pip install "PyTurboJPEG<2"') as caught:
-        prepare(MASKS, RunOptions(image_decoder="turbojpeg"))
+        resolve(MASKS, RunOptions(image_decoder="turbojpeg"))
     assert "\n" not in str(caught.value)
     assert mmcv_io.imread_backend == "cv2"
 
 
 def test_other_wrong_decoders(turbojpeg: None, shapes: Path) -> None:
     with pytest.raises(UserError, match="unknown image decoder 'pillow'"):
-        prepare(MASKS, RunOptions(image_decoder="pillow"))
-    cfg = prepare(MASKS, RunOptions())
+        resolve(MASKS, RunOptions(image_decoder="pillow"))
+    cfg = resolve(MASKS, RunOptions()).config
     cfg.env_cfg = dict(mp_cfg=dict(mp_start_method="spawn"))
     with pytest.raises(UserError, match="mp_start_method is 'spawn'"):
         check_decoder(cfg, "turbojpeg")
     options = RunOptions(image_decoder="turbojpeg", data_root=str(shapes / "coco"))
-    cfg = prepare(MASKS, options)
-    use_scope_of(cfg)
+    cfg = resolve(MASKS, options).config
+    register_scope(cfg)
     with pytest.raises(UserError, match=r"reads JPEG alone, and there is .*\.png"):
         check_data(cfg, ("train_dataloader",))
 
 
 def test_turbojpeg_decodes_as_cv2_does(shapes: Path) -> None:
     try:
-        check_decoder(prepare(MASKS, RunOptions()), "turbojpeg")
+        check_decoder(resolve(MASKS, RunOptions()).config, "turbojpeg")
     except UserError as error:
         pytest.skip(str(error))
     for file in sorted((shapes / "coco/train2017").iterdir()):
@@ -151,7 +151,7 @@ def test_loading_is_measured_of_the_configs_own_pipeline(
     assert "PyTurboJPEG" in notes[0]
     assert {row["decoder"] for row in rows} == {"cv2"} and not any("error" in row for row in rows)
     steps = [row["step"] for row in rows]
-    cfg = prepare(config, RunOptions())
+    cfg = resolve(config, RunOptions()).config
     transforms = [step.type for step in cfg.train_dataloader.dataset.pipeline[1:]]
     assert steps == [
         *("annotations", "read", "decode"),
@@ -170,7 +170,7 @@ def test_loading_is_measured_of_the_configs_own_pipeline(
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*casvit-xs*.py")), ids=lambda p: p.stem)
 def test_recipes_pack_annotations(config: Path) -> None:
     """mmengine packs by default; no recipe says otherwise."""
-    cfg = prepare(config, RunOptions())
+    cfg = resolve(config, RunOptions()).config
     for key in ("train_dataloader", "val_dataloader"):
         assert all(part.get("serialize_data", True) for part in dicts_in(cfg[key]))
 
@@ -261,16 +261,16 @@ def test_index_by_category_holds_no_python_numbers(many: Path) -> None:
 
 
 def test_training_packs_what_it_reads(shapes: Path, tmp_path: Path) -> None:
-    from casvit_dense.engine.launch import start_runner
+    from casvit_dense.engine.runner import build_runner
 
     options = RunOptions(
         data_root=str(shapes / "coco"),
         work_dir=tmp_path / "packing",
         cfg_options={"visualizer.name": "packing", "experiment_name": "packing"},
     )
-    cfg = prepare(MASKS, options)
-    use_scope_of(cfg)
-    runner = start_runner(cfg, ("train_loop", "val_loop"))
+    cfg = resolve(MASKS, options).config
+    register_scope(cfg)
+    runner = build_runner(cfg, ("train_loop", "val_loop"))
     for loader in (runner.train_dataloader, runner.val_dataloader):
         dataset = loader.dataset
         assert dataset.data_bytes.dtype == np.uint8 and not dataset.data_list
@@ -278,8 +278,8 @@ def test_training_packs_what_it_reads(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_wrapped_data_sets_are_not_measured(shapes: Path) -> None:
-    cfg = prepare(MASKS, RunOptions(data_root=str(shapes / "coco")))
-    use_scope_of(cfg)
+    cfg = resolve(MASKS, RunOptions(data_root=str(shapes / "coco"))).config
+    register_scope(cfg)
     inner = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=inner)
     with pytest.raises(UserError, match="not of wrappers"):

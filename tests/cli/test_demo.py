@@ -20,7 +20,7 @@ from casvit_dense.cli import demo as command
 from casvit_dense.data.scene import SHAPES
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.demo import DemoResult, as_prediction, find_config, run_demo, summary
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.zoo import DEMO_MODELS
 
@@ -59,7 +59,7 @@ def test_demo_trains_evaluates_and_draws(name, data_root, tmp_path):
 @pytest.mark.parametrize("name", DEMO_MODELS)
 def test_models_build_and_share_the_small_backbone(name):
     cfg = Config.fromfile(find_config(DEMO_MODELS[name].config))
-    use_scope_of(cfg)
+    register_scope(cfg)
     model = MODEL_REGISTRY.build(cfg.model)
     assert cfg.model.backbone.arch == {"depths": [1, 1, 2, 1], "dims": [16, 32, 64, 96]}
     assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels

@@ -8,11 +8,11 @@ import torch
 from mmengine.config import Config
 from pages import code_of_page
 
-from casvit_dense.engine import launch
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import read_config
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import read_config, register_scope
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASS, CONFIG, TIMM, MMPRETRAIN = code_of_page("python")
@@ -48,7 +48,7 @@ def write_config(folder: Path, text: str, base: str = "retinanet") -> Path:
 @pytest.mark.parametrize("base", BASES)
 def test_the_class_of_the_page_stands_under_every_head(base: str, my_package: Path) -> None:
     cfg = Config.fromfile(write_config(my_package, CONFIG, base))
-    scope = use_scope_of(cfg)
+    scope = register_scope(cfg)
     model = import_module(f"{scope}.registry").MODELS.build(cfg.model)
     model.init_weights()
     assert type(model.backbone).__name__ == "MyBackbone"
@@ -87,8 +87,8 @@ def test_the_config_of_the_page_trains_and_evaluates(
         cfg_options=overrides,
     )
     config = write_config(my_package, CONFIG)
-    checkpoint = launch.train(config, options)
-    assert "coco/bbox_mAP" in launch.test(config, checkpoint, options)
+    checkpoint = train(config, options)
+    assert "coco/bbox_mAP" in evaluate(config, checkpoint, options)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -100,7 +100,7 @@ def test_the_example_of_another_library_gives_four_maps(
         pytest.skip(f"{package} is not here, or does not import")
     text = f'_base_ = "configs/peers/_base_/retinanet.py"\n{text}'
     cfg = Config.fromfile(write_config(tmp_path, text, base))
-    scope = use_scope_of(cfg)
+    scope = register_scope(cfg)
     model = import_module(f"{scope}.registry").MODELS.build(cfg.model)
     maps = model.backbone(torch.randn(1, 3, 64, 64))
     assert [m.shape[1] for m in maps] == list(cfg.model.neck.in_channels)
@@ -114,7 +114,7 @@ def test_channels_that_the_neck_does_not_expect_are_said_first(
     assert wrong != CONFIG
     options = RunOptions(work_dir=tmp_path / "work", data_root="nowhere", from_scratch=True)
     with pytest.raises(UserError, match=r"\[16, 32, 64, 128\] channels.* \[16, 32, 64, 99\]"):
-        launch.train(write_config(tmp_path, wrong), options)
+        train(write_config(tmp_path, wrong), options)
     assert not (tmp_path / "work").exists()
 
 

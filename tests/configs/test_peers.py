@@ -16,7 +16,7 @@ from mmengine.config import Config
 from pages import table_of_page
 from torch import nn
 
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.results import read_targets
 
@@ -87,7 +87,7 @@ def peer_config(stem: str) -> Config:
 
 def build(cfg: Config, node: Any) -> nn.Module:
     """A config's model or a part of it, without pretrained weights."""
-    scope = use_scope_of(cfg)
+    scope = register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     cfg.model.pop("pretrained", None)
     return import_module(f"{scope}.registry").MODELS.build(node)
@@ -197,7 +197,7 @@ def test_missing_pretrained_weights_are_an_error_of_the_user(peer, tmp_path, mon
     cfg = peer_config(SEM_FPN.format(peer))
     file = cfg.model.backbone.init_cfg.checkpoint
     assert file.startswith("pretrained/")
-    use_scope_of(cfg)
+    register_scope(cfg)
     backbone = import_module("mmseg.registry").MODELS.build(cfg.model.backbone)
     with pytest.raises(UserError, match=f"weight file {file} does not exist"):
         backbone.init_weights()
@@ -208,10 +208,10 @@ def test_backbone_of_the_other_framework_is_found_by_a_fresh_process(stem: str) 
     code = """
 import sys
 from mmengine.config import Config
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
 from mmengine.registry import MODELS
 cfg = Config.fromfile(sys.argv[1])
-use_scope_of(cfg)
+register_scope(cfg)
 cfg.model.backbone.init_cfg = None
 print(type(MODELS.build(cfg.model).backbone).__module__)
 """

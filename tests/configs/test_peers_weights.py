@@ -15,12 +15,11 @@ from peer_files import OFFICIAL, numbered, save_official
 from torch import Tensor, nn
 
 from casvit_dense.cli import main
-from casvit_dense.engine import launch
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare, set_weights
-from casvit_dense.engine.registries import use_scope_of
-from casvit_dense.engine.rehearsal import rehearse
+from casvit_dense.engine.checks import check_weights, dry_run_backbone
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SEM_FPN = "fpn_{}_8xb4-40k_ade20k-512x512"
@@ -61,11 +60,11 @@ def _logger(tmp_path: Path) -> None:
 
 @cache
 def read(stem: str) -> Config:
-    return prepare(CONFIGS / f"peers/{stem}.py", RunOptions())
+    return resolve(CONFIGS / f"peers/{stem}.py", RunOptions()).config
 
 
 def backbone_of(cfg: Config) -> nn.Module:
-    use_scope_of(cfg)
+    register_scope(cfg)
     return MODELS.build(deepcopy(cfg.model.backbone))
 
 
@@ -83,9 +82,9 @@ def save_peer(peer: str, path: Path) -> dict[str, Tensor]:
 
 
 def ready(stem: str, file: Path) -> Config:
-    cfg = deepcopy(read(stem))
-    set_weights(cfg, str(file))
-    use_scope_of(cfg)
+    cfg = resolve(read(stem), RunOptions(pretrained=str(file))).config
+    check_weights(cfg)
+    register_scope(cfg)
     return cfg
 
 
@@ -111,7 +110,7 @@ def test_the_published_file_fills_the_backbone(
     state = save_peer(peer, file)
     cfg = ready(stem.format(peer), file)
     capfd.readouterr()
-    (note,) = rehearse(cfg, None)
+    (note,) = dry_run_backbone(cfg, None)
     assert capfd.readouterr() == ("", "")
     backbone = backbone_of(cfg)
     backbone.init_weights()
@@ -167,7 +166,7 @@ def test_one_wrong_tensor_is_enough(name: str, value: Any, message: str, tmp_pat
         state[name] = value
     torch.save(state, file)
     with pytest.raises(UserError, match=f"(?s){message}"):
-        rehearse(ready(SEM_FPN.format("pvtv2-b0"), file), None)
+        dry_run_backbone(ready(SEM_FPN.format("pvtv2-b0"), file), None)
 
 
 class Derived(BaseModule):
@@ -201,8 +200,9 @@ def own_backbones() -> Any:
 def own_config(kind: str, file: Path, **more: Any) -> Config:
     cfg = deepcopy(read(RETINANET.format("resnet18")))
     cfg.model.backbone, cfg.model.neck = dict(type=kind, **more), None
-    set_weights(cfg, str(file))
-    use_scope_of(cfg)
+    cfg = resolve(cfg, RunOptions(pretrained=str(file))).config
+    check_weights(cfg)
+    register_scope(cfg)
     return cfg
 
 
@@ -219,7 +219,7 @@ def test_a_backbone_of_the_users_own_is_held_to_the_same(
 
     save(state)
     cfg = own_config("Derived", file)
-    (note,) = rehearse(cfg, None)
+    (note,) = dry_run_backbone(cfg, None)
     assert f"{len(state)} tensors matched" in note
     backbone = backbone_of(cfg)
     backbone.init_weights()
@@ -228,28 +228,28 @@ def test_a_backbone_of_the_users_own_is_held_to_the_same(
 
     norms = [n for n in state if "norm" in n]
     save({n: t for n, t in state.items() if n not in norms})
-    (note,) = rehearse(cfg, None)
+    (note,) = dry_run_backbone(cfg, None)
     assert f"{len(norms)} not in the file, kept as initialised" in note
     save({n: t for n, t in state.items() if "norm1" not in n})
     with pytest.raises(UserError, match=r"missing \(4\): norm1\.bias"):
-        rehearse(cfg, None)
+        dry_run_backbone(cfg, None)
 
     save(state)
     with pytest.raises(UserError, match=r"unexpected \(2\): blocks\.1\.bias, blocks\.1\.weight"):
-        rehearse(own_config("Derived", file, depth=1), None)
+        dry_run_backbone(own_config("Derived", file, depth=1), None)
     with pytest.raises(UserError, match=r"missing \(2\): blocks\.2\.bias, blocks\.2\.weight"):
-        rehearse(own_config("Derived", file, depth=3), None)
+        dry_run_backbone(own_config("Derived", file, depth=3), None)
     with pytest.raises(UserError, match="named for Plain, but its init_weights does not load it"):
-        rehearse(own_config("Plain", file), None)
+        dry_run_backbone(own_config("Plain", file), None)
     with pytest.raises(UserError, match="cannot be built: .*unexpected keyword argument 'colour'"):
-        rehearse(own_config("Derived", file, colour="red"), None)
+        dry_run_backbone(own_config("Derived", file, colour="red"), None)
 
 
 def test_tensors_where_nothing_looks_for_them(own_backbones: None, tmp_path: Path) -> None:
     file = tmp_path / "own.pth"
     torch.save({"model": Derived().state_dict(), "epoch": 3}, file)
     with pytest.raises(UserError, match="looks for tensors under `state_dict`.*'model', 'epoch'"):
-        rehearse(own_config("Derived", file), None)
+        dry_run_backbone(own_config("Derived", file), None)
 
 
 def test_folding_another_backbone_is_refused_before_data_is_looked_for(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_folding_another_backbone_is_refused_before_data_is_looked_for(tmp_path:
         work_dir=tmp_path / "work", data_root=str(tmp_path), from_scratch=True, fold="time"
     )
     with pytest.raises(UserError, match="--fold is for CASViT; the backbone is ResNet"):
-        launch.train(config, options)
+        train(config, options)
     assert not (tmp_path / "work").exists()
 
 
@@ -281,7 +281,7 @@ def test_a_peer_trains_from_its_file_and_the_log_says_what_was_loaded(
         "visualizer.name": "peer_weights",
         "experiment_name": "peer_weights",
     }
-    checkpoint = launch.train(
+    checkpoint = train(
         CONFIGS / f"peers/{RETINANET.format('resnet18')}.py",
         RunOptions(
             work_dir=tmp_path / "work",

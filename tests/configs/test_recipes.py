@@ -9,8 +9,8 @@ import recipe
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
-from casvit_dense.engine.overrides import KNOWN_KEYS
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
+from casvit_dense.engine.config_tree import KNOWN_KEYS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = [
@@ -61,7 +61,7 @@ def test_every_value_is_the_official_one(path: Path, arch: str, tables: tuple) -
 @pytest.mark.parametrize(("path", "arch", "tables"), RECIPES)
 def test_neck_reads_what_the_backbone_returns(path: Path, arch: str, tables: tuple) -> None:
     cfg = Config.fromfile(path)
-    use_scope_of(cfg)
+    register_scope(cfg)
     backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None})
     assert tuple(cfg.model.neck.in_channels) == backbone.out_channels
     assert backbone.out_channels == tuple(recipe.DIMS[arch][i] for i in backbone.out_indices)
@@ -98,6 +98,6 @@ def test_model_builds(path: Path, arch: str, tables: tuple) -> None:
 def build_model(cfg: ConfigDict) -> Any:
     from importlib import import_module
 
-    scope = use_scope_of(cfg)
+    scope = register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     return import_module(f"{scope}.registry").MODELS.build(cfg.model)

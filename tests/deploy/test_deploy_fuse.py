@@ -11,9 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense import CASViT, fuse
 from casvit_dense.deploy.folding import fold_after, fold_before
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.options import RunOptions
 
 TINY = {"depths": [1, 2, 1, 1], "dims": [16, 24, 32, 40]}
 
@@ -115,8 +114,8 @@ def test_small_images_are_still_refused():
 
 
 def model_of(config: str) -> nn.Module:
-    cfg = prepare(config, RunOptions())
-    use_scope_of(cfg)
+    cfg = resolve(config, RunOptions()).config
+    register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     return import_module(f"{cfg.default_scope}.registry").MODELS.build(cfg.model)
 

@@ -14,11 +14,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from casvit_dense.benchmark.evaluation import EvaluationSize, generate, measure_evaluation
-from casvit_dense.engine.coco_backends import BACKENDS, CocoNumbers, evaluate_coco
+from casvit_dense.engine.coco_backends import CocoNumbers, evaluate_coco
 from casvit_dense.engine.coco_metric import DenseCocoMetric, coco_results
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import evaluators, prepare
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.config_tree import evaluators
 from casvit_dense.errors import UserError
+from casvit_dense.options import COCO_BACKENDS, RunOptions
 
 REAL = Path(os.environ.get("CASVIT_REAL_DATA", ""))
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -166,7 +167,7 @@ def test_numbers_equal_pycocotools(case: str, kind: str) -> None:
         chosen = ids(truth["categories"])[:: 1 + seed % 2]
         images = ids(truth["images"])[:: 1 + seed % 3]
         expected = reference(truth, results, kind, chosen, images)
-        for backend in BACKENDS:
+        for backend in COCO_BACKENDS:
             found = evaluate_coco(
                 copy.deepcopy(truth), results, kind, chosen, images, backend=backend
             )
@@ -186,7 +187,7 @@ def test_the_cases_are_no_empty_ones() -> None:
     assert seen.all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", COCO_BACKENDS)
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_nothing_detected_and_nothing_true(kind: str, backend: str) -> None:
     truth, _ = invent(np.random.default_rng(0))
@@ -205,7 +206,7 @@ def test_truth_can_be_evaluated_again_by_the_other_package() -> None:
     truth, results = invent(np.random.default_rng(1), crowd=0.4)
     images, chosen = ids(truth["images"]), ids(truth["categories"])
     expected = {k: reference(truth, results, k, chosen, images) for k in ("bbox", "segm")}
-    for backend in (*BACKENDS, *reversed(BACKENDS)):
+    for backend in (*COCO_BACKENDS, *reversed(COCO_BACKENDS)):
         for kind in ("bbox", "segm", "bbox"):
             found = evaluate_coco(truth, results, kind, chosen, images, backend)
             assert_same(found, expected[kind], (backend, kind))
@@ -237,12 +238,12 @@ def test_numbers_equal_on_real_truth(kind: str, split: str) -> None:
     chosen, images = ids(truth["categories"]), ids(truth["images"])
     expected = reference(truth, results, kind, chosen, images)
     assert 0 < expected[0][0] < 1
-    for backend in BACKENDS:
+    for backend in COCO_BACKENDS:
         found = evaluate_coco(copy.deepcopy(truth), results, kind, chosen, images, backend)
         assert_same(found, expected, backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", COCO_BACKENDS)
 def test_class_ap_belongs_to_its_class_whatever_the_ids(backend: str, tmp_path: Path) -> None:
     """Both packages sort the ids; the file's order, which is the classes', may be another."""
     box = [10.0, 10.0, 40.0, 40.0]
@@ -305,11 +306,11 @@ def test_missing_package_is_said_before_the_test(
 
 def test_flag_reaches_every_metric() -> None:
     config = CONFIGS / "mask_rcnn/mask-rcnn_casvit-xs_fpn_8xb4-1x_coco.py"
-    cfg = prepare(config, RunOptions(coco_backend="pycocotools"))
+    cfg = resolve(config, RunOptions(coco_backend="pycocotools")).config
     assert [metric.backend for metric in evaluators(cfg)] == ["pycocotools"] * 2
     maps = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
     with pytest.raises(UserError, match="no evaluator of type DenseCocoMetric"):
-        prepare(maps, RunOptions(coco_backend="pycocotools"))
+        resolve(maps, RunOptions(coco_backend="pycocotools"))
 
 
 def test_generated_data_have_the_stated_size() -> None:
@@ -329,12 +330,12 @@ def test_measured_rows() -> None:
     rows = measure_evaluation(images=60, categories=4, detections=1200, kinds=["bbox"])
     phases = ["results", "load", "evaluate", "accumulate", "total"]
     assert [(row["backend"], row["phase"]) for row in rows] == [
-        (backend, phase) for backend in BACKENDS for phase in phases
+        (backend, phase) for backend in COCO_BACKENDS for phase in phases
     ]
     total = {row["backend"]: row for row in rows if row["phase"] == "total"}
     parts = {
         backend: sum(row["seconds"] for row in rows if row["backend"] == backend)
-        for backend in BACKENDS
+        for backend in COCO_BACKENDS
     }
     for backend, row in total.items():
         assert row["seconds"] == pytest.approx(parts[backend] - row["seconds"], rel=0.05)
@@ -342,5 +343,5 @@ def test_measured_rows() -> None:
         assert row["peak_mib"] > 50
         assert row["mAP"] > 0
     assert total["pycocotools"]["speedup"] == 1
-    fast, slow = (total[backend]["seconds"] for backend in BACKENDS)
+    fast, slow = (total[backend]["seconds"] for backend in COCO_BACKENDS)
     assert total["faster-coco-eval"]["speedup"] == pytest.approx(slow / fast)

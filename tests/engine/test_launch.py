@@ -12,11 +12,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense.cli import main
 from casvit_dense.deploy import FoldedCASViT, fuse
-from casvit_dense.engine import forms, launch
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.resume import find_resumed
+from casvit_dense.engine import evaluate as evaluation
+from casvit_dense.engine import train as training
+from casvit_dense.engine.checks import fold
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.train import find_resumed, train
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import find_evaluation
+from casvit_dense.options import RunOptions
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import row_id
 
@@ -64,7 +68,7 @@ def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> t
     """A task and its work directory after one round."""
     task = request.param
     work_dir = tmp_path_factory.mktemp(f"{task}-work")
-    checkpoint = launch.train(config_of(task), options_of(task, shapes, work_dir))
+    checkpoint = train(config_of(task), options_of(task, shapes, work_dir))
     assert checkpoint.parent == work_dir
     return task, work_dir
 
@@ -83,8 +87,9 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
     options = options_of(task, shapes, work_dir)
     options.classwise = True
     checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
-    metrics = launch.test(config_of(task), checkpoint, options)
-    left = json.loads((work_dir / "test/metrics.json").read_text())
+    metrics = evaluate(config_of(task), checkpoint, options)
+    folder = find_evaluation(work_dir)
+    left = json.loads((folder / "metrics.json").read_text())
     assert left["metrics"] == pytest.approx(metrics)
     assert TASKS[task][2] in metrics
     conditions = left["conditions"]
@@ -99,13 +104,11 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
     kinds = {"retinanet": ["bbox"], "mask-rcnn": ["bbox", "segm"], "fpn": ["IoU", "Acc"]}[task]
     assert list(left["per_class"]) == kinds
     if task == "fpn":
-        assert len(list((work_dir / "test/maps").glob("*.png"))) == 5
+        assert len(list((folder / "maps").glob("*.png"))) == 5
     else:
         assert len(metrics) == 12 * len(kinds)
         for kind in kinds:
-            assert isinstance(
-                json.loads((work_dir / f"test/predictions.{kind}.json").read_text()), list
-            )
+            assert isinstance(json.loads((folder / f"predictions.{kind}.json").read_text()), list)
 
 
 @pytest.mark.parametrize("aim", ["time", "memory"])
@@ -113,14 +116,13 @@ def test_training_in_the_folded_form(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aim: str
 ) -> None:
     folded = []
-    put = launch.put_folded
     monkeypatch.setattr(
-        launch, "put_folded", lambda model, aim: (put(model, aim), folded.append(model.backbone))
+        training, "fold", lambda backbone, aim: (fold(backbone, aim), folded.append(backbone))
     )
     options = options_of("retinanet", shapes, tmp_path)
     options.cfg_options["model.backbone.norm_eval"] = True
     options.fold = aim
-    launch.train(config_of("retinanet"), options)
+    train(config_of("retinanet"), options)
     (backbone,) = folded
     assert isinstance(backbone, FoldedCASViT)
     assert backbone.network[0][0].recompute is (aim == "memory")
@@ -140,7 +142,7 @@ def test_folding_without_effect_is_refused(
     options.fold = "memory"
     options.cfg_options |= more
     with pytest.raises(UserError, match=message):
-        launch.train(config_of("retinanet"), options)
+        train(config_of("retinanet"), options)
 
 
 def test_fused_form_gives_the_same_metrics(
@@ -149,13 +151,13 @@ def test_fused_form_gives_the_same_metrics(
     task, work_dir = trained
     checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
     fused = []
-    monkeypatch.setattr(forms, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
+    monkeypatch.setattr(evaluation, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
     found = {}
     for form in ("reference", "fused"):
         options = options_of(task, shapes, tmp_path / form)
         options.fuse = form == "fused"
-        found[form] = launch.test(config_of(task), checkpoint, options)
-        left = json.loads((tmp_path / form / "test/metrics.json").read_text())
+        found[form] = evaluate(config_of(task), checkpoint, options)
+        left = json.loads((find_evaluation(tmp_path / form) / "metrics.json").read_text())
         assert left["conditions"]["form"] == form
     assert found["fused"] == pytest.approx(found["reference"], abs=2e-3, nan_ok=True)
     assert not any(isinstance(m, _BatchNorm) for m in fused[0].backbone.network.modules())
@@ -173,10 +175,10 @@ def test_resuming_goes_on_from_the_newest_sound_checkpoint(
     half.write_bytes(first.read_bytes()[:1000])
     options = options_of(task, shapes, work_dir, rounds=2)
     options.resume = "auto"
-    found, (note,) = find_resumed(prepare(config_of(task), options), options)
+    found, (note,) = find_resumed(resolve(config_of(task), options).config, options)
     assert found == first
     assert half.name in note
-    last = launch.train(config_of(task), options)
+    last = train(config_of(task), options)
     assert last == half  # written whole this time
     assert f"resumed epoch: {number}" in log_of(work_dir) or f"iter: {number}" in log_of(work_dir)
     steps = {"fpn": 4}.get(task, 6)  # 10 images, batch 4: three iterations an epoch
@@ -192,13 +194,13 @@ def test_resuming_as_another_experiment_is_refused(trained: tuple[str, Path], sh
     options.cfg_options["model.backbone.norm_eval"] = True
     options.resume = "auto"
     with pytest.raises(UserError, match="norm_eval was False, is True"):
-        launch.train(config_of(task), options)
+        train(config_of(task), options)
 
 
 def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Path) -> None:
     options = options_of("fpn", shapes, tmp_path / "empty")
     options.resume = "auto"
-    found, (note,) = find_resumed(prepare(config_of("fpn"), options), options)
+    found, (note,) = find_resumed(resolve(config_of("fpn"), options).config, options)
     assert found is None
     assert "starting from the beginning" in note
 
@@ -208,7 +210,7 @@ def test_the_best_copy_is_not_a_step_and_no_sound_checkpoint_is_an_error(
 ) -> None:
     options = options_of("fpn", shapes, tmp_path)
     options.resume = "auto"
-    cfg = prepare(config_of("fpn"), options)
+    cfg = resolve(config_of("fpn"), options).config
     (tmp_path / "best_mIoU_iter_4.pth").touch()
     (tmp_path / "epoch_best.pth").touch()
     assert find_resumed(cfg, options)[0] is None
@@ -221,7 +223,7 @@ def test_an_argument_that_nothing_takes_is_a_user_error(shapes: Path, tmp_path: 
     options = options_of("fpn", shapes, tmp_path / "unknown-argument")
     options.cfg_options["model.backbone.colour"] = "red"
     with pytest.raises(UserError, match="unexpected keyword argument 'colour'"):
-        launch.train(config_of("fpn"), options)
+        train(config_of("fpn"), options)
 
 
 def test_a_copied_run_leaves_the_original_alone(
@@ -234,7 +236,7 @@ def test_a_copied_run_leaves_the_original_alone(
     first = min(work_dir.glob("[ei]*_[0-9]*.pth"), key=lambda p: int(p.stem.split("_")[1]))
     options = options_of(task, shapes, tmp_path / f"{task}-copied", rounds=3)
     options.resume = str(first)
-    last = launch.train(config_of(task), options)
+    last = train(config_of(task), options)
     assert last.parent == tmp_path / f"{task}-copied"
     assert sorted(work_dir.glob("best_*.pth")) == best
 
@@ -244,7 +246,7 @@ def test_nothing_left_to_train_is_said(trained: tuple[str, Path], shapes: Path) 
     options = options_of(task, shapes, work_dir)
     options.resume = "auto"
     with pytest.raises(UserError, match="the schedule was over"):
-        launch.train(config_of(task), options)
+        train(config_of(task), options)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(shapes: Path, tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ def test_a_loss_that_is_no_number_stops_the_training(shapes: Path, tmp_path: Pat
     options.cfg_options["param_scheduler.0.start_factor"] = 1.0
     options.cfg_options["custom_hooks.2.interval"] = 1
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at iteration \d; lower the"):
-        launch.train(config_of("fpn"), options)
+        train(config_of("fpn"), options)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_what_cannot_be_built_is_a_user_error(
     options = options_of("fpn", shapes, tmp_path / f"unbuilt-{value}")
     options.cfg_options[key] = value
     with pytest.raises(UserError, match=f"cannot be built: .*{message}"):
-        launch.train(config_of("fpn"), options)
+        train(config_of("fpn"), options)
 
 
 @pytest.mark.parametrize("below", ["", "below"])
@@ -282,9 +284,9 @@ def test_a_work_dir_that_cannot_be_made_is_a_user_error(
     options = options_of(task, shapes, tmp_path / "file" / below)
     checkpoint = (work_dir / "last_checkpoint").read_text().strip()
     with pytest.raises(UserError, match="cannot be made"):
-        launch.test(config_of(task), checkpoint, options)
+        evaluate(config_of(task), checkpoint, options)
     with pytest.raises(UserError, match="cannot be made"):
-        launch.train(config_of(task), options)
+        train(config_of(task), options)
 
 
 def run_cli(*arguments: object) -> int:
@@ -328,10 +330,10 @@ def test_checkpoint_of_another_model_is_refused(
 @pytest.mark.parametrize("task", TASKS)
 def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) -> None:
     """Five images over two processes: the sixth place is filled up and must not count."""
-    from casvit_dense.engine.registries import use_scope_of
+    from casvit_dense.engine.config import register_scope
 
-    cfg = prepare(config_of(task), RunOptions())
-    scope = use_scope_of(cfg)
+    cfg = resolve(config_of(task), RunOptions()).config
+    scope = register_scope(cfg)
     registry = __import__(f"{scope}.registry", fromlist=["MODELS"])
     checkpoint = tmp_path / "random.pth"
     torch.save({"state_dict": registry.MODELS.build(cfg.model).state_dict()}, checkpoint)
@@ -350,7 +352,7 @@ def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) 
             [str(c) for c in command], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        found.append(json.loads((work_dir / "test/metrics.json").read_text()))
+        found.append(json.loads((find_evaluation(work_dir) / "metrics.json").read_text()))
     one, two = found
     assert (one["conditions"]["processes"], two["conditions"]["processes"]) == (1, 2)
     assert one["conditions"]["images"] == two["conditions"]["images"] == 5

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from casvit_dense.engine.overrides import check_override, check_top_level_keys
+from casvit_dense.engine.config_tree import check_override, check_top_level_keys
 from casvit_dense.errors import UserError
 
 

@@ -17,17 +17,21 @@ from casvit_dense import __version__
 from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main
-from casvit_dense.engine import launch, recording
-from casvit_dense.engine.hooks import TRAINED, continued
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.recording import (
+from casvit_dense.engine import evaluate as evaluation
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.hooks import TRAINING_RECORD, continued
+from casvit_dense.engine.record import (
     annotations_of,
-    asked_config,
+    finite,
     launched,
-    measured,
     training_of,
+    training_record,
 )
+from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import find_evaluation
+from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import Evaluation, Training, row_id
@@ -44,7 +48,7 @@ def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> t
     """A task and the checkpoint of one short round."""
     work_dir = tmp_path_factory.mktemp("runs") / f"{request.param}-recorded"
     options = options_of(request.param, shapes, work_dir)
-    return request.param, launch.train(config_of(request.param), options)
+    return request.param, train(config_of(request.param), options)
 
 
 def evaluated(trained: tuple[str, Path], shapes: Path, **more: Any) -> Evaluated:
@@ -53,7 +57,7 @@ def evaluated(trained: tuple[str, Path], shapes: Path, **more: Any) -> Evaluated
     options = options_of(task, shapes, checkpoint.parent)
     for name, value in more.items():
         setattr(options, name, value)
-    launch.test(config_of(task), checkpoint, options)
+    evaluate(config_of(task), checkpoint, options)
     ledger = options.ledger or checkpoint.parents[1] / "results.jsonl"
     rows, rejected = read_ledger(ledger)
     assert rejected == []
@@ -74,10 +78,9 @@ def sha256(content: bytes) -> str:
 def test_a_row_says_what_was_evaluated(trained: tuple[str, Path], first: Evaluated) -> None:
     task, checkpoint = trained
     row, ledger, options = first
-    left = json.loads((checkpoint.parent / "test/metrics.json").read_text())
+    assert row.folder is not None and row.folder.startswith(f"{checkpoint.parent.name}/test/")
+    left = json.loads((ledger.parent / row.folder / "metrics.json").read_text())
     assert left["row"] == row_id(row)
-    assert row.folder is not None
-    assert (ledger.parent / row.folder).resolve() == (checkpoint.parent / "test").resolve()
     assert row.config == TASKS[task][0]
     assert row.weights.sha256 == sha256(checkpoint.read_bytes())
     assert (row.weights.file, row.weights.source_sha256) == (checkpoint.name, None)
@@ -87,8 +90,8 @@ def test_a_row_says_what_was_evaluated(trained: tuple[str, Path], first: Evaluat
     for name, value in left["metrics"].items():
         assert row.metrics[name] == (None if value == -1 else value)
     assert row.per_class == left["per_class"]
-    hashes = hashes_of(asked_config(config_of(task), options).to_dict())
-    assert hashes == ConfigHashes(row.config_sha256, row.pipeline_sha256, row.recipe_sha256)
+    asked = hashes(config_of(task), options.cfg_options)
+    assert asked == ConfigHashes(row.config_sha256, row.pipeline_sha256, row.recipe_sha256)
 
 
 def test_a_row_says_on_which_data(
@@ -165,40 +168,33 @@ def test_the_fused_form_is_a_row_of_its_own(
 def test_a_ledger_that_cannot_be_written_is_said_before_the_test(
     trained: tuple[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
-    _, checkpoint = trained
-    left = checkpoint.parent / "test/metrics.json"
-    left.unlink(missing_ok=True)
     with pytest.raises(UserError, match="cannot be written"):
-        evaluated(trained, shapes, ledger=tmp_path)
-    assert not left.exists()
+        evaluated(trained, shapes, ledger=tmp_path, work_dir=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 def test_metrics_survive_a_ledger_that_breaks_meanwhile(
     trained: tuple[str, Path], shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, checkpoint = trained
-    left = checkpoint.parent / "test/metrics.json"
-    left.unlink(missing_ok=True)
-
     def full_disk(path: Path, rows: list) -> None:
         if rows:
             raise UserError("no space left")
 
-    monkeypatch.setattr(launch, "append_rows", full_disk)
+    monkeypatch.setattr(evaluation, "append_rows", full_disk)
     with pytest.raises(UserError, match="no space"):
-        evaluated(trained, shapes, ledger=tmp_path / "results.jsonl")
-    content = json.loads(left.read_text())
+        evaluated(trained, shapes, ledger=tmp_path / "results.jsonl", work_dir=tmp_path / "work")
+    content = json.loads((find_evaluation(tmp_path / "work") / "metrics.json").read_text())
     assert content["metrics"] and len(content["row"]) == 12
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "text", [1, 2]])
 def test_what_is_no_finite_number_is_no_figure(value: object) -> None:
-    assert measured("mIoU", value) is None
+    assert finite("mIoU", value) is None
 
 
 @cache
 def read(config: Path) -> Config:
-    return asked_config(config, RunOptions())
+    return Config.fromfile(config)
 
 
 def hashes(config: Path, overrides: dict[str, Any]) -> ConfigHashes:
@@ -263,7 +259,7 @@ def test_what_matters_changes_its_hash(
 
 def test_hashes_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """On CPUs `prepare` puts BN in the place of SyncBN; the recipe stays what it is."""
-    asked = hashes_of(asked_config(SEM_FPN, RunOptions()).to_dict())
+    asked = resolve(SEM_FPN, RunOptions()).hashes
     assert asked == hashes_of(Config.fromfile(SEM_FPN, import_custom_modules=False).to_dict())
     changed = hashes(SEM_FPN, {"model.decode_head.norm_cfg.type": "BN"})
     assert changed.recipe != asked.recipe
@@ -326,16 +322,16 @@ def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:
     config = config_of("fpn")
     options = options_of("fpn", shapes, tmp_path / "fpn-whole", rounds=2)
     options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = 2
-    last = launch.train(config, options)
+    last = train(config, options)
     whole = training_of(read_checkpoint(last))
     options.resume = str(last.with_name("iter_2.pth"))
     options.seed = 5
     options.work_dir = tmp_path / "fpn-same"
-    assert training_of(read_checkpoint(launch.train(config, options))) == whole
+    assert training_of(read_checkpoint(train(config, options))) == whole
     options.work_dir = tmp_path / "fpn-other"
     options.cfg_options["optim_wrapper.optimizer.lr"] = 1e-4
-    other = training_of(read_checkpoint(launch.train(config, options)))
-    asked = hashes_of(asked_config(config, options).to_dict())
+    other = training_of(read_checkpoint(train(config, options)))
+    asked = hashes(config, options.cfg_options)
     assert whole is not None and other is not None
     assert other.recipe_sha256 not in (whole.recipe_sha256, asked.recipe)
 
@@ -346,10 +342,10 @@ def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:
         None,
         "text",
         {},
-        {TRAINED: "text"},
-        {TRAINED: {"seed": 1}},
-        {TRAINED: {**RECORD, "recipe_sha256": "x"}},
-        {TRAINED: {**RECORD, "images": [1]}},
+        {TRAINING_RECORD: "text"},
+        {TRAINING_RECORD: {"seed": 1}},
+        {TRAINING_RECORD: {**RECORD, "recipe_sha256": "x"}},
+        {TRAINING_RECORD: {**RECORD, "images": [1]}},
         {"cfg": "raise SystemExit('this text is a program')", "iter": 3},
     ],
 )
@@ -366,7 +362,8 @@ def test_from_scratch_and_scaled_rates_are_other_recipes(
     )
 
     def record(**options: Any) -> dict[str, Any]:
-        return recording.training_record(RETINANET, RunOptions(**options), runner)
+        chosen = RunOptions(**options)
+        return training_record(resolve(RETINANET, chosen), chosen, runner)
 
     ours = hashes(RETINANET, {}).recipe
     usual = record()
@@ -399,7 +396,7 @@ def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_program_notes_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(launch, "test", lambda config, file, options: seen.append(options))
+    monkeypatch.setattr(evaluation, "evaluate", lambda config, file, options: seen.append(options))
     assert main(["test", "a.py", "my weights.pth", "--ledger", "l.jsonl"]) == 0
     assert seen[0].command == "casvit-dense test a.py 'my weights.pth' --ledger l.jsonl"
     assert seen[0].ledger == Path("l.jsonl")

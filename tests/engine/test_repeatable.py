@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casvit_dense.engine import repeatable
-from casvit_dense.engine.repeatable import RepeatableHook
+from casvit_dense.engine.hooks import RepeatableHook
 
 Draws = tuple[float, float, float]
 MOMENTS = ("before_train_epoch", "before_train_iter", "after_train_iter")

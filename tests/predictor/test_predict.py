@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from casvit_dense.cli import main
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.predictor import Predictor, find_images, predict_files
 
@@ -104,7 +104,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / f"{name}.py"
         path.write_text(text)
         cfg = Config.fromfile(path)
-        registry = __import__(f"{use_scope_of(cfg)}.registry").registry
+        registry = __import__(f"{register_scope(cfg)}.registry").registry
         torch.manual_seed(0)
         state = registry.MODELS.build(cfg.model).state_dict()
         torch.save({"state_dict": state, "meta": {}}, path.with_suffix(".pth"))

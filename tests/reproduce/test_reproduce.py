@@ -15,9 +15,9 @@ from mmengine.config import Config
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare
+from casvit_dense.engine.config import resolve
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 from casvit_dense.reproduce import run as running
 from casvit_dense.reproduce import state as states
 from casvit_dense.reproduce.counting import count_images, count_parameters
@@ -409,7 +409,7 @@ def test_a_part_of_a_published_data_set_is_said_before_days_of_work(bench: Bench
     found = Job(bench.plan, bench.settings, print).estimate(state)
     assert found.images == Known(10, "counted")
     assert subsets([state], [found]) == [], "nothing is published of generated data"
-    cfg = prepare(shipped_plan().models[8].config, RunOptions())
+    cfg = resolve(shipped_plan().models[8].config, RunOptions()).config
     recipe = replace(state, facts=replace(state.facts, cfg=cfg))
     assert subsets([recipe], [found])[2:] == [f"  {FPN}: 10 images, not 20,210"]
     assert subsets([recipe], [replace(found, images=Known(20_210, "counted"))]) == []

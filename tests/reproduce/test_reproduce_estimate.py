@@ -10,9 +10,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.counting import count_images, count_parameters, published_images
 from casvit_dense.reproduce.estimate import (
     Estimate,
@@ -77,8 +76,8 @@ def test_disk(changes: dict, checkpoints: int, best: int) -> None:
 
 
 def test_schedules_of_the_recipes() -> None:
-    assert schedule_of(prepare(RETINANET, RunOptions())) == by_epoch()
-    assert schedule_of(prepare(SEM_FPN, RunOptions())) == Schedule(
+    assert schedule_of(resolve(RETINANET, RunOptions()).config) == by_epoch()
+    assert schedule_of(resolve(SEM_FPN, RunOptions()).config) == Schedule(
         length=40_000,
         by_epoch=False,
         batch=4,
@@ -189,7 +188,7 @@ def speed(**changes: object) -> Speed:
 
 
 def test_time_from_the_benchmark_goes_by_images_and_pixels() -> None:
-    cfg = prepare(SEM_FPN, RunOptions())  # four crops of 512x512
+    cfg = resolve(SEM_FPN, RunOptions()).config  # four crops of 512x512
     assert training_pixels(cfg) == 512 * 512
     found = benchmarked("m", cfg, [speed(median_ms=1.0), speed()])
     assert found == Known(0.1 * 4 / 2 * 2, "100 ms for 2 images of 256x512, H200")
@@ -205,7 +204,7 @@ def test_time_from_the_benchmark_goes_by_images_and_pixels() -> None:
 
 
 def test_given_times_go_before_logs_and_logs_before_the_benchmark(tmp_path: Path) -> None:
-    cfg = prepare(SEM_FPN, RunOptions())
+    cfg = resolve(SEM_FPN, RunOptions()).config
     rows = [speed()]
     assert step_time("m", cfg, {}, [tmp_path], rows).value == pytest.approx(0.4)
     write_log(tmp_path, "1", [{"lr": 1, "time": 3.0}])
@@ -218,7 +217,7 @@ def test_given_times_go_before_logs_and_logs_before_the_benchmark(tmp_path: Path
 
 def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> None:
     generate_shapes(tmp_path / "shapes", ShapesSpec(train=40, val=1, size=64))
-    cfg = prepare(DEMO, RunOptions(data_root=str(tmp_path / "shapes/coco")))
+    cfg = resolve(DEMO, RunOptions(data_root=str(tmp_path / "shapes/coco"))).config
     file = tmp_path / "shapes/coco/annotations/instances_train2017.json"
     content = json.loads(file.read_text())
     drawn = {annotation["image_id"] for annotation in content["annotations"]}
@@ -239,7 +238,9 @@ def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> Non
 
 
 def test_published_images_are_those_of_the_whole_data_sets() -> None:
-    retinanet, fpn = (prepare(path, RunOptions(data_root="no")) for path in (RETINANET, SEM_FPN))
+    retinanet, fpn = (
+        resolve(path, RunOptions(data_root="no")).config for path in (RETINANET, SEM_FPN)
+    )
     # cocoapi's issue 76: 118,287 images, 1,021 of them without an object.
     for cfg, whole in ((retinanet, 118_287 - 1_021), (fpn, 20_210)):
         images = count_images(cfg)
@@ -250,7 +251,7 @@ def test_published_images_are_those_of_the_whole_data_sets() -> None:
         "ann_file": "annotations/instances_minitrain2017.json",
         "metainfo": {"classes": ("dog",)},
     }.items():
-        other = prepare(RETINANET, RunOptions())
+        other = resolve(RETINANET, RunOptions()).config
         other.train_dataloader.dataset[key] = value
         if key == "filter_cfg":
             other.train_dataloader.dataset.filter_cfg.filter_empty_gt = False
@@ -259,9 +260,9 @@ def test_published_images_are_those_of_the_whole_data_sets() -> None:
 
 @pytest.mark.parametrize("path", [DEMO, SEM_FPN])
 def test_parameters_are_those_of_the_real_model(path: Path) -> None:
-    cfg = prepare(path, RunOptions())
+    cfg = resolve(path, RunOptions()).config
     held, trained = count_parameters(cfg)
-    use_scope_of(cfg)
+    register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
     assert trained == sum(p.numel() for p in model.parameters())

@@ -16,8 +16,9 @@ from processes import forked, wait_for
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
-from casvit_dense.engine import launch
-from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.train import train
+from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.plan import read_plan, runs_of
 from casvit_dense.results.ledger import LEDGER, read_ledger
 from casvit_dense.results.row import Evaluation
@@ -87,7 +88,7 @@ def test_a_seeded_run_that_is_resumed_ends_with_the_same_weights(
             "visualizer.name": f"{stem}-{name}",
             "experiment_name": f"{stem}-{name}",
         }
-        last = launch.train(
+        last = train(
             model.config,
             RunOptions(
                 work_dir=folder,
@@ -120,8 +121,8 @@ def undisturbed(plan: Path, work_dirs: Path) -> list[dict]:
             },
             ledger=work_dirs / LEDGER,
         )
-        last = launch.train(run.model.config, options)
-        launch.test(run.model.config, last, options)
+        last = train(run.model.config, options)
+        evaluate(run.model.config, last, options)
     return results(work_dirs)
 
 

@@ -71,7 +71,7 @@ class Models(dict[str, Model]):
 def exported_model(name: str, folder: Path, shapes: Path) -> Model:
     config = CONFIGS / f"{STEMS[name]}.py"
     cfg = Config.fromfile(config)
-    registry = __import__(f"{use_scope_of(cfg)}.registry").registry
+    registry = __import__(f"{register_scope(cfg)}.registry").registry
     checkpoint = folder / f"{name}.pth"
     torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
     data = shapes / ("ade" if name == "fpn" else "coco")

@@ -7,19 +7,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import (
-    leaf_datasets,
-    prepare,
-    scale_learning_rate,
-    set_from_scratch,
-    set_launcher,
-    set_precision,
-    set_weights,
-    weight_parts,
-    world_size,
-)
+from casvit_dense.engine.checks import check_weights
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.config_tree import leaf_datasets, weight_parts
+from casvit_dense.engine.machine import set_launcher, world_size
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-m_fpn_8xb4-1x_coco.py"
@@ -28,18 +21,18 @@ SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
 
 def test_missing_and_broken_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config file .*none.py"):
-        prepare(tmp_path / "none.py", RunOptions())
+        resolve(tmp_path / "none.py", RunOptions())
     broken = tmp_path / "broken.py"
     broken.write_text("model = dict(")
     with pytest.raises(UserError, match="broken.py: SyntaxError"):
-        prepare(broken, RunOptions())
+        resolve(broken, RunOptions())
     broken.write_text("model = undefined_name")
     with pytest.raises(UserError, match="broken.py: .*undefined_name"):
-        prepare(broken, RunOptions())
+        resolve(broken, RunOptions())
 
 
 def test_one_flag_moves_every_path_of_the_data() -> None:
-    cfg = prepare(RETINANET, RunOptions(data_root="/somewhere/else"))
+    cfg = resolve(RETINANET, RunOptions(data_root="/somewhere/else")).config
     roots = {
         dataset.data_root
         for key in ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -51,12 +44,12 @@ def test_one_flag_moves_every_path_of_the_data() -> None:
 
 
 def test_data_sets_inside_wrappers_are_moved() -> None:
-    cfg = prepare(RETINANET, RunOptions())
+    cfg = resolve(RETINANET, RunOptions()).config
     plain = cfg.train_dataloader.dataset
     repeated = dict(type="RepeatDataset", times=2, dataset=plain)
     wrapped = dict(type="ConcatDataset", datasets=[plain, repeated])
     options = {"train_dataloader.dataset": wrapped}
-    cfg = prepare(RETINANET, RunOptions(data_root="/else", cfg_options=options))
+    cfg = resolve(RETINANET, RunOptions(data_root="/else", cfg_options=options)).config
     moved = list(leaf_datasets(cfg.train_dataloader.dataset))
     assert [dataset.data_root for dataset in moved] == ["/else", "/else"]
 
@@ -80,25 +73,26 @@ def test_work_dir_flag_beats_file_beats_stem(
 ) -> None:
     overrides = {"work_dir": in_file} if in_file else {}
     assert (
-        prepare(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).work_dir == expected
+        resolve(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).config.work_dir
+        == expected
     )
 
 
 def test_seed_and_determinism() -> None:
-    cfg = prepare(RETINANET, RunOptions(seed=7, deterministic=True))
+    cfg = resolve(RETINANET, RunOptions(seed=7, deterministic=True)).config
     assert cfg.randomness == dict(seed=7, deterministic=True)
 
 
 def test_workers_none_means_none_kept_alive() -> None:
-    cfg = prepare(RETINANET, RunOptions(cfg_options={"train_dataloader.num_workers": 0}))
+    cfg = resolve(RETINANET, RunOptions(cfg_options={"train_dataloader.num_workers": 0})).config
     assert cfg.train_dataloader.persistent_workers is False
     assert cfg.val_dataloader.persistent_workers is True
 
 
 def test_missing_weights_stop_with_the_place_to_get_them() -> None:
-    cfg = prepare(RETINANET, RunOptions())
+    cfg = resolve(RETINANET, RunOptions()).config
     with pytest.raises(UserError) as caught:
-        set_weights(cfg, None)
+        check_weights(cfg)
     for part in ("pretrained/casvit-m_in1k.pth", "MODEL_ZOO.md", "--from-scratch", "'m'"):
         assert part in str(caught.value)
 
@@ -106,8 +100,8 @@ def test_missing_weights_stop_with_the_place_to_get_them() -> None:
 def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     torch.save({"model": {}}, file)
-    cfg = prepare(RETINANET, RunOptions())
-    set_weights(cfg, str(file))
+    cfg = resolve(RETINANET, RunOptions(pretrained=str(file))).config
+    check_weights(cfg)
     assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
     assert cfg.model.backbone.norm_eval is True
 
@@ -116,12 +110,12 @@ def test_damaged_weights_stop_before_anything_is_built(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"half a file")
     with pytest.raises(UserError, match="weights.pth is damaged or no weight file"):
-        set_weights(prepare(RETINANET, RunOptions()), str(file))
+        check_weights(resolve(RETINANET, RunOptions(pretrained=str(file))).config)
 
 
 def test_from_scratch_trains_norms_and_says_so() -> None:
-    cfg = prepare(RETINANET, RunOptions())
-    (note,) = set_from_scratch(cfg)
+    resolved = resolve(RETINANET, RunOptions(from_scratch=True))
+    cfg, (note, _) = resolved.config, resolved.messages
     assert cfg.model.backbone.init_cfg is None
     assert cfg.model.backbone.norm_eval is False
     assert "BatchNorm is trained" in note
@@ -159,8 +153,8 @@ def test_batch_against_learning_rate(
     )
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    cfg = prepare(RETINANET, options)
-    notes = scale_learning_rate(cfg, options)
+    resolved = resolve(RETINANET, options)
+    cfg, notes = resolved.config, resolved.messages
     assert len(notes) == (note is not None)
     for line in notes:
         assert re.search(note, line), line
@@ -175,13 +169,13 @@ def test_an_allocation_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_only_what_is_asked_for_changes_the_randomness() -> None:
     demo = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
-    cfg = prepare(demo, RunOptions(deterministic=True))
+    cfg = resolve(demo, RunOptions(deterministic=True)).config
     assert cfg.randomness == dict(seed=0, deterministic=True)
 
 
 def test_from_scratch_freezes_nothing() -> None:
-    cfg = prepare(RETINANET, RunOptions(cfg_options={"model.backbone.frozen_stages": 1}))
-    set_from_scratch(cfg)
+    overrides = {"model.backbone.frozen_stages": 1}
+    cfg = resolve(RETINANET, RunOptions(from_scratch=True, cfg_options=overrides)).config
     assert cfg.model.backbone.frozen_stages == -1
 
 
@@ -200,9 +194,10 @@ def test_pretrained_flag_for_another_backbone(
 ) -> None:
     file = tmp_path / "weights.pth"
     torch.save({"state_dict": {f"{prefix}conv1.weight": torch.ones(1)}}, file)
-    cfg = prepare(RETINANET, RunOptions())
+    cfg = resolve(RETINANET, RunOptions()).config
     cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=init_cfg)
-    set_weights(cfg, str(file))
+    cfg = resolve(cfg, RunOptions(pretrained=str(file))).config
+    check_weights(cfg)
     (part,) = weight_parts(cfg.model.backbone)
     assert (part.type, part.checkpoint) == (kind, str(file))
     if kind == "Pretrained":
@@ -218,44 +213,43 @@ def test_the_older_key_of_weight_files_is_read(place: str, tmp_path: Path) -> No
     dict(model=model, backbone=node)[place]["pretrained"] = "torchvision://resnet18"
     config = tmp_path / "older.py"
     config.write_text(f"default_scope = 'mmseg'\nmodel = {model}")
-    cfg = prepare(config, RunOptions())
+    cfg = resolve(config, RunOptions()).config
     assert (cfg.model.get("pretrained"), cfg.model.backbone.get("pretrained")) == (None, None)
     with pytest.raises(UserError, match="no pretrained weights at torchvision://resnet18"):
-        set_weights(cfg, None)
-    set_from_scratch(cfg)
-    set_weights(cfg, None)
+        check_weights(cfg)
+    check_weights(resolve(config, RunOptions(from_scratch=True)).config)
 
 
 def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:
-    cfg = prepare(RETINANET, RunOptions())
+    cfg = resolve(RETINANET, RunOptions()).config
     cfg.model.backbone.init_cfg = [dict(type="Constant"), cfg.model.backbone.init_cfg]
     with pytest.raises(UserError, match="no pretrained weights"):
-        set_weights(cfg, None)
+        check_weights(cfg)
 
 
 def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="add --launcher pytorch"):
-        prepare(RETINANET, RunOptions())
+        resolve(RETINANET, RunOptions())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
 class TestWithoutGPU:
     def test_mixed_precision_is_refused(self) -> None:
         with pytest.raises(UserError, match="--amp needs a GPU"):
-            set_precision(prepare(RETINANET, RunOptions()), RunOptions(amp=True))
+            resolve(RETINANET, RunOptions(amp="fp16"))
 
     def test_sync_bn_becomes_bn(self) -> None:
-        cfg = prepare(SEM_FPN, RunOptions())
+        cfg = resolve(SEM_FPN, RunOptions()).config
         assert cfg.model.decode_head.norm_cfg.type == "BN"
 
     def test_processes_talk_by_gloo(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", "0")
-        cfg = prepare(RETINANET, RunOptions())
+        cfg = resolve(RETINANET, RunOptions()).config
         set_launcher(cfg, "pytorch")
         assert cfg.env_cfg.dist_cfg.backend == "gloo"
         assert cfg.model_wrapper_cfg.device_ids is None
 
     def test_slurm_is_refused(self) -> None:
         with pytest.raises(UserError, match="torchrun"):
-            prepare(RETINANET, RunOptions(launcher="slurm"))
+            resolve(RETINANET, RunOptions(launcher="slurm"))

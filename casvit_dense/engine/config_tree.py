@@ -1,16 +1,18 @@
-"""Checks of config keys: mmengine merges and ignores a misspelt one without a word."""
+"""Finding the parts of a config, and checking keys, since mmengine ignores a misspelt one."""
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from casvit_dense.errors import UserError
 
-#: Top-level keys that mmengine or the launch code reads. Any other is a variable of the file.
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+#: Top-level keys that mmengine or this package reads. Any other is a variable of the file.
 KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"} | {
     "compile",
     "custom_imports",
@@ -18,6 +20,42 @@ KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {"self",
     "model_wrapper_cfg",
     "sync_bn",
 }
+
+
+def dicts_in(node: Any) -> Iterator[ConfigDict]:
+    """Every dict inside a part of a config, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from dicts_in(child)
+
+
+def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets that read files, inside any wrappers (repeat, concatenate)."""
+    if "dataset" in dataset:
+        yield from leaf_datasets(dataset.dataset)
+    elif "datasets" in dataset:
+        for inner in dataset.datasets:
+            yield from leaf_datasets(inner)
+    else:
+        yield dataset
+
+
+def evaluators(
+    cfg: Config, keys: Iterable[str] = ("val_evaluator", "test_evaluator")
+) -> Iterator[ConfigDict]:
+    """Every metric's config, of validation and test."""
+    for key in keys:
+        found = cfg.get(key) or []
+        yield from found if isinstance(found, (list, tuple)) else [found]
+
+
+def weight_parts(backbone: ConfigDict) -> list[ConfigDict]:
+    """The initialisers of a backbone's config that name a weight file."""
+    parts = dicts_in(backbone.get("init_cfg"))
+    return [part for part in parts if part.get("checkpoint") is not None]
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -1,51 +1,50 @@
-"""From a run to what is kept of it: a row of the ledger, and a checkpoint's record of training."""
+"""What a run leaves behind: a checkpoint's record of training; an evaluation's metrics and row."""
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import platform
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from pydantic import ValidationError
 
 from casvit_dense.commit import code_commit, split_commit
-from casvit_dense.engine.hooks import TRAINED
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import (
-    name_weights,
-    read_config,
-    scale_learning_rate,
-    set_from_scratch,
-    set_precision,
-    world_size,
-)
-from casvit_dense.results.hashes import (
-    ConfigHashes,
-    digest,
-    files_sha256,
-    hashes_of,
-    pipeline_sha256,
-    plain,
-)
-from casvit_dense.results.ledger import LEDGER
+from casvit_dense.doctor import installed_versions
+from casvit_dense.engine.config import ResolvedConfig
+from casvit_dense.engine.hooks import TRAINING_RECORD
+from casvit_dense.engine.machine import world_size
+from casvit_dense.files import write_whole
+from casvit_dense.options import RunOptions
+from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
 from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
 
-#: How `results.conditions` names precisions -> how rows do.
+#: Names of precisions in conditions -> in rows.
 PRECISIONS = {"float32": "fp32", "float16": "autocast"}
+
+STACK = (
+    *("casvit-dense", "torch", "pycocotools", "faster-coco-eval", "numpy"),
+    *("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation"),
+    *("mmengine", "mmcv", "mmdet", "mmsegmentation"),
+)
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationContext:
     """What is known of an evaluation before it runs.
 
     Attributes:
-        hashes: of the config; the pipeline's is of the one that runs.
-        training: what the checkpoint says of its training.
+        hashes: of the resolved config.
+        training: the checkpoint's record of its training.
         dataset: see `describe_dataset`.
         ledger: file that the row will go to.
         command: what a user types to repeat it.
@@ -58,38 +57,6 @@ class Subject:
     command: str | None
 
 
-def subject_of(
-    cfg: Config, options: RunOptions, training: Training | None, runner: Runner
-) -> Subject:
-    """Gathers what a row will say beside the figures.
-
-    Args:
-        cfg: the prepared config.
-        options: those it was prepared with.
-        training: what the weight file says of its training.
-        runner: the runner, its test set built.
-    """
-    asked = hashes_of(asked_config(cfg.filename, options).to_dict())
-    pipeline = pipeline_sha256(cfg.test_dataloader.dataset.to_dict())
-    return Subject(
-        hashes=ConfigHashes(asked.config, pipeline, asked.recipe),
-        training=training,
-        dataset=describe_dataset(runner.test_dataloader.dataset),
-        ledger=options.ledger or Path(cfg.work_dir).parent / LEDGER,
-        command=options.command and launched(options.command, options.launcher),
-    )
-
-
-def asked_config(path: str | Path, options: RunOptions) -> Config:
-    """The config as file and overrides have it.
-
-    What `prepare` adds is this machine's: paths, launcher, and on CPUs BN in place of SyncBN.
-    """
-    cfg = read_config(path)
-    cfg.merge_from_dict(options.cfg_options)
-    return cfg
-
-
 def launched(command: str, launcher: str) -> str:
     """The command with what started its processes, as far as their environment tells."""
     if launcher != "pytorch":
@@ -100,11 +67,13 @@ def launched(command: str, launcher: str) -> str:
     return command.replace("casvit-dense", f"{start} -m casvit_dense", 1)
 
 
-def evaluation_row(subject: Subject, content: Mapping[str, Any], folder: Path) -> Evaluation:
+def evaluation_row(
+    context: EvaluationContext, content: Mapping[str, Any], folder: Path
+) -> Evaluation:
     """The row of a finished evaluation.
 
     Args:
-        subject: what was evaluated.
+        context: what was evaluated.
         content: of its ``metrics.json``.
         folder: where that and the predictions lie.
     """
@@ -126,30 +95,30 @@ def evaluation_row(subject: Subject, content: Mapping[str, Any], folder: Path) -
             dirty=dirty,
         ),
         duration_s=condition["duration_s"],
-        command=subject.command,
+        command=context.command,
         config=content["config"],
-        config_sha256=subject.hashes.config,
-        pipeline_sha256=subject.hashes.pipeline,
-        recipe_sha256=subject.hashes.recipe,
+        config_sha256=context.hashes.config,
+        pipeline_sha256=context.hashes.pipeline,
+        recipe_sha256=context.hashes.recipe,
         weights=Weights(
             file=Path(content["checkpoint"]).name,
             sha256=condition["file_sha256" if exported else "weights_sha256"],
             source_sha256=condition["weights_sha256"] if exported else None,
         ),
-        training=subject.training,
-        dataset=subject.dataset,
-        metrics={name: measured(name, value) for name, value in content["metrics"].items()},
+        training=context.training,
+        dataset=context.dataset,
+        metrics={name: finite(name, value) for name, value in content["metrics"].items()},
         per_class={
-            kind: {name: measured("", value) for name, value in values.items()}
+            kind: {name: finite("", value) for name, value in values.items()}
             for kind, values in content["per_class"].items()
         },
         processes=condition["processes"],
         seed=condition["seed"],
-        folder=Path(os.path.relpath(folder, subject.ledger.parent)).as_posix(),
+        folder=Path(os.path.relpath(folder, context.ledger.parent)).as_posix(),
     )
 
 
-def measured(name: str, value: Any) -> float | None:
+def finite(name: str, value: Any) -> float | None:
     """The value, or None where there is none: no finite number, or the -1 of COCO's metrics."""
     try:
         number = float(value)
@@ -178,7 +147,7 @@ def describe_dataset(dataset: Any) -> Dataset:
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
-    """The data sets that read files, inside whatever wrappers hold them."""
+    """The data sets that read files, inside any wrappers."""
     inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     if inner == [None]:
         yield dataset
@@ -220,12 +189,12 @@ def _without_folders(value: Any) -> Any:
 
 
 def training_of(checkpoint: Mapping[str, Any]) -> Training | None:
-    """What a checkpoint says of its training, in plain values; None where it says nothing.
+    """A checkpoint's record of its training; None where it has none that can be read.
 
-    Not read is the config's text that mmengine keeps beside it: that is a program.
+    The config's text that mmengine stores beside it is not read: it is a program.
     """
     meta = checkpoint.get("meta")
-    record = meta.get(TRAINED) if isinstance(meta, Mapping) else None
+    record = meta.get(TRAINING_RECORD) if isinstance(meta, Mapping) else None
     if not isinstance(meta, Mapping) or not isinstance(record, Mapping):
         return None
     try:
@@ -234,37 +203,92 @@ def training_of(checkpoint: Mapping[str, Any]) -> Training | None:
         return None
 
 
-def trained_config(asked: Config, options: RunOptions) -> Config:
-    """What a training makes of a config before its hashes are taken.
+def training_record(
+    resolved: ResolvedConfig, options: RunOptions, runner: Runner
+) -> dict[str, Any]:
+    """How a training goes, as every checkpoint of it keeps it.
 
     Args:
-        asked: see `asked_config`; it is changed.
-        options: of the training.
-    """
-    if options.from_scratch:
-        set_from_scratch(asked)
-    if options.pretrained is not None:
-        name_weights(asked.model.backbone, options.pretrained)
-    set_precision(asked, options)
-    scale_learning_rate(asked, options)
-    return asked
-
-
-def training_record(config: str | Path, options: RunOptions, runner: Runner) -> dict[str, Any]:
-    """What every checkpoint of a training keeps of how it came about.
-
-    Args:
-        config: config file.
+        resolved: the config.
         options: of the training.
         runner: the runner, its training loop built.
     """
-    cfg = trained_config(asked_config(config, options), options)
+    cfg = resolved.config
     steps = cfg.optim_wrapper.get("accumulative_counts", 1)
     batch = cfg.train_dataloader.get("batch_size")  # a sampler of batches may set it instead
     return {
-        "recipe_sha256": hashes_of(cfg.to_dict()).recipe,
+        "recipe_sha256": resolved.hashes.recipe,
         "global_batch": batch and world_size(options.launcher) * batch * steps,
         "planned_iterations": runner.max_iters,
         "images": sum(map(len, leaves(runner.train_dataloader.dataset))),
         "seed": runner.seed,
     }
+
+
+def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
+    """Everything an evaluation depends on beside config and weights: data, versions, device.
+
+    Args:
+        cfg: the config that ran.
+        **more: further conditions, e.g. the hash of the weights.
+    """
+    loader = cfg.test_dataloader
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
+        "processes": get_world_size(),
+        "threads": torch.get_num_threads(),
+        "precision": "float16" if (cfg.get("test_cfg") or {}).get("fp16") else "float32",
+        "tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn": torch.backends.cudnn.allow_tf32,
+        },
+        "batch_size": loader.batch_size,
+        "dataset": loader.dataset.to_dict(),  # paths and the whole test pipeline
+        "python": platform.python_version(),
+        "versions": installed_versions(STACK),
+        **more,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file whole or not at all; NaN becomes null."""
+    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    write_whole(path, f"{text}\n".encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def check_once_each(images: Sequence[Hashable]) -> None:
+    """Processes share the images out; none may be counted twice.
+
+    Raises:
+        RuntimeError: with the images that occur more than once.
+    """
+    twice = [image for image, count in Counter(images).items() if count > 1]
+    if twice:
+        raise RuntimeError(f"{len(twice)} images were evaluated more than once: {twice[:5]}")
+
+
+def class_table(title: str, values: Mapping[str, float]) -> str:
+    """One line a class, for the log."""
+    width = max(map(len, values))
+    return "\n".join(
+        [f"{title} by class:", *(f"  {name:<{width}}  {v:.4g}" for name, v in values.items())]
+    )

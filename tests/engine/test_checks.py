@@ -12,12 +12,11 @@ from PIL import Image
 
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
-from casvit_dense.engine.coco_backends import BACKENDS, evaluate_coco
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.preflight import check_data
-from casvit_dense.engine.prepare import prepare
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.checks import check_data
+from casvit_dense.engine.coco_backends import evaluate_coco
+from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
+from casvit_dense.options import COCO_BACKENDS, RunOptions
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
 CLASSES = ("circle", "square", "triangle")
@@ -139,7 +138,7 @@ def test_an_annotation_that_no_evaluation_matches_is_named(coco: Path, loader: s
 
 
 @pytest.mark.parametrize("first_id", [0, 1])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", COCO_BACKENDS)
 def test_evaluation_takes_the_id_0_for_no_match(backend: str, first_id: int) -> None:
     box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
     truth = {
@@ -206,8 +205,8 @@ def test_unreadable_map_is_named(ade: Path) -> None:
 
 def demo_config(stem: str, root: Path, **overrides: object) -> Config:
     options = RunOptions(data_root=str(root), cfg_options=overrides)
-    cfg = prepare(DEMO / f"{stem}.py", options)
-    use_scope_of(cfg)
+    cfg = resolve(DEMO / f"{stem}.py", options).config
+    register_scope(cfg)
     return cfg
 
 

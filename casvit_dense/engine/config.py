@@ -1,0 +1,268 @@
+"""From a config file and a user's options to the config that runs, and its hashes."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+
+from casvit_dense.engine.config_tree import (
+    LOADERS,
+    check_override,
+    check_top_level_keys,
+    dicts_in,
+    weight_parts,
+)
+from casvit_dense.engine.machine import apply_machine_options, check_decoder, world_size
+from casvit_dense.errors import UserError
+from casvit_dense.options import AMP_DTYPES, RunOptions
+from casvit_dense.results.hashes import ConfigHashes, hashes_of
+
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
+
+#: The frameworks whose models, data sets and metrics configs may name.
+SCOPES = ("mmdet", "mmseg")
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A config with the options of a run applied.
+
+    Attributes:
+        config: what runs on this machine.
+        hashes: of the recipe, with every option that changes it and none that only this machine
+            needs.
+        messages: what the user of a training should be told.
+    """
+
+    config: Config
+    hashes: ConfigHashes
+    messages: tuple[str, ...]
+
+
+def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
+    """Applies the options of a run to a config: first the recipe's, then the machine's.
+
+    Args:
+        source: config file, or its content as `read_config` returned it, which stays as it is.
+        options: see `RunOptions`.
+
+    Raises:
+        UserError: unknown file, misspelt key, or an option that the config or this machine
+            cannot serve.
+    """
+    cfg = deepcopy(source) if isinstance(source, Config) else read_config(source)
+    if "model" not in cfg or "backbone" not in cfg.model:
+        raise UserError(f"{cfg.filename}: no config of a model with a backbone")
+    check_top_level_keys(cfg)
+    messages = apply_recipe_options(cfg, options)
+    hashes = hashes_of(cfg.to_dict())
+    move_older_key(cfg)
+    apply_machine_options(cfg, options)
+    return ResolvedConfig(cfg, hashes, tuple(messages))
+
+
+def read_config(path: str | Path) -> Config:
+    """Reads a config file.
+
+    Raises:
+        UserError: there is no such file, or it cannot be parsed.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"no config file {path}")
+    if Path(path).suffix not in CONFIG_SUFFIXES:
+        raise UserError(f"{path} is no config file ({', '.join(CONFIG_SUFFIXES)}); it comes first")
+    try:
+        return Config.fromfile(str(path))
+    except ImportError as error:  # mmengine's message leaves the cause out
+        raise UserError(
+            f"{path}: custom_imports: {first_cause(error)}. A module of yours must be installed or "
+            "its folder be on PYTHONPATH"
+        ) from error
+    except Exception as error:  # a config file is a program and may raise anything
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The first error of a chain: what was raised before the others."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
+
+
+def register_scope(cfg: Config) -> str:
+    """Registers the framework that a config is written for and makes it the default scope.
+
+    Args:
+        cfg: a loaded config with ``default_scope``.
+
+    Returns:
+        The scope, ``'mmdet'`` or ``'mmseg'``.
+
+    Raises:
+        UserError: the config names no scope, or an unknown one.
+    """
+    scope = cfg.get("default_scope")
+    if scope not in SCOPES:
+        raise UserError(
+            f"{cfg.filename}: default_scope is {scope!r}; set it to {' or '.join(SCOPES)}"
+        )
+    import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
+    init_default_scope(scope)
+    return scope
+
+
+def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
+    """Applies every option that changes what a model learns or which figures it reaches.
+
+    Returns:
+        What the user of a training should be told.
+
+    Raises:
+        UserError: an override is misspelt, or an option cannot be served.
+    """
+    for dotted in options.cfg_options:
+        check_override(cfg, dotted)
+    cfg.merge_from_dict(options.cfg_options)
+    messages = set_from_scratch(cfg) if options.from_scratch else []
+    if options.pretrained is not None:
+        set_pretrained(cfg, options.pretrained)
+    if options.image_decoder is not None:
+        set_image_decoder(cfg, options.image_decoder)
+    if options.amp is not None:
+        set_amp(cfg, options.amp)
+    return messages + scale_learning_rate(cfg, options)
+
+
+def set_from_scratch(cfg: Config) -> list[str]:
+    """Takes the pretrained weights out and lets BatchNorm of the backbone train.
+
+    Returns:
+        What the user should be told.
+    """
+    backbone = cfg.model.backbone
+    clear_older_key(cfg)
+    backbone.init_cfg = None
+    if "frozen_stages" in backbone:
+        backbone.frozen_stages = -1  # random weights that never learn are of no use
+    if backbone.type != "CASViT" and "norm_eval" not in backbone:
+        return ["from scratch: the backbone starts from random weights"]
+    backbone.norm_eval = False
+    return [
+        "from scratch: the backbone starts from random weights and its BatchNorm is trained "
+        "(norm_eval=False), since frozen random statistics cannot learn"
+    ]
+
+
+def set_pretrained(cfg: Config, file: str) -> None:
+    """Puts a weight file in the place of the config's; how it is read stays the config's."""
+    backbone = cfg.model.backbone
+    clear_older_key(cfg)
+    if backbone.type == "CASViT":
+        backbone.init_cfg = dict(type="CASViTWeights", checkpoint=file)
+        return
+    parts = weight_parts(backbone)
+    for part in parts:
+        part.checkpoint = file
+    if not parts:
+        backbone.init_cfg = dict(type="Pretrained", checkpoint=file)
+
+
+def clear_older_key(cfg: Config) -> None:
+    """Removes files named by the frameworks' older key ``pretrained``."""
+    for part in (cfg.model, cfg.model.backbone):
+        if isinstance(part.get("pretrained"), str):
+            part.pretrained = None
+
+
+def move_older_key(cfg: Config) -> None:
+    """Moves a file named by the frameworks' older key ``pretrained`` to ``init_cfg``."""
+    for part in (cfg.model, cfg.model.backbone):
+        if isinstance(part.get("pretrained"), str):
+            cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=part.pretrained)
+    clear_older_key(cfg)
+
+
+def set_image_decoder(cfg: Config, decoder: str) -> None:
+    """Names the library that decodes the images of every loader.
+
+    Decoders differ by a grey level here and there, and so do the figures.
+
+    Raises:
+        UserError: no pipeline reads images by mmcv, or the library cannot be used.
+    """
+    steps: list[ConfigDict] = []
+    for key in LOADERS:
+        steps += [s for s in dicts_in(cfg.get(key)) if s.get("type") == "LoadImageFromFile"]
+    if not steps:
+        raise UserError(f"--image-decoder: no pipeline of {cfg.filename} has a LoadImageFromFile")
+    check_decoder(cfg, decoder)
+    for step in steps:
+        step.imdecode_backend = decoder
+
+
+def set_amp(cfg: Config, precision: str) -> None:
+    """Sets mixed precision: mmengine's ``AmpOptimWrapper``.
+
+    Args:
+        cfg: the config.
+        precision: a key of `AMP_DTYPES`. fp16 needs its loss scaled; bf16 has the range of fp32.
+
+    Raises:
+        UserError: no such precision, or no GPU that has it.
+    """
+    if precision not in AMP_DTYPES:
+        raise UserError(f"--amp {precision}: choose from {', '.join(AMP_DTYPES)}")
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a GPU; this machine shows none to torch. Leave the flag out")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    if precision == "fp16":
+        cfg.optim_wrapper.loss_scale = "dynamic"
+        return
+    if not torch.cuda.is_bf16_supported():
+        raise UserError("--amp bf16: this GPU computes no bfloat16; give --amp fp16")
+    cfg.optim_wrapper.dtype = AMP_DTYPES[precision]
+    cfg.optim_wrapper.loss_scale = dict(enabled=False)
+
+
+def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
+    """Scales the learning rate where asked; otherwise says when the batch is not the recipe's.
+
+    Returns:
+        What the user of a training should be told.
+
+    Raises:
+        UserError: ``--auto-scale-lr``, and the config does not say what to scale by.
+    """
+    base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    batch = (cfg.get("train_dataloader") or {}).get("batch_size")
+    optim_wrapper = cfg.get("optim_wrapper") or ConfigDict()
+    optimizer: ConfigDict = optim_wrapper.get("optimizer") or ConfigDict()
+    if base is None or batch is None or "lr" not in optimizer:
+        if options.auto_scale_lr:
+            raise UserError(
+                f"--auto-scale-lr: {cfg.filename} must set auto_scale_lr.base_batch_size, "
+                "train_dataloader.batch_size and optim_wrapper.optimizer.lr"
+            )
+        return []
+    # Not left to mmengine, which does not count accumulated steps.
+    cfg.auto_scale_lr.enable = False
+    processes = world_size(options.launcher)
+    steps = optim_wrapper.get("accumulative_counts", 1)
+    real, lr = processes * batch * steps, optimizer.lr
+    if real == base:
+        return []
+    counted = f"{processes} process(es) x {batch} images" + f" x {steps} steps" * (steps > 1)
+    if options.auto_scale_lr:
+        optimizer.lr = lr * real / base
+        return [
+            f"global batch is {real} ({counted}), the recipe's {base}: lr {lr:g} -> "
+            f"{optimizer.lr:g}"
+        ]
+    return [
+        f"global batch is {real} ({counted}), the recipe's is {base}, and lr stays {lr:g}; "
+        "--auto-scale-lr scales it"
+    ]

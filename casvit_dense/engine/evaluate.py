@@ -1,0 +1,224 @@
+"""Evaluation of checkpoints and exported files on the test set of a config."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+
+from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.deploy import fuse
+from casvit_dense.engine.checks import check_data, class_names
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_tree import evaluators, leaf_datasets
+from casvit_dense.engine.record import (
+    EvaluationContext,
+    conditions,
+    cpu_name,
+    describe_dataset,
+    evaluation_row,
+    launched,
+    training_of,
+    write_json,
+)
+from casvit_dense.engine.runner import (
+    build_runner,
+    make_folder,
+    on_main_process,
+    open_process_group,
+    process_group_closed,
+    unwrapped,
+)
+from casvit_dense.errors import UserError
+from casvit_dense.evaluations import METRICS_FILE, new_evaluation
+from casvit_dense.export.description import read_description
+from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
+from casvit_dense.export.runtime import find_backend
+from casvit_dense.options import RunOptions
+from casvit_dense.progress import format_duration
+from casvit_dense.results.ledger import LEDGER, append_rows
+from casvit_dense.results.row import row_id
+
+
+@process_group_closed()
+def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
+    """Evaluates a checkpoint on the test set of a config.
+
+    The evaluation gets a folder of its own in the work directory, ``test/<time>``, with
+    ``metrics.json`` (figures and their conditions), the predictions (COCO results files, or index
+    maps under ``maps``), the log and the config that ran. The ledger gets a row.
+
+    Args:
+        config: config file.
+        checkpoint: dense checkpoint, ours or an official one, or a file that
+            ``casvit-dense export`` wrote.
+        options: see `RunOptions`.
+
+    Returns:
+        Metrics by name: ``coco/bbox_mAP`` and so on as fractions, ``mIoU`` in percent.
+
+    Raises:
+        UserError: anything that is wrong with config, options, checkpoint or data.
+    """
+    started = time.monotonic()
+    resolved = resolve(config, options)
+    cfg = resolved.config
+    if cfg.get("test_dataloader") is None:
+        raise UserError(f"{config} is no config of an evaluation: test_dataloader missing")
+    training = None
+    if is_exported(checkpoint):
+        find_backend(checkpoint)
+    else:  # a damaged file should not show after everything was built
+        training = training_of(read_checkpoint(checkpoint))
+    drop_training(cfg)
+    register_scope(cfg)
+    messages = check_data(cfg, ("test_dataloader",))
+    if is_exported(checkpoint):
+        replace_with_exported(cfg, checkpoint, options)
+    work_dir = Path(cfg.work_dir)
+    ledger = options.ledger or work_dir.parent / LEDGER
+
+    open_process_group(cfg)
+    on_main_process(lambda: append_rows(ledger, []))  # can it be written?
+    folder = on_main_process(lambda: new_evaluation(work_dir))
+    cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
+    keep_predictions(cfg, folder, options.classwise)
+    runner = build_runner(cfg, ("test_loop",))
+    for message in messages:
+        runner.logger.info(message)
+    facts = load_weights(runner, checkpoint, options)
+    # Before the hours of testing: the annotation files might be gone after them.
+    context = on_main_process(
+        lambda: EvaluationContext(
+            hashes=resolved.hashes,
+            training=training,
+            dataset=describe_dataset(runner.test_dataloader.dataset),
+            ledger=ledger,
+            command=options.command and launched(options.command, options.launcher),
+        )
+    )
+    metrics: dict[str, float] = runner.test()
+
+    def save() -> None:
+        condition = conditions(
+            cfg,
+            **facts,
+            images=len(runner.test_dataloader.dataset),
+            seed=runner.seed,
+            duration_s=round(time.monotonic() - started, 1),
+            coco_backend=coco_backend(runner),
+        )
+        content = {
+            "config": Path(config).stem,
+            "checkpoint": str(checkpoint),
+            "metrics": metrics,
+            "per_class": per_class(runner),
+            "conditions": condition,
+        }
+        save_evaluation(context, content, folder, runner)
+
+    on_main_process(save)
+    return metrics
+
+
+def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) -> dict[str, Any]:
+    """Loads a checkpoint into the runner's model, fused where asked.
+
+    Returns:
+        The conditions that depend on the weights.
+    """
+    model = unwrapped(runner.model)
+    if isinstance(model, ExportedModel):
+        return {**model.facts(), "device": cpu_name()}
+    facts = {"weights_sha256": load_model(model, checkpoint).sha256, "form": "reference"}
+    if options.fuse:
+        replace_with_fused(runner)
+        facts["form"] = "fused"
+    return facts
+
+
+def save_evaluation(
+    context: EvaluationContext, content: Mapping[str, Any], folder: Path, runner: Runner
+) -> None:
+    """Writes ``metrics.json``, logs the metrics and adds the row to the ledger.
+
+    Raises:
+        UserError: a file cannot be written. The metrics are in the folder if the ledger is what
+            cannot.
+    """
+    file = folder / METRICS_FILE
+    write_json(file, content)  # even if the row cannot be made
+    row = evaluation_row(context, content, folder)
+    write_json(file, {**content, "row": row_id(row)})
+    for name, value in content["metrics"].items():
+        runner.logger.info(f"{name}: {value:.4g}")
+    took = format_duration(content["conditions"]["duration_s"])
+    runner.logger.info(f"evaluated in {took}: {file}")
+    append_rows(context.ledger, [row])
+    runner.logger.info(f"row {row_id(row)} added to {context.ledger}")
+
+
+def per_class(runner: Runner) -> dict[str, dict[str, float]]:
+    """The value of every class, by kind, of the metrics that keep them."""
+    return {
+        kind: values
+        for metric in runner.test_loop.evaluator.metrics
+        for kind, values in getattr(metric, "per_class", {}).items()
+    }
+
+
+def coco_backend(runner: Runner) -> str | None:
+    """The package that evaluated boxes and masks; its version is among the versions."""
+    metrics = runner.test_loop.evaluator.metrics
+    return next((m.backend for m in metrics if hasattr(m, "backend")), None)
+
+
+def drop_training(cfg: Config) -> None:
+    """Takes out what only training needs; the backbone's weights come from the checkpoint."""
+    cfg.model.backbone.init_cfg = None
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        cfg[key] = None
+    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    cfg.resume, cfg.load_from = False, None
+
+
+def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
+    """Tells the metrics where predictions go and whether to print every class."""
+    for metric in evaluators(cfg):
+        if metric.type == "DenseCocoMetric":
+            metric.update(outfile_prefix=str(folder / "predictions"), classwise=classwise)
+        elif metric.type == "DenseIoUMetric":
+            maps = folder / "maps"
+            metric.update(output_dir=str(maps), classwise=classwise)
+            make_folder(maps)  # by every process: all of them write maps
+
+
+def replace_with_exported(cfg: Config, file: str | Path, options: RunOptions) -> None:
+    """Puts an exported file in the place of the config's model.
+
+    Raises:
+        UserError: the file does not belong to the config, or an option has no effect on it.
+    """
+    if options.launcher != "none":
+        raise UserError("an exported file is evaluated by one process; leave --launcher out")
+    if options.fuse:
+        raise UserError("an exported file has the form that it was exported in; leave --fuse out")
+    check_overrides(options.cfg_options)
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    classes = class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
+    check_origin(read_description(Path(file)), cfg.filename, classes)
+    cfg.model = dict(type="ExportedModel", file=str(file))
+
+
+def replace_with_fused(runner: Runner) -> None:
+    """Puts the fused form in the place of the runner's model, inside its distributed wrapper."""
+    fused = fuse(unwrapped(runner.model))
+    if is_model_wrapper(runner.model):
+        runner.model.module = fused
+    else:
+        runner.model = fused

@@ -1,0 +1,155 @@
+"""What a config takes from this machine and this run: paths, processes, devices, seeds.
+
+Nothing here changes what a model learns or which figures it reaches.
+"""
+
+import os
+from pathlib import Path
+
+import mmcv
+import torch
+from mmengine.config import Config, ConfigDict
+
+from casvit_dense.engine.coco_backends import load_backend
+from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, leaf_datasets
+from casvit_dense.errors import UserError
+from casvit_dense.options import IMAGE_DECODERS, RunOptions
+
+
+def apply_machine_options(cfg: Config, options: RunOptions) -> None:
+    """Fits a config to this machine.
+
+    Raises:
+        UserError: an option is wrong, or this machine cannot serve it.
+    """
+    if options.data_root is not None:
+        move_data_root(cfg, options.data_root)
+    stem = Path(cfg.filename).stem
+    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or Path("work_dirs", stem))
+    set_randomness(cfg, options)
+    if options.coco_backend is not None:
+        set_coco_backend(cfg, options.coco_backend)
+    set_launcher(cfg, options.launcher)
+    set_loaders(cfg)
+
+
+def move_data_root(cfg: Config, root: str) -> None:
+    """Points every data set and every metric's annotation file to another folder."""
+    old_roots = set()
+    for key in LOADERS:
+        if cfg.get(key) is not None:
+            for dataset in leaf_datasets(cfg[key].dataset):
+                old_roots.add(Path(dataset.get("data_root", "")))
+                dataset.data_root = root
+    for metric in evaluators(cfg):
+        ann_file = Path(metric.get("ann_file") or "")
+        for old in old_roots:
+            if ann_file.is_relative_to(old) and metric.get("ann_file"):
+                metric.ann_file = str(Path(root, ann_file.relative_to(old)))
+                break
+
+
+def set_randomness(cfg: Config, options: RunOptions) -> None:
+    """Sets seed and determinism as asked; what is not asked for stays as the config has it.
+
+    Raises:
+        UserError: numpy cannot use the seed.
+    """
+    if options.seed is not None and not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: give a number from 0 to 2**32 - 1")
+    if options.seed is None and not options.deterministic:
+        return
+    randomness = cfg.setdefault("randomness", ConfigDict())
+    randomness.deterministic = options.deterministic
+    if options.seed is not None:
+        randomness.seed = options.seed
+
+
+def set_coco_backend(cfg: Config, backend: str) -> None:
+    """Names the package that evaluates boxes and masks, in validation and test.
+
+    Raises:
+        UserError: the config has no COCO metric, or the package cannot be imported.
+    """
+    metrics = [metric for metric in evaluators(cfg) if metric.get("type") == "DenseCocoMetric"]
+    if not metrics:
+        raise UserError(f"--coco-backend: {cfg.filename} has no evaluator of type DenseCocoMetric")
+    load_backend(backend)
+    for metric in metrics:
+        metric.backend = backend
+
+
+def world_size(launcher: str) -> int:
+    """Number of processes of this run, as the launcher's environment says."""
+    variables = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
+    return int(os.environ.get(variables.get(launcher, ""), 1))
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Sets how processes start and communicate: NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        UserError: torchrun and ``launcher`` contradict each other, or the launcher needs GPUs and
+            there are none.
+    """
+    if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("torchrun started several processes; add --launcher pytorch")
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        raise UserError("--launcher pytorch is for torchrun; start with tools/dist_train.sh")
+    cfg.launcher = launcher
+    if torch.cuda.is_available():
+        return
+    for module in dicts_in(cfg.model):  # SyncBN has no CPU kernel
+        if module.get("type") == "SyncBN":
+            module.type = "BN"
+    if launcher not in ("none", "pytorch"):
+        raise UserError(f"--launcher {launcher} needs GPUs; on CPUs start processes by torchrun")
+    if launcher == "pytorch":
+        cfg.setdefault("env_cfg", ConfigDict()).dist_cfg = dict(backend="gloo")
+        # DDP takes device ids of GPUs only; mmengine would pass the local rank.
+        cfg.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
+        )
+
+
+def set_loaders(cfg: Config) -> None:
+    """Makes the loaders fit: memory pinned for GPUs, no worker kept alive where there is none."""
+    for key in LOADERS:
+        loader = cfg.get(key)
+        if loader is None:
+            continue
+        if loader.get("num_workers", 0) == 0:
+            loader.persistent_workers = False  # torch refuses the combination
+        if torch.cuda.is_available():  # copies to the GPU then run beside its work
+            loader.setdefault("pin_memory", True)
+
+
+def check_decoder(cfg: Config, decoder: str) -> None:
+    """Checks that the loaders of a config can decode images by a library.
+
+    Raises:
+        UserError: the decoder is unknown, its packages are missing or do not fit each other, or
+            the config's worker processes cannot inherit it.
+    """
+    if decoder not in IMAGE_DECODERS:
+        names = ", ".join(IMAGE_DECODERS)
+        raise UserError(f"unknown image decoder '{decoder}'; choose from {names}")
+    if decoder != "turbojpeg":
+        return
+    start = ((cfg.get("env_cfg") or {}).get("mp_cfg") or {}).get("mp_start_method", "fork")
+    if start != "fork":
+        # mmcv keeps the decoder in a global of the process, which no new interpreter gets.
+        raise UserError(
+            f"image decoder turbojpeg: env_cfg.mp_cfg.mp_start_method is '{start}', needs 'fork'"
+        )
+    try:
+        mmcv.use_backend("turbojpeg")
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"image decoder turbojpeg cannot be used ({reason}). Install libjpeg-turbo and the "
+            "PyTurboJPEG of its version: with libjpeg-turbo 2 (apt-get install libturbojpeg0 on "
+            'Debian 12) pip install "PyTurboJPEG<2", with libjpeg-turbo 3 pip install PyTurboJPEG'
+        ) from error
+    finally:
+        mmcv.use_backend("cv2")  # the default of whatever names no decoder

@@ -1,0 +1,126 @@
+"""mmengine's runner for a resolved config, and what its processes must do together."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from casvit_dense.errors import UserError
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def process_group_closed() -> Iterator[None]:
+    """Closes the process group after a run that went well.
+
+    A process that leaves while another works aborts it (gloo), and so does a group that is still
+    held by a model when the interpreter ends.
+    """
+    yield
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def open_process_group(cfg: Config) -> None:
+    """Lets the processes of a launcher meet, so that they can share what the first one decides."""
+    if cfg.launcher == "none" or is_distributed():
+        return
+    if torch.cuda.is_available():
+        init_dist(cfg.launcher, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {}))
+    else:  # mmengine would select a GPU first
+        torch.distributed.init_process_group(backend="gloo")
+
+
+def on_main_process(task: Callable[[], Result]) -> Result:
+    """Runs a task in the first process; all processes get its result.
+
+    Args:
+        task: returns something that can be pickled.
+
+    Raises:
+        UserError: the task did, in every process: none waits for one that has stopped.
+    """
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            answer[0] = task()
+        except UserError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise UserError(answer[1])
+    result: Result = answer[0]
+    return result
+
+
+def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
+    """The runner of a resolved config, with everything built that some loops need.
+
+    Args:
+        cfg: the config.
+        loops: names of the runner's loops, whose data sets are then read.
+
+    Raises:
+        UserError: the config names a part that does not exist or gives it arguments that it does
+            not take, or the work directory cannot be made.
+    """
+    make_folder(Path(cfg.work_dir))
+    open_process_group(cfg)
+    if cfg.get("visualizer"):
+        # mmengine keeps one visualiser a name and process, with the folder of its first run.
+        cfg.visualizer.name = cfg.work_dir
+    try:
+        runner = Runner.from_cfg(cfg)
+        for loop in loops:
+            pack_index(getattr(runner, loop).dataloader.dataset)
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    return runner
+
+
+def pack_index(dataset: Any) -> None:
+    """Packs the lists of images by category that mmdet's COCO data sets keep.
+
+    mmengine packs the annotations of all images into one array (``serialize_data``), which forked
+    workers share. These lists are small, but their numbers were made while the annotation file was
+    parsed and lie among millions of objects of the same size that are gone since: they alone keep
+    Python from giving that memory back, 2 GB in every process that reads COCO's training set.
+
+    Args:
+        dataset: a data set or a wrapper (repeat, concatenate) around some; others are left alone.
+    """
+    for inner in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
+        if inner is not None:
+            pack_index(inner)
+    images = getattr(dataset, "cat_img_map", None)
+    if images:
+        dataset.cat_img_map = {category: np.array(ids) for category, ids in images.items()}
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder of the work directory.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"work directory {folder} cannot be made: {error}") from error
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without its distributed wrapper."""
+    return model.get_submodule("module") if is_model_wrapper(model) else model

@@ -1,0 +1,159 @@
+"""Training, from the start or from a checkpoint of the same run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, fold
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.hooks import (
+    BACKBONE_RECORD,
+    RepeatableHook,
+    TrainingRecordHook,
+    backbone_record,
+)
+from casvit_dense.engine.record import training_record
+from casvit_dense.engine.runner import build_runner, process_group_closed, unwrapped
+from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
+
+#: Sections of a config that a training cannot do without.
+NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
+
+#: Checkpoints of a run, not the copy of the best one.
+NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
+
+@process_group_closed()
+def train(config: str | Path, options: RunOptions) -> Path:
+    """Trains the model of a config, from the start or from a checkpoint of the same run.
+
+    Args:
+        config: config file.
+        options: see `RunOptions`.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        UserError: anything that is wrong with config, options, weights or data (most of it is
+            found before anything is built), a loss that is not finite, or nothing left to train.
+    """
+    resolved = resolve(config, options)
+    cfg = resolved.config
+    missing = [key for key in NEEDED if cfg.get(key) is None]
+    if missing:
+        raise UserError(f"{config} is no config of a training: {', '.join(missing)} missing")
+    resumed, messages = find_resumed(cfg, options)
+    messages = [*resolved.messages, *messages]
+    cfg.resume = resumed is not None
+    if resumed is not None:
+        cfg.load_from = str(resumed)
+        if options.pretrained is not None:
+            messages.append(f"--pretrained is not read: the run goes on from {resumed}")
+    if cfg.get("load_from"):
+        cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
+    else:
+        check_weights(cfg)
+    register_scope(cfg)
+    messages += dry_run_backbone(cfg, options.fold)
+    messages += check_data(cfg, ("train_dataloader", "val_dataloader"))
+
+    runner = build_runner(cfg, ("train_loop", "val_loop"))
+    for message in messages:
+        runner.logger.info(message)
+    model: Any = unwrapped(runner.model)
+    if options.fold is not None:
+        fold(model.backbone, options.fold)
+    if cfg.get("load_from"):
+        # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
+        load_model(model, cfg.load_from)
+    runner.register_hook(TrainingRecordHook(training_record(resolved, options, runner)))
+    if options.seed is not None:
+        runner.register_hook(RepeatableHook())
+    runner.train()
+    # Not from the file `last_checkpoint`, which other processes may not see yet.
+    last = runner.message_hub.runtime_info.get("last_ckpt")
+    if last is None or (resumed is not None and Path(last).resolve() == resumed.resolve()):
+        raise UserError(
+            "no checkpoint was written: the schedule was over, or the config keeps none"
+        )
+    runner.logger.info(f"trained: {last}")
+    return Path(last)
+
+
+def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:
+    """The checkpoint to resume from: the one named, or the newest readable one.
+
+    A run that was killed while writing leaves half a file; the one before it is used.
+
+    Args:
+        cfg: the resolved config.
+        options: see `RunOptions`.
+
+    Returns:
+        The checkpoint, if any, and what the user should be told.
+
+    Raises:
+        UserError: the named checkpoint is missing or unreadable, none of those found can be
+            read, or the backbone was built in another way.
+    """
+    resume = options.resume
+    if resume is None and cfg.get("resume"):
+        resume = cfg.get("load_from") or "auto"
+    if resume is None:
+        return None, []
+    if resume != "auto":
+        path = Path(resume)
+        check_same_backbone(cfg, path, read_checkpoint(path))
+        return path, []
+    messages = []
+    folder = Path(cfg.work_dir)
+    for path in numbered(folder):
+        try:
+            content = read_checkpoint(path)
+        except UserError as error:
+            messages.append(f"skipped: {error}")
+            continue
+        check_same_backbone(cfg, path, content)
+        return path, messages
+    if messages:
+        raise UserError("\n".join([f"no checkpoint in {folder} can be read:", *messages]))
+    return None, [f"nothing to resume in {folder}: starting from the beginning"]
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints of a run, readable or not, newest first."""
+    names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
+    numbers = {path: int(name[1]) for path, name in names.items() if name}
+    # By age first: an earlier run in the same folder may have got further.
+    return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
+
+
+def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
+    """Compares how a checkpoint's backbone was built with how the config builds it.
+
+    Raises:
+        UserError: with every option that differs, then and now.
+    """
+    meta = content.get("meta")
+    then, now = (
+        meta.get(BACKBONE_RECORD) if isinstance(meta, Mapping) else None,
+        backbone_record(cfg),
+    )
+    if not isinstance(then, Mapping):  # written by other code, without a record
+        return
+    changed = [
+        f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path} cannot be resumed: its backbone was built in another way "
+            f"({'; '.join(changed)}). Give the flags of the first run, --from-scratch included"
+        )

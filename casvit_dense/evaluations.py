@@ -1,0 +1,59 @@
+"""The folders of evaluations: each has one of its own in the work directory.
+
+``test`` writes ``work_dirs/X/test/20261127T141530Z``: the time in UTC, so that names sort by age.
+"""
+
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from casvit_dense.errors import UserError
+
+#: Folder of all evaluations in a work directory.
+TEST_FOLDER: Final = "test"
+
+#: File that every finished evaluation has.
+METRICS_FILE: Final = "metrics.json"
+
+_NAMES: Final = "[0-9]*T[0-9]*Z*"
+
+
+def new_evaluation(work_dir: Path) -> Path:
+    """Makes the folder of an evaluation that begins now.
+
+    Evaluations that begin in the same second get ``-02``, ``-03`` and so on behind it.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    parent = work_dir / TEST_FOLDER
+    name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = parent / (name if number == 1 else f"{name}-{number:02}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            break
+    except OSError as error:
+        raise UserError(f"work directory {work_dir} cannot be made: {error}") from error
+    return folder
+
+
+def find_evaluation(folder: Path) -> Path:
+    """The folder of the newest finished evaluation in a work directory or its folder ``test``.
+
+    Args:
+        folder: one of these, or the folder of an evaluation, which is returned as it is. So is a
+            folder without evaluations.
+    """
+    for parent in (folder, folder / TEST_FOLDER):
+        finished = sorted(parent.glob(f"{_NAMES}/{METRICS_FILE}"))
+        if finished:
+            return finished[-1].parent
+        if (parent / METRICS_FILE).is_file():  # also those of versions before 0.2
+            return parent
+    return folder

@@ -1,0 +1,40 @@
+"""How far a long task is and how long it will take, in words. Imports nothing heavy."""
+
+import time
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds for people: ``42 s``, ``3 min 07 s``, ``5 h 12 min``."""
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"
+
+
+class Progress:
+    """Counts the steps of a loop and gives a line of text at most every few seconds.
+
+    Args:
+        name: what a step is, e.g. ``'training iteration'``.
+        total: steps in the loop.
+        seconds: least time between two lines.
+    """
+
+    def __init__(self, name: str, total: int, seconds: float) -> None:
+        self.name = name
+        self.total = total
+        self.seconds = seconds
+        self.done = 0
+        self.started = self.last_line = time.monotonic()
+
+    def step(self) -> str | None:
+        """Counts one step; returns a line when it is time for one."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last_line < self.seconds:
+            return None
+        self.last_line = now
+        pace = (now - self.started) / self.done
+        left = format_duration(pace * (self.total - self.done))
+        return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
