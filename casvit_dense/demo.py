@@ -81,8 +81,7 @@ def run_model(
     options = RunOptions(
         work_dir=folder,
         data_root=str(data),
-        # mmengine keeps one visualiser a name and process, with the folder of its first run.
-        cfg_options={"visualizer.name": model.config, **cfg_options},
+        cfg_options=dict(cfg_options),
     )
     checkpoint = train(config, options)
     words = ("test", config, checkpoint, "--data-root", data, "--work-dir", folder)
