@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from casvit_dense.deploy import fuse
 from casvit_dense.doctor import installed_versions
-from casvit_dense.engine.hooks import format_duration
-from casvit_dense.engine.options import RunOptions
-from casvit_dense.engine.prepare import read_config
+from casvit_dense.engine.config import read_config
 from casvit_dense.errors import UserError
 from casvit_dense.export.check import (
     Size,
@@ -32,8 +30,10 @@ from casvit_dense.export.model import is_exported, is_of_model
 from casvit_dense.export.quantize import Log, data_images, report_cost, write_int8
 from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
 from casvit_dense.optional import require
+from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor
 from casvit_dense.predictor.labels import test_dataset
+from casvit_dense.progress import format_duration
 
 #: Packages whose versions the file records.
 WRITTEN_BY = (

@@ -8,16 +8,16 @@ from typing import TypeVar
 import numpy as np
 from mmengine.config import Config
 
-from casvit_dense.engine.hooks import Progress
-from casvit_dense.engine.launch import test
-from casvit_dense.engine.options import RunOptions
+from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import Description, read_description
 from casvit_dense.export.runtime import open_runtime
 from casvit_dense.export.writers import describe_onnx
 from casvit_dense.optional import require
+from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor, find_images, read_image
 from casvit_dense.predictor.labels import test_dataset
+from casvit_dense.progress import Progress
 
 #: Operators computed in 8 bits; decoding and NMS stay in float32.
 QUANTIZED = ("Conv", "Gemm", "MatMul")
@@ -148,7 +148,7 @@ def report_cost(
     }
     count = min(len(images), EVALUATION_IMAGES)
     log(f"evaluating {' and '.join(files)} on {count} test images ...")
-    before, after = (test(config, file, options) for file in files.values())
+    before, after = (evaluate(config, file, options) for file in files.values())
     for name, value in before.items():
         log(f"{name}: {value:.4g} -> {after[name]:.4g}")
 

@@ -22,6 +22,7 @@ from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.demo import DemoResult, as_prediction, find_config, run_demo, summary
 from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import find_evaluation
 from casvit_dense.zoo import DEMO_MODELS
 
 #: One short step a model. The training pictures include one with a crowd and an empty one.
@@ -48,7 +49,7 @@ def test_demo_trains_evaluates_and_draws(name, data_root, tmp_path):
 
     folder = tmp_path / DEMO_MODELS[name].config
     assert results[0].folder == folder
-    stored = json.loads((folder / "test" / "metrics.json").read_text())
+    stored = json.loads((find_evaluation(folder) / "metrics.json").read_text())
     assert stored["metrics"][DEMO_MODELS[name].metric] == results[0].value
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.stem for path in pictures] == [f"{i:06d}" for i in range(SPEC.val)]

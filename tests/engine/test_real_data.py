@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from casvit_dense.cli import main
+from casvit_dense.evaluations import find_evaluation
 
 DATA = Path(os.environ.get("CASVIT_REAL_DATA", ""))
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -94,5 +95,5 @@ def test_recipe_trains_resumes_and_evaluates(recipe: str, tmp_path: Path) -> Non
     assert {int(state["step"]) for state in steps.values()} == {len(whole)}
 
     assert main(["test", config, last, *places, *options]) == 0
-    metrics = json.loads((work_dir / "test/metrics.json").read_text())["metrics"]
+    metrics = json.loads((find_evaluation(work_dir) / "metrics.json").read_text())["metrics"]
     assert 0 <= metrics[metric] <= 100

@@ -15,6 +15,7 @@ from test_export_files import write_identity
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
+from casvit_dense.evaluations import find_evaluation
 from casvit_dense.export import writers
 from casvit_dense.export.check import compare_detections, compare_segments
 from casvit_dense.export.description import read_description
@@ -71,7 +72,7 @@ def test_a_file_evaluates_as_its_checkpoint(
         folder = tmp_path / f"run{file.suffix}"
         more = ("--data-root", model.data, "--work-dir", folder)
         assert main(["test", *model.arguments(*more, file=file)]) == 0
-        contents.append(json.loads((folder / "test" / "metrics.json").read_text()))
+        contents.append(json.loads((find_evaluation(folder) / "metrics.json").read_text()))
     plain, exported = contents
     assert exported["metrics"] == pytest.approx(plain["metrics"], abs=1e-3)
     conditions = exported["conditions"]

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.cli import main
-from casvit_dense.engine.registries import use_scope_of
+from casvit_dense.engine.config import register_scope
 from casvit_dense.export import exporter
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "demo"
