@@ -18,7 +18,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import config_folder
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
-from casvit_dense.predictor.outputs import write_image
+from casvit_dense.predictor.results import write_image
 from casvit_dense.progress import format_duration
 from casvit_dense.zoo import DEMO_MODELS, DemoModel
 

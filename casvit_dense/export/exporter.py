@@ -32,7 +32,7 @@ from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
 from casvit_dense.optional import require
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor
-from casvit_dense.predictor.labels import test_dataset
+from casvit_dense.predictor.model import test_dataset
 from casvit_dense.progress import format_duration
 
 #: Packages whose versions the file records.

@@ -16,7 +16,7 @@ from casvit_dense.export.writers import describe_onnx
 from casvit_dense.optional import require
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor, find_images, read_image
-from casvit_dense.predictor.labels import test_dataset
+from casvit_dense.predictor.model import test_dataset
 from casvit_dense.progress import Progress
 
 #: Operators computed in 8 bits; decoding and NMS stay in float32.

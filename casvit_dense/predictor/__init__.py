@@ -1,10 +1,9 @@
-"""Predictions on images of one's own: by a class in Python, by folders on the command line."""
+"""Predicts on images: by a class in Python, by folders on the command line."""
 
-from casvit_dense.predictor.batch import Summary, predict_files
-from casvit_dense.predictor.labels import Labels
-from casvit_dense.predictor.model import Predictor
-from casvit_dense.predictor.pictures import draw
-from casvit_dense.predictor.reading import find_images, read_image
+from casvit_dense.predictor.drawing import draw
+from casvit_dense.predictor.images import find_images, read_image
+from casvit_dense.predictor.model import Labels, Predictor
+from casvit_dense.predictor.results import Summary, predict_files
 
 __all__ = [
     "Labels",

@@ -1,6 +1,9 @@
-"""One trained model, ready to look at images."""
+"""One trained model with its test pipeline and the meaning of its classes."""
 
-from collections.abc import Mapping
+import colorsys
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,14 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.deploy import fuse as fused
+from casvit_dense.engine.checks import reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.errors import UserError
 from casvit_dense.export.model import (
     ExportedModel,
@@ -24,8 +30,27 @@ from casvit_dense.export.model import (
     is_exported,
 )
 from casvit_dense.options import RunOptions
-from casvit_dense.predictor.labels import labels_of, test_dataset
-from casvit_dense.predictor.reading import read_image
+from casvit_dense.predictor.images import read_image
+
+#: COCO numbers its 80 categories from 1 to 90, with these gaps.
+COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+COCO_IDS = tuple(i for i in range(1, 91) if i not in COCO_GAPS)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model, in the order of its outputs.
+
+    Attributes:
+        names: class names.
+        palette: one RGB colour for each class, 0..255.
+        ids: the number of each class in result files: COCO category ids of a detector, map
+            values of a segmenter.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ids: tuple[int, ...]
 
 
 class Predictor:
@@ -35,9 +60,9 @@ class Predictor:
         config: config file of an mmdet or mmseg model.
         checkpoint: its weights, loaded strictly, or a file that ``casvit-dense export`` wrote,
             which runs on the CPU.
-        device: e.g. ``'cpu'`` or ``'cuda:1'``; by default the GPU where there is one.
+        device: e.g. ``'cpu'`` or ``'cuda:1'``; by default the GPU if there is one.
         cfg_options: overrides by dotted key.
-        data_root: folder of the data set, whose annotation file tells the category ids.
+        data_root: folder of the data set, whose annotation file defines the category ids.
         fuse: run the fused form of the model.
 
     Attributes:
@@ -75,7 +100,7 @@ class Predictor:
             self.labels = labels_of(self.cfg, model, lambda: {"classes": about.classes})
             check_origin(about, config, self.labels.names)
         else:
-            # One process predicts: there is nobody to synchronise BatchNorm with.
+            # SyncBN needs a process group, and one process predicts.
             model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))
             self.weights_sha256 = load_model(model, checkpoint).sha256
             self.labels = labels_of(self.cfg, model, lambda: dataset_meta(checkpoint))
@@ -92,7 +117,7 @@ class Predictor:
 
         Args:
             image: a file, or pixels ``(H, W, 3)``, uint8, BGR.
-            name: what messages and the result's ``img_path`` call the image; default its file.
+            name: of the image in messages and in ``img_path``; default: its file.
 
         Returns:
             On the CPU, in pixels of the upright image: an mmdet ``DetDataSample`` with
@@ -105,26 +130,26 @@ class Predictor:
             ValueError: pixels of another shape or type.
         """
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        called = str(name or ("array" if pixels is image else image))
+        title = str(name or ("array" if pixels is image else image))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"expected (H, W, 3) uint8 BGR, got {pixels.shape} {pixels.dtype}")
         try:
             data = self.pipeline({"img": pixels, "img_id": 0})
             sample = self.model.test_step({key: [value] for key, value in data.items()})[0]
         except (ValueError, cv2.error) as error:
-            # A very narrow image is resized to nothing, or to less than the backbone's 32 pixels.
+            # A very narrow image is resized to zero pixels, or to fewer than the backbone's 32.
             reason = error.err if isinstance(error, cv2.error) else error
             size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            raise UserError(f"{called}: {size} pixels do not suit the model ({reason})") from error
-        sample.set_metainfo({"img_path": called})
+            raise UserError(f"{title}: {size} pixels do not fit the model ({reason})") from error
+        sample.set_metainfo({"img_path": title})
         return sample.cpu()
 
 
 def find_device(name: str | None) -> torch.device:
-    """The named device, or the best there is.
+    """The named device, or a GPU if there is one, or the CPU.
 
     Raises:
-        UserError: the name is no device, or this machine does not have it.
+        UserError: no device has this name, or this machine does not have it.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -138,7 +163,7 @@ def find_device(name: str | None) -> torch.device:
 
 
 def dataset_meta(checkpoint: str | Path) -> dict[str, Any]:
-    """What a checkpoint says of its classes, keys in small letters (mmcv 1.x wrote ``CLASSES``)."""
+    """A checkpoint's metadata of its classes, keys in lower case (mmcv 1.x wrote ``CLASSES``)."""
     meta = read_checkpoint(checkpoint).get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     nested = meta.get("dataset_meta")
@@ -147,7 +172,7 @@ def dataset_meta(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def build_pipeline(cfg: Config) -> Compose:
-    """The config's test pipeline for pixels that are already read, without annotations.
+    """The config's test pipeline for decoded pixels, without annotations.
 
     Raises:
         UserError: the pipeline loads no image files.
@@ -172,3 +197,86 @@ def _type_name(step: Mapping[str, Any]) -> str:
 
 def _registry(scope: str) -> Any:
     return import_module(f"{scope}.registry")
+
+
+def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mapping]) -> Labels:
+    """Names, colours and numbers of a model's classes.
+
+    Args:
+        cfg: config whose test data set describes the classes.
+        model: the built model; its heads know how many classes there are.
+        checkpoint_meta: gives the checkpoint's ``dataset_meta``; title only when the config
+            does not name as many classes as the model has.
+
+    Raises:
+        UserError: neither source names as many classes as the model has.
+    """
+    dataset = test_dataset(cfg)
+    dataset_class = import_module(f"{cfg.default_scope}.registry").DATASETS.get(dataset.type)
+    meta = {**getattr(dataset_class, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+    count = num_classes(model)
+    if _count_names(meta) != count:
+        meta, of_config = dict(checkpoint_meta()), meta
+        if _count_names(meta) != count:
+            raise UserError(
+                f"{cfg.filename}: the model has {count} classes, the config names "
+                f"{_count_names(of_config)} and the checkpoint {_count_names(meta)}; "
+                "set test_dataloader.dataset.metainfo.classes"
+            )
+    names = tuple(meta["classes"])
+    if cfg.default_scope == "mmdet":
+        ids = category_ids(names, Path(dataset.get("data_root") or "", dataset.get("ann_file", "")))
+    else:
+        first = int(reduces_zero_label(dataset, dataset_class))
+        ids = tuple(range(first, first + count))
+    return Labels(names, palette_of(meta, count), ids)
+
+
+def test_dataset(cfg: Config) -> ConfigDict:
+    """The (first) data set of the config's test loader, without its wrappers.
+
+    Raises:
+        UserError: the config has no ``test_dataloader``.
+    """
+    if not cfg.get("test_dataloader"):
+        raise UserError(f"{cfg.filename}: no test_dataloader, whose pipeline prepares the images")
+    return next(leaf_datasets(cfg.test_dataloader.dataset))
+
+
+def num_classes(model: nn.Module) -> int:
+    """Number of classes of the final head; an RPN has one."""
+    return max((getattr(module, "num_classes", 0) for module in model.modules()), default=0)
+
+
+def category_ids(names: Sequence[str], annotations: Path) -> tuple[int, ...]:
+    """COCO category ids of the classes.
+
+    Args:
+        names: class names in the order of the model's outputs.
+        annotations: COCO file of the data set; need not exist.
+
+    Returns:
+        The ids of the annotation file if it exists and names every class; otherwise COCO's own ids
+        for its 80 classes; otherwise 1, 2, …
+    """
+    if annotations.is_file():
+        categories = json.loads(annotations.read_text(encoding="utf-8")).get("categories", [])
+        by_name = {category["name"]: category["id"] for category in categories}
+        if all(name in by_name for name in names):
+            return tuple(by_name[name] for name in names)
+    coco = import_module("mmdet.datasets").CocoDataset.METAINFO["classes"]
+    return COCO_IDS if tuple(names) == coco else tuple(range(1, len(names) + 1))
+
+
+def palette_of(meta: Mapping[str, Any], count: int) -> tuple[tuple[int, int, int], ...]:
+    """The data set's colours; if it has too few, hues spaced by the golden ratio."""
+    palette = meta.get("palette")
+    if not isinstance(palette, Sequence) or len(palette) < count:
+        hues = (i * 0.618034 % 1 for i in range(count))
+        palette = [[round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, 0.95)] for hue in hues]
+    return tuple((int(r), int(g), int(b)) for r, g, b in palette[:count])
+
+
+def _count_names(meta: Mapping[str, Any]) -> int:
+    names = meta.get("classes", ())
+    return 0 if isinstance(names, str) else len(names)

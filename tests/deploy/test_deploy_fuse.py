@@ -1,15 +1,18 @@
 """The inference form: equal outputs, no norm left, the original untouched."""
 
 import copy
+import shutil
 from importlib import import_module
 
 import pytest
 import torch
 from mmcv.cnn import ConvModule
 from torch import nn
+from torch._dynamo.utils import counters
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense import CASViT, fuse
+from casvit_dense.deploy import compiled
 from casvit_dense.deploy.folding import fold_after, fold_before
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.options import RunOptions
@@ -106,6 +109,19 @@ def test_the_original_stays_and_a_second_time_changes_nothing():
 def test_maps_are_channels_last_without_a_word_about_the_input():
     maps = fuse(CASViT(TINY))(torch.randn(1, 3, 64, 64))
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_equals_eager():
+    """One stage, because most of the time is spent in the C++ compiler."""
+    fused = fuse(with_statistics(CASViT(TINY, out_indices=(0,))))
+    x = torch.randn(1, 3, 64, 96)
+    torch._dynamo.reset()
+    counters.clear()
+    with torch.no_grad():
+        assert_close(compiled(fused, fused=True)(x), fused(x))
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
 
 
 def test_small_images_are_still_refused():

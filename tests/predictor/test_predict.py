@@ -296,7 +296,7 @@ def test_bad_images_are_named_and_the_rest_goes_on(
     assert skipped == ["b.jpg", "f.png"]
     said = capsys.readouterr().out
     assert f"skipped {folder / 'b.jpg'}: " in said
-    assert f"skipped {folder / 'f.png'}: 600x1 pixels do not suit" in said
+    assert f"skipped {folder / 'f.png'}: 600x1 pixels do not fit" in said
     assert "predicted 4 images (2 skipped)" in said
 
 

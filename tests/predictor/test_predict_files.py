@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 
 from casvit_dense.errors import UserError
 from casvit_dense.predictor import Labels, draw, find_images, read_image
-from casvit_dense.predictor.labels import COCO_IDS, category_ids, palette_of
-from casvit_dense.predictor.outputs import InstanceFolder, MapFolder, coco_rows, numbered
+from casvit_dense.predictor.model import COCO_IDS, category_ids, palette_of
+from casvit_dense.predictor.results import InstanceFolder, MapFolder, coco_rows, to_ids
 
 LABELS = Labels(("circle", "square"), ((255, 0, 0), (0, 255, 0)), (3, 7))
 
@@ -234,8 +234,8 @@ def test_map_folder_writes_the_numbers_of_the_data_set(tmp_path: Path) -> None:
 
 def test_maps_of_many_classes_need_16_bits() -> None:
     ids = tuple(range(1, 301))
-    assert numbered(np.array([[0, 299]]), ids).tolist() == [[1, 300]]
-    assert numbered(np.array([[0, 254]]), ids[:255]).dtype == np.uint8
+    assert to_ids(np.array([[0, 299]]), ids).tolist() == [[1, 300]]
+    assert to_ids(np.array([[0, 254]]), ids[:255]).dtype == np.uint8
 
 
 def test_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:

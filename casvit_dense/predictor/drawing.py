@@ -9,9 +9,9 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.nn.functional import interpolate
 
-from casvit_dense.predictor.labels import Labels
+from casvit_dense.predictor.model import Labels
 
-#: Pictures are drawn at a size, in pixels of the longer side, at which their text is readable.
+#: Longer side of a picture in pixels: text must be readable, and files not too large.
 SMALLEST_PICTURE, LARGEST_PICTURE = 640, 1600
 
 Colour = tuple[int, int, int]  # BGR
@@ -21,13 +21,13 @@ LINE_HEIGHT = 22  # pixels, of the legend
 SWATCH = 14  # pixels, side of a colour sample
 MARGIN = 8  # pixels, in the legend
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-NAMED_SHARE = 0.01  # of the picture: regions that are large enough to hold their name
+NAMED_SHARE = 0.01  # of the picture: least area of a region that gets its name written
 
 
 def draw(
     image: np.ndarray, sample: BaseDataElement, labels: Labels, score_thr: float = 0.0
 ) -> np.ndarray:
-    """A picture of what was predicted.
+    """A picture of the prediction.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR: the image that was predicted on.
@@ -50,7 +50,7 @@ def draw(
         return draw_map(canvas, indices, labels)
     instances = sample.pred_instances
     kept = instances[instances.scores >= score_thr]
-    kept = kept[kept.scores.argsort()]  # the surest are drawn last, over the others
+    kept = kept[kept.scores.argsort()]  # the most confident on top
     kept.bboxes = kept.bboxes * scale
     if "masks" in kept and len(kept):
         kept.masks = interpolate(kept.masks[None].byte(), (height, width))[0].bool()
@@ -76,7 +76,7 @@ def draw_instances(image: np.ndarray, instances: InstanceData, labels: Labels) -
     visualizer.dataset_meta = {"classes": labels.names, "palette": list(labels.palette)}
     sample = DetDataSample(pred_instances=instances)
     with warnings.catch_warnings():
-        # A box that ends at the image's edge is already "out of bounds" to mmengine.
+        # mmengine calls a box that ends at the image's edge "out of bounds".
         warnings.filterwarnings("ignore", message=".*out of bounds")
         visualizer.add_datasample("", image[..., ::-1], sample, draw_gt=False, pred_score_thr=-1.0)
     return np.ascontiguousarray(visualizer.get_image()[..., ::-1])

@@ -1,7 +1,10 @@
-"""The result folder of a prediction run."""
+"""Predicts many images and writes the results into one folder."""
 
 import json
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,14 +16,71 @@ from pycocotools import mask as rle
 
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
-from casvit_dense.predictor.labels import Labels
-from casvit_dense.predictor.pictures import draw
+from casvit_dense.predictor.drawing import draw
+from casvit_dense.predictor.images import read_image
+from casvit_dense.predictor.model import Labels, Predictor
+from casvit_dense.progress import Progress
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of images, and the wall time for each predicted image in seconds."""
+
+    predicted: int
+    skipped: int
+    seconds_per_image: float
+
+
+def predict_files(
+    predictor: Predictor,
+    files: Sequence[Path],
+    folder: Path,
+    score_thr: float = 0.3,
+    pictures: bool = True,
+    log: Callable[[str], None] = print,
+) -> Summary:
+    """Predicts, draws and writes image by image.
+
+    An image that cannot be read or is too narrow is reported and skipped. When the run is
+    interrupted, finished results stay and their index is written.
+
+    Args:
+        predictor: the model.
+        files: images; their ids are 1, 2, … in this order.
+        folder: where the results go: ``images.json``, and ``predictions.json`` or ``maps/``,
+            and ``pictures/``.
+        score_thr: instances of lower score are neither written nor drawn.
+        pictures: whether to draw.
+        log: takes each line for the user: skipped images, and progress every few seconds.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    started = time.monotonic()
+    progress = Progress("image", len(files), seconds=5.0)
+    skipped = 0
+    with FOLDERS[predictor.scope](folder, predictor.labels, score_thr, pictures) as results:
+        for number, path in enumerate(files, 1):
+            try:
+                image = read_image(path)
+                sample = predictor.predict(image, path)
+            except UserError as error:
+                skipped += 1
+                results.skip(path, str(error))
+                log(f"skipped {error}")
+            else:
+                results.add(number, path, image, sample)
+            line = progress.step()
+            if line is not None:
+                log(line)
+    predicted = len(files) - skipped
+    return Summary(predicted, skipped, (time.monotonic() - started) / max(predicted, 1))
 
 
 class ResultFolder(ABC):
-    """Writes the results of a run as they come; its index when it ends, however it ends.
+    """Writes each result as it comes, and the index when the run ends, even by an error.
 
-    ``images.json`` says what was predicted (COCO's ``images`` and ``categories``) and what was
+    ``images.json`` lists what was predicted (COCO's ``images`` and ``categories``) and what was
     skipped; ``pictures/`` holds the drawings. Every file appears whole or not at all.
 
     Args:
@@ -64,7 +124,7 @@ class ResultFolder(ABC):
         write_whole(self.folder / "images.json", to_json(index))
 
     def skip(self, path: Path, reason: str) -> None:
-        """Notes an input that gave no result."""
+        """Records an input that gave no result."""
         self._skipped.append({"file_name": path.as_posix(), "reason": reason})
 
     def add(self, number: int, path: Path, image: np.ndarray, sample: BaseDataElement) -> None:
@@ -97,11 +157,11 @@ class ResultFolder(ABC):
 
     @abstractmethod
     def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
-        """Writes what was predicted for the image of ``entry``, which may be extended."""
+        """Writes the prediction for the image of ``entry``; may extend the entry."""
 
 
 class InstanceFolder(ResultFolder):
-    """Results of a detector: ``predictions.json``, a list as COCO's evaluation takes it."""
+    """Results of a detector: ``predictions.json``, a COCO results list."""
 
     def __init__(self, folder: Path, labels: Labels, score_thr: float, pictures: bool) -> None:
         super().__init__(folder, labels, score_thr, pictures)
@@ -118,12 +178,16 @@ class InstanceFolder(ResultFolder):
 
 
 class MapFolder(ResultFolder):
-    """Results of a segmenter: ``maps/<name>.png``, numbered like the data set's own files."""
+    """Results of a segmenter: ``maps/<name>.png``, with the data set's own class numbers."""
 
     def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
         entry["map"] = f"maps/{name}.png"
         indices = sample.pred_sem_seg.data[0].numpy()
-        write_image(self.folder / entry["map"], numbered(indices, self.labels.ids))
+        write_image(self.folder / entry["map"], to_ids(indices, self.labels.ids))
+
+
+#: Result folder of each framework's models.
+FOLDERS = {"mmdet": InstanceFolder, "mmseg": MapFolder}
 
 
 def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -158,8 +222,8 @@ def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> l
     return rows
 
 
-def numbered(indices: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
-    """Class indices ``(H, W)`` as the numbers of map files, in 8 bits where those suffice."""
+def to_ids(indices: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
+    """Class indices ``(H, W)`` as the ids in map files, in 8 bits if they fit, else in 16."""
     return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[indices]
 
 

@@ -1,4 +1,4 @@
-"""Finding image files and reading them."""
+"""Finds image files and reads them."""
 
 import glob
 import os
@@ -15,18 +15,17 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 
 def find_images(inputs: Iterable[str | Path], exclude: Path | None = None) -> list[Path]:
-    """Image files that the inputs stand for.
+    """Image files named by files, folders and patterns.
 
-    A file is taken as it is, whatever its ending; a folder gives the images in it and below it,
-    sorted; a pattern (``*``, ``?``, ``[]``, ``**``) gives what it matches, sorted.
+    A file may have any suffix; a folder gives the images in it and below it, sorted; a pattern
+    (``*``, ``?``, ``[]``, ``**``) gives what it matches, sorted.
 
     Args:
         inputs: files, folders and patterns.
-        exclude: folder whose content is passed over, so that results are no input of the next
-            run.
+        exclude: folder whose content is ignored, so that results are not the next run's input.
 
     Returns:
-        The files in the order of the inputs; one that is reached twice stands at its first place.
+        The files in the order of the inputs, each once.
 
     Raises:
         UserError: an input names nothing, nothing that is an image, or only earlier results.
@@ -71,10 +70,10 @@ def _is_inside(path: Path, folder: Path | None) -> bool:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """An image as the networks take it.
+    """Reads an image as the networks take it.
 
     Grey images become three equal channels, an alpha channel is dropped, 16-bit channels keep
-    their upper byte, and a JPEG, PNG or TIFF with an EXIF rotation is turned upright.
+    their upper byte, and an EXIF rotation (JPEG, PNG, TIFF) is applied.
 
     Args:
         path: image file.
