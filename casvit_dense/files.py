@@ -6,6 +6,8 @@ from pathlib import Path
 from casvit_dense.errors import UserError
 
 PACKAGE = Path(__file__).parent
+#: The result rows of work directories at their usual place.
+DEFAULT_LEDGER = Path("work_dirs", "results.jsonl")
 
 
 def config_folder() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from casvit_dense.results.ledger import DEFAULT_LEDGER
+from casvit_dense.files import DEFAULT_LEDGER
 
 Value = TypeVar("Value", int, float)
 

@@ -22,7 +22,7 @@ from casvit_dense.benchmark.cases import (
 )
 from casvit_dense.cli.options import add_ledger
 from casvit_dense.errors import UserError
-from casvit_dense.results.ledger import DEFAULT_LEDGER
+from casvit_dense.files import DEFAULT_LEDGER
 
 if TYPE_CHECKING:
     from casvit_dense.benchmark.group import Settings

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 from casvit_dense.options import COCO_BACKENDS, IMAGE_DECODERS, RunOptions
 
 FUSE_HELP = "run the fused form: same results, faster"
 
 
-class OverrideAction(DictAction):
+class OverrideAction(argparse.Action):
     """``KEY=VALUE …`` as a dict; a value is a Python literal, or mmengine's shorthand, or text.
 
     mmengine's own action takes the spaces out of values and fails without a message.
@@ -33,17 +31,22 @@ class OverrideAction(DictAction):
             if not equals or not key:
                 parser.error(f"{option_string} {pair}: expected KEY=VALUE")
             try:
-                options[key] = self._value(text)
+                options[key] = parse_value(text)
             except (AssertionError, ValueError, SyntaxError) as error:
                 parser.error(f"{option_string} {pair}: {error}")
         setattr(namespace, self.dest, options)
 
-    def _value(self, text: str) -> Any:
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            is_list = text.startswith(("[", "(")) or "," in text
-            return self._parse_iterable(text) if is_list else self._parse_int_float_bool(text)
+
+def parse_value(text: str) -> Any:
+    """A Python literal as such; everything else as mmengine's ``DictAction`` reads it."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        from mmengine.config import DictAction
+
+        if text.startswith(("[", "(")) or "," in text:
+            return DictAction._parse_iterable(text)
+        return DictAction._parse_int_float_bool(text)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

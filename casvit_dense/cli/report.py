@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 from casvit_dense.cli.arguments import add_ledgers, file_to_write, folder_to_write, whole_number
-from casvit_dense.results.ledger import DEFAULT_LEDGER
-from casvit_dense.results.targets import PUBLISHED
+from casvit_dense.files import DEFAULT_LEDGER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the tables for papers here",
     )
     parser.add_argument(
-        "--targets", type=Path, metavar="FILE", default=PUBLISHED, help="published figures"
+        "--targets",
+        type=Path,
+        metavar="FILE",
+        help="published figures (default: those that come with the package)",
     )
     parser.add_argument("--title", default="Published and measured", help="heading of the page")
 
@@ -61,12 +63,14 @@ def run(args: argparse.Namespace) -> None:
     """Writes the page and the tables."""
     from casvit_dense.files import write_whole
     from casvit_dense.report import ReportOptions, build_report, write_tables
+    from casvit_dense.results.targets import PUBLISHED
 
     started = time.monotonic()
     # Speeds alone make a report, too.
     without_ledger = args.speed and not DEFAULT_LEDGER.exists()
     ledgers = args.ledgers or ([] if without_ledger else [DEFAULT_LEDGER])
-    options = ReportOptions(ledgers, args.speed, args.runs, args.images, args.targets, args.title)
+    targets = args.targets or PUBLISHED
+    options = ReportOptions(ledgers, args.speed, args.runs, args.images, targets, args.title)
     report = build_report(options, lambda n, total, name: print(f"{n} of {total}: {name}"))
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)

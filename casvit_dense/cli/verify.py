@@ -11,11 +11,7 @@ from pathlib import Path
 
 from casvit_dense.cli.arguments import add_ledgers
 from casvit_dense.errors import UserError
-from casvit_dense.files import write_whole
-from casvit_dense.results.ledger import DEFAULT_LEDGER, read_ledgers
-from casvit_dense.results.row import Evaluation
-from casvit_dense.results.targets import PUBLISHED, read_targets
-from casvit_dense.results.verify import as_json, as_text, exit_code, select, verify
+from casvit_dense.files import DEFAULT_LEDGER, write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--targets",
         type=Path,
         metavar="FILE",
-        default=PUBLISHED,
         help="published figures (default: those that come with the package)",
     )
     parser.add_argument(
@@ -43,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the findings."""
-    targets = read_targets(args.targets)
+    from casvit_dense.results.ledger import read_ledgers
+    from casvit_dense.results.row import Evaluation
+    from casvit_dense.results.targets import PUBLISHED, read_targets
+    from casvit_dense.results.verify import as_json, as_text, exit_code, select, verify
+
+    targets = read_targets(args.targets or PUBLISHED)
     ledgers = args.ledgers or [DEFAULT_LEDGER]
     rows, rejected = read_ledgers(ledgers)
     for line in rejected:

@@ -10,11 +10,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from casvit_dense.errors import UserError
+from casvit_dense.files import DEFAULT_LEDGER
 from casvit_dense.results.row import Row, line_of, parse_row, row_id
 
-LEDGER = "results.jsonl"
-#: The ledger of work directories at their usual place.
-DEFAULT_LEDGER = Path("work_dirs", LEDGER)
+LEDGER = DEFAULT_LEDGER.name
 
 #: An append takes milliseconds; a thousand writers in a row stay well below this.
 LOCK_SECONDS = 60

@@ -1,8 +1,14 @@
 """Flags as a shell hands them over."""
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from processes import wait_for
 
 from casvit_dense.cli import COMMANDS, main
 from casvit_dense.cli.options import add_run_options, run_options
@@ -55,3 +61,32 @@ def test_help_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -
     assert stopped.value.code == 0
     assert "%%" not in text
     assert words or all(name in text for name in COMMANDS)
+
+
+def test_help_of_no_command_needs_heavy_packages() -> None:
+    heavy = ("torch", "mmengine", "mmcv", "mmdet", "numpy", "pydantic")
+    program = (
+        "import sys\n"
+        "from casvit_dense.cli import COMMANDS, build_parser\n"
+        "build_parser().format_help()\n"
+        "assert all(f'casvit_dense.cli.{name}' in sys.modules for name in COMMANDS)\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_line() -> None:
+    """A shell's background jobs ignore SIGINT, and so would children of a suite among them."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "casvit_dense", "doctor"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    mapped = Path(f"/proc/{child.pid}/maps")
+    wait_for(lambda: child.poll() is not None or "libtorch_cpu" in mapped.read_text(), 120)
+    os.kill(child.pid, signal.SIGINT)
+    out, err = child.communicate()
+    assert (child.returncode, out, err) == (130, "", "interrupted\n")
