@@ -17,7 +17,7 @@ DEFAULT_GPUS = {"none": 1, "torchrun": 8, "slurm": 8}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what a plan takes."""
+    """Adds the plan and its settings."""
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="STEM", help="names of configs, or patterns"
     )
@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=whole_number(1), metavar="N", help="seeds 0 to N-1 (default: 1)"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done and how long; write nothing"
+        "--dry-run", action="store_true", help="report what would run and how long; write nothing"
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
     parser.add_argument(
-        "--gpus", type=whole_number(1), metavar="N", help="of a run (1; 8 with a launcher)"
+        "--gpus", type=whole_number(1), metavar="N", help="GPUs of each run (1; 8 with a launcher)"
     )
     parser.add_argument(
         "--data-root",
@@ -79,11 +79,11 @@ def pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the plan, or says what it would do."""
-    from casvit_dense.reproduce.plan import Settings, choose, read_plan, shipped_plan, with_seeds
+    """Runs the plan, or reports what it would do."""
+    from casvit_dense.reproduce.plan import Settings, choose, read_plan, with_seeds, zoo_plan
     from casvit_dense.reproduce.run import reproduce, show
 
-    plan = read_plan(args.plan) if args.plan is not None else shipped_plan()
+    plan = read_plan(args.plan) if args.plan is not None else zoo_plan()
     plan = with_seeds(choose(plan, args.only), args.seeds)
     settings = Settings(
         work_dirs=args.work_dirs,
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
         gpus=args.gpus or DEFAULT_GPUS[args.launcher],
         step_times=dict(args.step_time),
     )
-    say = partial(print, flush=True)  # the lines of days, mostly into a file
+    log = partial(print, flush=True)  # a plan runs for days, and its output mostly goes to a file
     if args.dry_run:
-        show(plan, settings, say)
+        show(plan, settings, log)
         return 0
-    return reproduce(plan, settings, say)
+    return reproduce(plan, settings, log)

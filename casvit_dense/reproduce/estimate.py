@@ -1,4 +1,4 @@
-"""How long a plan takes and what it leaves on the disk, and where the figures for it are from."""
+"""How long a plan takes, how much disk space it needs, and where these figures are from."""
 
 import json
 import math
@@ -11,33 +11,26 @@ from typing import Any
 from mmengine.config import Config
 
 from casvit_dense.engine.config_tree import dicts_in
+from casvit_dense.reproduce.recipe import Known
 from casvit_dense.results.row import Evaluation, Row, Speed
 
-#: Floats that an optimiser keeps of each trained parameter.
+#: Floats that an optimiser keeps for each trained parameter.
 MOMENTS = {"AdamW": 2, "Adam": 2}
 
 FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Known:
-    """A figure and where it is from."""
-
-    value: float
-    source: str
-
-
-@dataclass(frozen=True)
 class Schedule:
-    """What a config says of the length of its training.
+    """The length of a training, its checkpoints and validations.
 
     Attributes:
         length: epochs, or iterations where ``by_epoch`` is false.
-        by_epoch: what a schedule is counted in.
-        batch: images a step in each process.
+        by_epoch: whether the schedule counts epochs.
+        batch: images per step in each process.
         interval: of checkpoints, in the same unit.
-        kept: checkpoints that stay; None: all of them.
-        best: the best one stays too.
+        kept: how many checkpoints are kept; None: all of them.
+        best: the best one is kept too.
         validations: evaluations during training.
     """
 
@@ -61,12 +54,12 @@ class Schedule:
         return self.length * math.ceil(math.ceil(images / processes) / self.batch)
 
     def disk(self, weights: int, trained: int, moments: int) -> int:
-        """Bytes of the checkpoints at the end; the best one is without optimiser.
+        """Bytes of the checkpoints at the end; the best one has no optimiser state.
 
         Args:
             weights: bytes of the model's parameters and buffers.
             trained: its trained parameters.
-            moments: floats that the optimiser keeps of each.
+            moments: floats that the optimiser keeps for each.
         """
         written = math.ceil(self.length / self.interval)
         whole = weights + trained * moments * FLOAT_BYTES
@@ -74,7 +67,7 @@ class Schedule:
 
 
 def schedule_of(cfg: Config) -> Schedule:
-    """Reads a prepared config."""
+    """The schedule of a resolved config."""
     train, hook = cfg.train_cfg, cfg.default_hooks.checkpoint
     by_epoch = train.get("max_epochs") is not None
     length = train.max_epochs if by_epoch else train.max_iters
@@ -93,7 +86,7 @@ def schedule_of(cfg: Config) -> Schedule:
 
 
 def moments_of(cfg: Config) -> int:
-    """Floats that a config's optimiser keeps of each parameter; those of Adam for others."""
+    """Floats that a config's optimiser keeps for each parameter; as many as Adam where unknown."""
     optimizer = cfg.optim_wrapper.optimizer
     if optimizer.type == "SGD":
         return int(bool(optimizer.get("momentum")))
@@ -107,11 +100,11 @@ def step_time(
     folders: Iterable[Path],
     rows: Sequence[Row],
 ) -> Known | None:
-    """Seconds of a training step: given, from runs of the same config, or from the benchmark.
+    """Seconds of a training step: given, logged by runs of the same config, or measured.
 
     Args:
         stem: of the config.
-        cfg: the config, prepared.
+        cfg: the config, resolved.
         given: seconds by stem.
         folders: work directories of runs of this config.
         rows: of the ledger.

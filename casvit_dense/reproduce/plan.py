@@ -1,4 +1,4 @@
-"""What is to be trained and evaluated: the twelve recipes, or the models of a plan file."""
+"""What is to be trained and evaluated: the published models, or the models of a plan file."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,25 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, validation_message
 from casvit_dense.results.ledger import LEDGER
-from casvit_dense.zoo import FAMILIES, casvit_configs, config_file
+from casvit_dense.zoo import DATASETS, FAMILIES, casvit_configs, config_file
 
 
-def _no_twins(seeds: tuple[int, ...]) -> tuple[int, ...]:
+def _no_duplicates(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("a seed is there twice")
     return seeds
 
 
 def _literals(value: Any) -> Any:
-    """Texts that are Python literals as what they mean, as after ``--cfg-options``.
+    """Texts that are Python literals as their values, as after ``--cfg-options``.
 
-    YAML has no tuples, which some transforms insist on, and takes 1e-4 for a text.
+    YAML has no tuples, which some transforms need, and reads 1e-4 as a text.
     """
     if isinstance(value, Mapping):
         return {key: _literals(item) for key, item in value.items()}
@@ -39,7 +40,7 @@ def _literals(value: Any) -> Any:
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_no_twins)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_no_duplicates)]
 Overrides = Annotated[Mapping[str, Any], AfterValidator(_literals)]
 
 
@@ -51,8 +52,8 @@ class PlannedModel(_Strict):
     """One model of a plan. Paths are relative to the plan file.
 
     Attributes:
-        config: config file, or the stem of one that comes with the project. The stem names
-            everything that comes of it.
+        config: config file, or the stem of one that comes with the project. The stem names its
+            folder and rows.
         data_root: folder of the data set, in place of the config's.
         pretrained: weight file of the backbone, in place of the config's.
         from_scratch: train without such a file.
@@ -82,12 +83,12 @@ class Plan(_Strict):
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for a whole plan.
+    """Settings of a whole plan.
 
     Attributes:
         work_dirs: every run gets a folder below it.
         ledger: file of result rows; ``results.jsonl`` in ``work_dirs`` by default.
-        data_roots: folder of a data set by its name, one of `facts.DATA_SETS`.
+        data_roots: folder of a data set by its name, one of `zoo.DATASETS`.
         pretrained: folder of the weight files, which keep the names that the configs give them.
         launcher: ``'none' | 'torchrun' | 'slurm'``.
         gpus: processes of a training.
@@ -107,6 +108,31 @@ class Settings:
         """The ledger's file."""
         return self.ledger or self.work_dirs / LEDGER
 
+    def check(self) -> None:
+        """Checks what needs no config.
+
+        Raises:
+            UserError: an unknown data set, or several GPUs without a launcher.
+        """
+        for name in self.data_roots:
+            if name not in DATASETS:
+                raise UserError(f"--data-root {name}=…: the data sets are {', '.join(DATASETS)}")
+        if self.launcher == "none" and self.gpus > 1:
+            raise UserError(f"--gpus {self.gpus} needs --launcher torchrun or slurm")
+
+    def check_gpus(self) -> None:
+        """Compares the GPUs that are asked for with those of this machine, if it has any.
+
+        Raises:
+            UserError: it has fewer.
+        """
+        found = torch.cuda.device_count()
+        if self.launcher == "torchrun" and 0 < found < self.gpus:
+            raise UserError(
+                f"--gpus is {self.gpus}, but torch sees {found} here; give --gpus {found}, and the "
+                "images of a step are shared out among them"
+            )
+
 
 @dataclass(frozen=True)
 class Run:
@@ -121,8 +147,8 @@ class Run:
         return f"{self.model.stem}, seed {self.seed}"
 
 
-def shipped_plan() -> Plan:
-    """The twelve recipes, smallest variant first in each family.
+def zoo_plan() -> Plan:
+    """The published models, smallest variant first in each family.
 
     Raises:
         UserError: the folder ``configs`` is not found, in the repository or inside the package.
@@ -132,7 +158,7 @@ def shipped_plan() -> Plan:
 
 
 def _short(path: Path) -> Path:
-    """Relative to the current folder where it lies below: that is what messages show."""
+    """Relative to the current folder where it lies in it, for shorter messages."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -146,12 +172,10 @@ def read_plan(path: Path) -> Plan:
     try:
         plan = Plan.model_validate(yaml.safe_load(path.read_text()))  # JSON is YAML too
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise UserError(f"plan {path}: {where}: {first['msg']}") from error
+        raise UserError(f"plan {path}: {validation_message(error)}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"plan {path} cannot be read: {' '.join(str(error).split())}") from error
-    models = tuple(_beside(model, path.parent) for model in plan.models)
+    models = tuple(_located(model, path.parent) for model in plan.models)
     stems = [model.stem for model in models]
     for model in models:
         if not model.config.is_file():
@@ -167,7 +191,7 @@ def read_plan(path: Path) -> Plan:
     return plan.model_copy(update={"models": models})
 
 
-def _beside(model: PlannedModel, folder: Path) -> PlannedModel:
+def _located(model: PlannedModel, folder: Path) -> PlannedModel:
     """The model with its paths found from the folder of the plan file, or among our configs."""
     paths = {key: getattr(model, key) for key in ("config", "data_root", "pretrained")}
     update = {key: folder / path for key, path in paths.items() if path is not None}
@@ -180,14 +204,14 @@ def choose(plan: Plan, patterns: Sequence[str]) -> Plan:
     """The models whose stem is one of some names or patterns; all without any.
 
     Raises:
-        UserError: a pattern fits none, with the names that there are.
+        UserError: a pattern matches none; the message names the models.
     """
     if not patterns:
         return plan
     stems = [model.stem for model in plan.models]
     for pattern in patterns:
         if not any(fnmatchcase(stem, pattern) for stem in stems):
-            raise UserError(f"--only {pattern} fits none of: {', '.join(stems)}")
+            raise UserError(f"--only {pattern} matches none of: {', '.join(stems)}")
     chosen = tuple(
         model for model in plan.models if any(fnmatchcase(model.stem, p) for p in patterns)
     )
@@ -205,8 +229,8 @@ def with_seeds(plan: Plan, count: int | None) -> Plan:
 def runs_of(plan: Plan, work_dirs: Path) -> list[Run]:
     """Every model with its first seed, then every model with its second, and so on.
 
-    Seed 0 has the folder that ``train`` would take by default, and others lie in it: with more
-    seeds asked for later, what is there stays valid.
+    Seed 0 has the folder that ``train`` uses by default, and the others lie in it, so that asking
+    for more seeds later keeps what is there.
     """
     seeds = {model.stem: model.seeds or plan.seeds for model in plan.models}
     runs = []

@@ -1,19 +1,10 @@
-"""Runs a plan: what is missing of each run, one step after the other."""
+"""Runs a plan: the steps that are left of each run, one after the other."""
 
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from casvit_dense.errors import UserError
-from casvit_dense.reproduce.child import (
-    alone,
-    ended_by_signals,
-    latest_progress,
-    run_child,
-    tail,
-)
-from casvit_dense.reproduce.commands import test_command, train_command
-from casvit_dense.reproduce.counting import count_parameters
 from casvit_dense.reproduce.estimate import (
     Estimate,
     evaluation_time,
@@ -22,11 +13,7 @@ from casvit_dense.reproduce.estimate import (
     schedule_of,
     step_time,
 )
-from casvit_dense.reproduce.facts import check_gpus, check_settings
-from casvit_dense.reproduce.plan import Plan, Settings, runs_of
-from casvit_dense.reproduce.results import summary
-from casvit_dense.reproduce.state import Inspector, State
-from casvit_dense.reproduce.words import (
+from casvit_dense.reproduce.formatting import (
     Step,
     failure,
     inventory,
@@ -34,37 +21,51 @@ from casvit_dense.reproduce.words import (
     order,
     steps_of,
     subsets,
+    summary,
     time_left,
     totals,
     unchecked,
+)
+from casvit_dense.reproduce.plan import Plan, Settings, runs_of
+from casvit_dense.reproduce.recipe import count_parameters
+from casvit_dense.reproduce.state import Inspector, State
+from casvit_dense.reproduce.steps import (
+    exclusive_lock,
+    interrupt,
+    latest_progress,
+    run_step,
+    signals_handled,
+    tail,
+    test_command,
+    train_command,
 )
 
 #: Lines of a log that a failure shows.
 SHOWN = 15
 
 
-def show(plan: Plan, settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Says what is there, what is missing, what would run and how long; writes nothing.
+def show(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> None:
+    """Reports what is there, what is missing, what would run and how long; writes nothing.
 
     Raises:
         UserError: plan or settings are wrong.
     """
-    job = Job(plan, settings, say)
+    job = Job(plan, settings, log)
     states = job.look()
     estimates = [job.estimate(state) for state in states]
     lines = [*inventory(states, settings), *subsets(states, estimates), *order(states, estimates)]
-    say("\n".join([*lines, *totals(states, estimates, free_space(settings))]))
+    log("\n".join([*lines, *totals(states, estimates, free_space(settings))]))
 
 
-def reproduce(plan: Plan, settings: Settings, say: Callable[[str], None] = print) -> int:
+def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> int:
     """Trains and evaluates what is missing of a plan.
 
-    A step that fails ends its run, not the others. What an interruption leaves is gone on from.
+    A step that fails ends its run, not the others. An interrupted run continues where it stopped.
 
     Args:
         plan: models and seeds.
         settings: see `Settings`.
-        say: takes each line for the user.
+        log: takes each line for the user.
 
     Returns:
         0 if every run has its row at the end, else 1.
@@ -74,20 +75,20 @@ def reproduce(plan: Plan, settings: Settings, say: Callable[[str], None] = print
             the folder.
         KeyboardInterrupt: the process was asked to end; its step has ended then.
     """
-    check_gpus(settings)
-    with ended_by_signals(), alone(settings.work_dirs) as lock:
-        job = Job(plan, settings, say)
+    settings.check_gpus()
+    with signals_handled(interrupt), exclusive_lock(settings.work_dirs) as lock:
+        job = Job(plan, settings, log)
         states = job.look()
         estimates = [job.estimate(state) for state in states]
         lines = [*inventory(states, settings), *subsets(states, estimates)]
-        say("\n".join([*lines, *order(states, estimates)]))
+        log("\n".join([*lines, *order(states, estimates)]))
         if not steps_of(states) and any(state.missing for state in states):
             raise UserError("nothing can run: see what is missing above")
         failures = job.run(states, lock)
         states = job.look()
-        say("\n".join(["", *summary(states), *failures, *missing(states), *unchecked(states)]))
+        log("\n".join(["", *summary(states), *failures, *missing(states), *unchecked(states)]))
         done = sum(state.row is not None for state in states)
-        say(f"reproduce: {done} of {len(states)} runs have their row in {settings.rows}")
+        log(f"reproduce: {done} of {len(states)} runs have their row in {settings.rows}")
         return int(done < len(states))
 
 
@@ -97,24 +98,24 @@ class Job:
     Args:
         plan: models and seeds.
         settings: see `Settings`.
-        say: takes each line for the user.
+        log: takes each line for the user.
 
     Raises:
         UserError: the settings contradict each other or the plan.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, say: Callable[[str], None]) -> None:
-        check_settings(settings)
+    def __init__(self, plan: Plan, settings: Settings, log: Callable[[str], None]) -> None:
+        settings.check()
         self.settings = settings
-        self.say = say
+        self.log = log
         self.runs = runs_of(plan, settings.work_dirs)
         stems = [run.model.stem for run in self.runs]
         for stem in settings.step_times:
             if stem not in stems:
                 raise UserError(f"--step-time {stem}=…: the plan has no such model")
-        self.inspector = Inspector(settings, say)
+        self.inspector = Inspector(settings, log)
         for rejected in self.inspector.rows()[1]:
-            say(str(rejected))
+            log(str(rejected))
 
     def look(self) -> list[State]:
         """The state of every run.
@@ -125,7 +126,7 @@ class Job:
         return [self.inspector.look(run) for run in self.runs]
 
     def run(self, states: Sequence[State], lock: int) -> list[str]:
-        """Runs the steps that are left; returns what is said of those that failed."""
+        """Runs the steps that are left; returns a message about each that failed."""
         steps = steps_of(states)
         failures: dict[Path, str] = {}  # by work directory
         for number, step in enumerate(steps, 1):
@@ -135,33 +136,37 @@ class Job:
             heading = f"[{number} of {len(steps)}] {step}"
             message = self._step(step, heading, steps[number - 1 :], lock)
             if message is not None:
-                self.say(message)
+                self.log(message)
                 failures[folder] = message
         return [message.splitlines()[0] for message in failures.values()]
 
     def _step(self, step: Step, heading: str, left: Sequence[Step], lock: int) -> str | None:
-        """Runs one step; returns what is said if it fails."""
+        """Runs one step; returns a message if it fails."""
         state = self.inspector.look(step.state.run)  # an earlier step may have changed it
         if step.kind not in state.todo:
             return None
         log = state.run.work_dir / f"reproduce-{step.kind}.log"
         states = {one.state.run.work_dir: one.state for one in left} | {state.run.work_dir: state}
-        self.say(f"{heading}: log {log}; {time_left(map(self.estimate, states.values()))}")
+        self.log(f"{heading}: log {log}; {time_left(map(self.estimate, states.values()))}")
 
-        def tick() -> None:
-            self.say(f"{heading}: {latest_progress(log) or 'no progress said yet'}")
+        def report() -> None:
+            self.log(f"{heading}: {latest_progress(log) or 'no progress reported yet'}")
 
         if step.kind == "train":
             self._set_aside(state)
-            command = train_command(state.run, state.facts, self.settings)
+            command = train_command(state.run, state.recipe, self.settings)
         else:
             assert state.progress.last is not None
-            command = test_command(state.run, state.facts, self.settings, state.progress.last)
-        status = run_child(command, log, lock, tick)
+            command = test_command(state.run, state.recipe, self.settings, state.progress.last)
+        status = run_step(command, log, lock, report)
         if step.kind not in self.inspector.look(state.run).todo:
-            return None  # the product is there, whatever the process said
+            return None  # the product is there, so the exit status does not matter
         product = "a last checkpoint" if step.kind == "train" else "its row"
-        reason = f"exit status {status}" if status else f"it ended well, but {product} is not there"
+        reason = (
+            f"exit status {status}"
+            if status
+            else f"it ended without an error, but {product} is not there"
+        )
         return failure(step, reason, log, tail(log)[-SHOWN:])
 
     def _set_aside(self, state: State) -> None:
@@ -169,16 +174,16 @@ class Job:
         for path in state.progress.damaged:
             aside = path.with_name(f"{path.name}.damaged")
             path.replace(aside)
-            self.say(f"{path} cannot be read; it is {aside.name} now")
+            self.log(f"{path} cannot be read; it is renamed to {aside.name}")
 
     def estimate(self, state: State) -> Estimate:
         """What is left of a run."""
         if not state.todo:
             return Estimate(0, None, None, None, 0, self.settings.gpus, 0)
-        once, cfg, stem = self.inspector.once, state.facts.cfg, state.run.model.stem
+        once, cfg, stem = self.inspector.once, state.recipe.cfg, state.run.model.stem
         rows = self.inspector.rows()[0]
         schedule = schedule_of(cfg)
-        images = self.inspector.images(state.facts).epoch
+        images = self.inspector.images(state.recipe).epoch
         steps = schedule.steps(int(images.value) if images else None, self.settings.gpus)
         done = state.progress.training.iterations if state.progress.training else None
         left = 0 if "train" not in state.todo else steps and max(0, steps - (done or 0))
@@ -196,7 +201,7 @@ class Job:
 
 
 def free_space(settings: Settings) -> int | None:
-    """Bytes that are free where the work directories are or will be."""
+    """Free bytes on the disk of the work directories."""
     for folder in (settings.work_dirs, *settings.work_dirs.resolve().parents):
         if folder.is_dir():
             return shutil.disk_usage(folder).free

@@ -1,31 +1,125 @@
-"""What is there of a run, what is missing, and what is left to do."""
+"""What is there of a run, what is missing, and what is left to do.
+
+Checkpoints and rows say themselves which run they belong to; nothing else is recorded.
+"""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
-from casvit_dense.engine.checks import MODEL_ZOO, check_data, check_weights
-from casvit_dense.engine.record import describe_dataset
+from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.reader import file_sha256
+from casvit_dense.engine.checks import MODEL_ZOO, check_data
+from casvit_dense.engine.checks import check_weights as check_weight_files
+from casvit_dense.engine.record import training_of
+from casvit_dense.engine.train import numbered
 from casvit_dense.errors import UserError
-from casvit_dense.reproduce.counting import (
-    Images,
-    count_images,
-    enter_scope,
-    quietly,
-    training_set,
-)
-from casvit_dense.reproduce.facts import Facts, facts_of
 from casvit_dense.reproduce.plan import Run, Settings
-from casvit_dense.reproduce.products import Progress, is_result, look_at_checkpoints, stranger
+from casvit_dense.reproduce.recipe import (
+    Images,
+    Recipe,
+    Truth,
+    count_images,
+    read_truth,
+    recipe_of,
+    register_quietly,
+    without_pipelines,
+)
 from casvit_dense.results.ledger import Rejected, read_ledger
-from casvit_dense.results.row import Evaluation, Row
+from casvit_dense.results.row import Evaluation, Row, Training
 
 TRAINING, TESTING = ("train_dataloader", "val_dataloader", "test_dataloader"), ("test_dataloader",)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the checkpoints of a run are.
+
+    Attributes:
+        checkpoint: the newest one that can be read.
+        training: what it records of its training; None if nothing.
+        damaged: those that are newer and cannot be read.
+    """
+
+    checkpoint: Path | None = None
+    training: Training | None = None
+    damaged: tuple[Path, ...] = ()
+
+    @property
+    def last(self) -> Path | None:
+        """The checkpoint if it is the end of the whole schedule."""
+        return self.checkpoint if is_complete(self.training) else None
+
+
+def read_progress(folder: Path) -> Progress:
+    """Reads the checkpoints of a work directory, newest first, until one can be read."""
+    damaged: list[Path] = []
+    for path in numbered(folder):
+        try:
+            return Progress(path, training_of(read_checkpoint(path)), tuple(damaged))
+        except UserError:
+            damaged.append(path)
+    return Progress(damaged=tuple(damaged))
+
+
+def is_complete(training: Training | None) -> bool:
+    """Whether a training went to the end of its schedule."""
+    return (
+        training is not None
+        and training.iterations is not None
+        and training.iterations == training.planned_iterations
+    )
+
+
+def mismatch_reason(progress: Progress, run: Run, recipe: Recipe, images: int | None) -> str | None:
+    """Why the checkpoint that was found is not of a run; None if it is, or if there is none.
+
+    Args:
+        progress: what was found.
+        run: the run.
+        recipe: of its model.
+        images: of the training set; None where it cannot be counted.
+    """
+    path, training = progress.checkpoint, progress.training
+    if path is None:
+        return None
+    if training is None:
+        reason = "does not say how it was trained"
+    elif training.recipe_sha256 != recipe.trained.recipe:
+        reason = "was trained by another recipe"
+    elif training.seed != run.seed:
+        reason = f"was trained with seed {training.seed}"
+    elif images not in (None, training.images):
+        reason = (
+            f"was trained on {training.images or 'an unknown number of'} images, and the data set "
+            f"has {images}"
+        )
+    else:
+        return None
+    return f"{path} is not of this plan: it {reason}. Move {path.parent} away, or give --work-dirs"
+
+
+def is_result(
+    row: Evaluation, run: Run, recipe: Recipe, progress: Progress, images: int | None
+) -> bool:
+    """Whether a row is the result of a run; for the arguments see `mismatch_reason`.
+
+    Where the last checkpoint is still there, the row must be of that very file; where it is gone,
+    the row alone is proof.
+    """
+    return (
+        row.config == run.model.stem
+        and row.config_sha256 == recipe.evaluated.config
+        and (row.form, row.backend) == ("reference", "eager")
+        and row.training is not None
+        and (row.training.recipe_sha256, row.training.seed) == (recipe.trained.recipe, run.seed)
+        and images in (None, row.training.images)
+        and is_complete(row.training)
+        and (progress.last is None or row.weights.sha256 == file_sha256(progress.last))
+    )
 
 
 @dataclass(frozen=True)
@@ -34,17 +128,17 @@ class State:
 
     Attributes:
         run: the run.
-        facts: of its model.
+        recipe: of its model.
         progress: see `Progress`.
         row: its result.
-        missing: what keeps it from going on, each with what to do; by ``'weights'``, ``'data'``
-            and ``'folder'``.
+        missing: why it cannot go on, each with what to do; by ``'weights'``, ``'data'`` and
+            ``'folder'``.
         todo: steps that are left, ``'train'`` and ``'test'``.
-        unchecked: whether the row counts though the data are not there to be compared with it.
+        unchecked: the row counts though the data cannot be read to be compared with it.
     """
 
     run: Run
-    facts: Facts
+    recipe: Recipe
     progress: Progress
     row: Evaluation | None
     missing: dict[str, str]
@@ -53,16 +147,16 @@ class State:
 
 
 class Inspector:
-    """Looks at runs. What they share, such as a data set, is looked at once.
+    """Finds the state of runs. What they share, such as a data set, is read once.
 
     Args:
         settings: of the plan.
-        say: takes a line before something that takes long.
+        log: takes a line before something that takes long.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
         self.settings = settings
-        self.say = say
+        self.log = log
         self._found: dict[str, Any] = {}
 
     def look(self, run: Run) -> State:
@@ -71,21 +165,23 @@ class Inspector:
         Raises:
             UserError: its config or options are wrong.
         """
-        facts: Facts = self.once(f"facts {run.model.stem}", facts_of, run.model, self.settings)
-        progress = look_at_checkpoints(run.work_dir)
-        images = self.images(facts).own
-        row = self._row(run, facts, progress, images)
+        recipe: Recipe = self.once(f"recipe {run.model.stem}", recipe_of, run.model, self.settings)
+        progress = read_progress(run.work_dir)
+        images = self.images(recipe).own
+        row = self._row(run, recipe, progress, images)
         if row is not None:
-            unchecked = images is None or self._truth(facts) is None
-            return State(run, facts, progress, row, {}, (), unchecked)
-        other = stranger(progress, run, facts, images)
-        missing = {} if other is None else {"folder": other}
+            unchecked = images is None or self._truth(recipe).sha256 is None
+            return State(run, recipe, progress, row, {}, (), unchecked)
+        missing: dict[str, str] = {}
+        if (reason := mismatch_reason(progress, run, recipe, images)) is not None:
+            missing["folder"] = reason
         if progress.checkpoint is None:
-            missing |= self._message("weights", facts.weights, check_first_weights, facts)
-        loaders = TRAINING if progress.last is None else TESTING
-        missing |= self._message("data", facts.data_key(loaders), self._check_data, facts, loaders)
+            message = self.once(f"weights {recipe.weights}", error_of, check_weights, recipe)
+            missing |= {"weights": message} if message else {}
+        message = self._data_problem(recipe, TRAINING if progress.last is None else TESTING)
+        missing |= {"data": message} if message else {}
         todo = ("train", "test") if progress.last is None else ("test",)
-        return State(run, facts, progress, None, missing, todo)
+        return State(run, recipe, progress, None, missing, todo)
 
     def rows(self) -> tuple[list[Row], list[Rejected]]:
         """Rows and rejected lines of the ledger; none if there is no ledger yet."""
@@ -97,73 +193,73 @@ class Inspector:
             self._found[key] = make(*args)
         return self._found[key]
 
-    def images(self, facts: Facts) -> Images:
+    def images(self, recipe: Recipe) -> Images:
         """How many images a model trains on."""
-        images: Images = self.once(f"images {training_set(facts.cfg)}", self._count, facts.cfg)
+        key = f"images {without_pipelines(recipe.cfg.train_dataloader.dataset)}"
+        images: Images = self.once(key, self._count, recipe.cfg)
         return images
 
     def _count(self, cfg: Config) -> Images:
-        self.say(f"counting the training images of {Path(cfg.filename).stem}")
+        self.log(f"counting the training images of {Path(cfg.filename).stem}")
         return count_images(cfg)
 
     def _row(
-        self, run: Run, facts: Facts, progress: Progress, images: int | None
+        self, run: Run, recipe: Recipe, progress: Progress, images: int | None
     ) -> Evaluation | None:
         """The newest row that is this run's result, if there is one."""
         for row in reversed(self.rows()[0]):
             if (
                 isinstance(row, Evaluation)
-                and is_result(row, run, facts, progress, images)
-                and self._truth(facts) in (None, row.dataset.annotations_sha256)
+                and is_result(row, run, recipe, progress, images)
+                and self._truth(recipe).sha256 in (None, row.dataset.annotations_sha256)
             ):
                 return row
         return None
 
-    def _truth(self, facts: Facts) -> str | None:
-        truth: str | None = self.once(f"truth {facts.data_key(TESTING)}", truth_sha256, facts.cfg)
+    def _truth(self, recipe: Recipe) -> Truth:
+        truth: Truth = self.once(f"truth {recipe.data_key(TESTING)}", read_truth, recipe.cfg)
         return truth
 
-    def _check_data(self, facts: Facts, loaders: Iterable[str]) -> None:
-        self.say(f"looking at the data of {Path(facts.cfg.filename).stem}")
-        enter_scope(facts.cfg)
-        check_data(facts.cfg, loaders)
+    def _data_problem(self, recipe: Recipe, loaders: Iterable[str]) -> str | None:
+        """What is missing or damaged in the data that some steps need."""
+        problems = [
+            self.once(
+                f"data {recipe.data_key(loaders)}", error_of, self._check_data, recipe, loaders
+            ),
+            self.images(recipe).problem if loaders == TRAINING else None,
+            self._truth(recipe).problem,
+        ]
+        return next((problem for problem in problems if problem), None)
 
-    def _message(
-        self, kind: str, key: str, check: Callable[..., None], *args: Any
-    ) -> dict[str, str]:
-        """What a check has to say, by the kind of thing that it looks for."""
-
-        def message() -> str | None:
-            try:
-                check(*args)
-            except UserError as error:
-                return str(error)
-            return None
-
-        said = self.once(f"{kind} {key}", message)
-        return {} if said is None else {kind: said}
+    def _check_data(self, recipe: Recipe, loaders: Iterable[str]) -> None:
+        self.log(f"checking the data of {Path(recipe.cfg.filename).stem}")
+        register_quietly(recipe.cfg)
+        check_data(recipe.cfg, loaders)
 
 
-def truth_sha256(cfg: Config) -> str | None:
-    """Hash of the test set's annotations; None where it cannot be read."""
-    enter_scope(cfg)
-    with suppress(OSError, UserError), quietly():
-        return describe_dataset(DATASETS.build(cfg.test_dataloader.dataset)).annotations_sha256
+def error_of(check: Callable[..., None], *args: Any) -> str | None:
+    """The message of a check that fails; None if it passes."""
+    try:
+        check(*args)
+    except UserError as error:
+        return str(error)
     return None
 
 
-def check_first_weights(facts: Facts) -> None:
-    """Looks whether the backbone's first weights are there and can be read.
+def check_weights(recipe: Recipe) -> None:
+    """Checks that the backbone's first weights are there and can be read.
 
     Raises:
         UserError: they are not, with the place where they are expected.
     """
-    file = facts.weights
-    if file and not Path(file).expanduser().is_file():
-        of = MODEL_ZOO if facts.cfg.model.backbone.type == "CASViT" else "docs/peers.md"
+    file = recipe.weights
+    if not file:
+        return
+    if not Path(file).expanduser().is_file():
+        is_casvit = recipe.cfg.model.backbone.type == "CASViT"
+        page = MODEL_ZOO if is_casvit else "docs/peers.md"
         raise UserError(
             f"no pretrained weights at {file}. Save the file under that name (see docs/weights.md "
-            f"and {of}), or name its folder by --pretrained DIR"
+            f"and {page}), or name its folder by --pretrained DIR"
         )
-    if file:
-        check_weights(facts.cfg)
+    check_weight_files(recipe.cfg)

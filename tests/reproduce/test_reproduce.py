@@ -1,4 +1,4 @@
-"""What `reproduce` makes of what it finds: with steps that leave their products at once."""
+"""What `reproduce` does with what it finds; the steps leave their products at once."""
 
 import json
 import os
@@ -20,14 +20,18 @@ from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce import run as running
 from casvit_dense.reproduce import state as states
-from casvit_dense.reproduce.counting import count_images, count_parameters
-from casvit_dense.reproduce.estimate import Known
-from casvit_dense.reproduce.facts import Facts, facts_of
-from casvit_dense.reproduce.plan import Plan, PlannedModel, Settings, read_plan, shipped_plan
-from casvit_dense.reproduce.results import summary
+from casvit_dense.reproduce.formatting import subsets, summary
+from casvit_dense.reproduce.plan import Plan, PlannedModel, Settings, read_plan, zoo_plan
+from casvit_dense.reproduce.recipe import (
+    Known,
+    Recipe,
+    count_images,
+    count_parameters,
+    read_truth,
+    recipe_of,
+)
 from casvit_dense.reproduce.run import Job, reproduce, show
-from casvit_dense.reproduce.state import State, truth_sha256
-from casvit_dense.reproduce.words import subsets
+from casvit_dense.reproduce.state import State
 from casvit_dense.results.ledger import append_rows, read_ledger
 from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
 
@@ -47,7 +51,7 @@ def planned(shapes: Path, *stems: str, seeds: Sequence[int] = (0,)) -> Plan:
 
 def training(state: State, iterations: int) -> Training:
     return Training(
-        recipe_sha256=state.facts.trained.recipe,
+        recipe_sha256=state.recipe.trained.recipe,
         global_batch=8,
         iterations=iterations,
         planned_iterations=STEPS[state.run.model.stem],
@@ -75,13 +79,13 @@ def row_of(state: State, checkpoint: Path, value: float = 50.0, **changes: objec
         **{"device": "cpu", "threads": 1, "precision": "fp32", "form": "reference"},
         **{"backend": "eager", "config": state.run.model.stem, "seed": state.run.seed},
         software=Software(versions={}),
-        config_sha256=state.facts.evaluated.config,
-        pipeline_sha256=state.facts.evaluated.pipeline,
-        recipe_sha256=state.facts.evaluated.recipe,
+        config_sha256=state.recipe.evaluated.config,
+        pipeline_sha256=state.recipe.evaluated.pipeline,
+        recipe_sha256=state.recipe.evaluated.recipe,
         weights=Weights(file=checkpoint.name, sha256=file_sha256(checkpoint)),
         training=training(state, STEPS[state.run.model.stem]),
         dataset=Dataset(
-            name="x", annotations_sha256=truth_sha256(state.facts.cfg), images=5, classes=3
+            name="x", annotations_sha256=read_truth(state.recipe.cfg).sha256, images=5, classes=3
         ),
         metrics={"mIoU": value} if fpn else {"coco/bbox_mAP": value / 100},
         duration_s=7.0,
@@ -93,10 +97,10 @@ def row_of(state: State, checkpoint: Path, value: float = 50.0, **changes: objec
 def _files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a config with bases from mmdet takes half a second, building anything a quarter."""
 
-    def facts(model: PlannedModel, settings: Settings) -> Facts:
+    def recipe(model: PlannedModel, settings: Settings) -> Recipe:
         key = repr((model, settings.gpus, settings.data_roots, settings.pretrained))
         if key not in READ:
-            READ[key] = facts_of(model, settings)
+            READ[key] = recipe_of(model, settings)
         return READ[key]
 
     def once(read: Callable[[Config], Any], part: str) -> Callable[[Config], Any]:
@@ -108,8 +112,8 @@ def _files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return kept
 
-    monkeypatch.setattr(states, "facts_of", facts)
-    monkeypatch.setattr(states, "truth_sha256", once(truth_sha256, "test_dataloader"))
+    monkeypatch.setattr(states, "recipe_of", recipe)
+    monkeypatch.setattr(states, "read_truth", once(read_truth, "test_dataloader"))
     monkeypatch.setattr(states, "count_images", once(count_images, "train_dataloader"))
     monkeypatch.setattr(running, "count_parameters", once(count_parameters, "model"))
 
@@ -122,7 +126,7 @@ class Steps:
         self.started: list[tuple[str, str, int]] = []
         self.fail: Callable[[str, str, int], bool] = lambda kind, stem, seed: False
 
-    def __call__(self, command: Sequence[str], log: Path, lock: int, tick: Callable) -> int:
+    def __call__(self, command: Sequence[str], log: Path, lock: int, on_progress: Callable) -> int:
         kind, config = command[command.index("casvit_dense") + 1 :][:2]
         seed = int(command[command.index("--seed") + 1])
         self.started.append((kind, Path(config).stem, seed))
@@ -145,21 +149,21 @@ class Bench:
 
     def __init__(self, plan: Plan, work_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.plan, self.settings = plan, Settings(work_dirs=work_dirs)
-        self.said: list[str] = []
-        self.steps = Steps(Job(plan, self.settings, self.said.append))
-        monkeypatch.setattr(running, "run_child", self.steps)
+        self.lines: list[str] = []
+        self.steps = Steps(Job(plan, self.settings, self.lines.append))
+        monkeypatch.setattr(running, "run_step", self.steps)
 
     def look(self) -> list[State]:
         return Job(self.plan, self.settings, lambda line: None).look()
 
     def reproduce(self) -> int:
-        self.said.clear()
+        self.lines.clear()
         self.steps.started.clear()
-        return reproduce(self.plan, self.settings, self.said.append)
+        return reproduce(self.plan, self.settings, self.lines.append)
 
     @property
     def text(self) -> str:
-        return "\n".join(self.said)
+        return "\n".join(self.lines)
 
 
 @pytest.fixture
@@ -189,7 +193,7 @@ def test_a_dry_run_writes_nothing_and_says_what_is_there(bench: Bench, tmp_path:
     save(state, 2)
     (state.run.work_dir / "iter_3.pth").write_bytes(b"half")
     before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
-    show(bench.plan, bench.settings, bench.said.append)
+    show(bench.plan, bench.settings, bench.lines.append)
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
     assert bench.steps.started == []
     assert "step 2 of 6, 1 damaged" in bench.text
@@ -206,7 +210,7 @@ def test_a_dry_run_reckons_with_what_was_measured(
     log = retinanet.run.work_dir / "20260101_000000/vis_data/scalars.json"
     log.parent.mkdir(parents=True)
     log.write_text('{"lr": 1, "time": 9}\n{"lr": 1, "time": 1.8}\n')
-    show(bench.plan, bench.settings, bench.said.append)
+    show(bench.plan, bench.settings, bench.lines.append)
     lines = bench.text.rpartition("left to do:")[2].splitlines()
     cells = {line.split()[0]: line.split() for line in lines if line}
     # The test alone is left: 36 s. Nine of ten images have objects: 2 steps of 8 in 20 epochs.
@@ -229,8 +233,8 @@ def test_missing_data_stops_the_models_that_need_it(
     assert bench.reproduce() == 1
     (other,) = {FPN, RETINANET} - {stem}
     assert [step[1] for step in bench.steps.started] == [other, other]
-    assert "1 run: no " in bench.said[-2] and "--data-root" in bench.said[-2]
-    assert "1 of 2 runs have their row" in bench.said[-1]
+    assert "1 run: no " in bench.lines[-2] and "--data-root" in bench.lines[-2]
+    assert "1 of 2 runs have their row" in bench.lines[-1]
 
 
 def test_missing_and_damaged_weights_are_named_with_their_place(
@@ -273,7 +277,7 @@ def test_damaged_checkpoints_are_set_aside_and_trained_again(bench: Bench) -> No
     assert bench.look()[0].progress.damaged == (half,)
     assert bench.reproduce() == 0
     assert bench.steps.started == [("train", FPN, 0), ("test", FPN, 0)]
-    assert "iter_6.pth cannot be read; it is iter_6.pth.damaged now" in bench.text
+    assert "iter_6.pth cannot be read; it is renamed to iter_6.pth.damaged" in bench.text
     assert half.with_name("iter_6.pth.damaged").stat().st_size == 300
 
 
@@ -357,12 +361,14 @@ def test_a_row_without_its_checkpoint_must_be_of_the_whole_training(
 def test_a_row_whose_data_are_gone_counts_with_a_word(
     bench: Bench, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bench.reproduce() == 0 and "not compared" not in bench.text
+    assert bench.reproduce() == 0 and "cannot be read" not in bench.text
     (model,) = bench.plan.models
     model = model.model_copy(update={"data_root": tmp_path / "gone"})
     gone = Bench(bench.plan.model_copy(update={"models": (model,)}), tmp_path / "w", monkeypatch)
     assert gone.reproduce() == 0 and gone.steps.started == []
-    assert gone.text.count(f"the rows of:\n  {FPN}, seed 0") == 2, "at the start and at the end"
+    assert gone.text.count(f"compared with them:\n  {FPN}, seed 0") == 2, (
+        "at the start and at the end"
+    )
     tests_alone = tmp_path / "tests"
     for kind in ("images", "annotations"):
         (tests_alone / kind).mkdir(parents=True)
@@ -386,9 +392,9 @@ def test_a_failing_step_is_told_and_the_others_go_on(
         *((k, RETINANET, 0) for k in ("train", "test")),
     ]
     log = tmp_path / "w" / FPN / f"reproduce-{kind}.log"
-    failed = f"failed: {kind} {FPN}, seed 0: exit status 2; log {log}, which ends so:"
+    failed = f"failed: {kind} {FPN}, seed 0: exit status 2; log {log}, which ends with:"
     assert f"{failed}\n    {kind} starts\n    and ends" in bench.text
-    assert failed in bench.said[-2], "said again at the end"
+    assert failed in bench.lines[-2], "said again at the end"
     bench.steps.fail = lambda *step: False
     assert bench.reproduce() == 0
     assert bench.steps.started == ([("train", FPN, 0)] if kind == "train" else []) + [
@@ -399,9 +405,9 @@ def test_a_failing_step_is_told_and_the_others_go_on(
 def test_a_step_without_its_product_has_failed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "run_child", lambda *args: 0)
+    monkeypatch.setattr(running, "run_step", lambda *args: 0)
     assert bench.reproduce() == 1
-    assert "it ended well, but a last checkpoint is not there" in bench.text
+    assert "it ended without an error, but a last checkpoint is not there" in bench.text
 
 
 def test_a_part_of_a_published_data_set_is_said_before_days_of_work(bench: Bench) -> None:
@@ -409,8 +415,8 @@ def test_a_part_of_a_published_data_set_is_said_before_days_of_work(bench: Bench
     found = Job(bench.plan, bench.settings, print).estimate(state)
     assert found.images == Known(10, "counted")
     assert subsets([state], [found]) == [], "nothing is published of generated data"
-    cfg = resolve(shipped_plan().models[8].config, RunOptions()).config
-    recipe = replace(state, facts=replace(state.facts, cfg=cfg))
+    cfg = resolve(zoo_plan().models[8].config, RunOptions()).config
+    recipe = replace(state, recipe=replace(state.recipe, cfg=cfg))
     assert subsets([recipe], [found])[2:] == [f"  {FPN}: 10 images, not 20,210"]
     assert subsets([recipe], [replace(found, images=Known(20_210, "counted"))]) == []
 
@@ -430,7 +436,7 @@ def test_a_summary_holds_targets_beside_what_came_out(
     model = PlannedModel(config=Path(f"{stem}.py"))
     run = state.run.__class__(model, 0, state.run.work_dir)
     named = row.model_copy(update={"config": stem})
-    lines = summary([State(run, state.facts, state.progress, named, {}, ())])
+    lines = summary([State(run, state.recipe, state.progress, named, {}, ())])
     cells = lines[1].split()
     assert cells[:4] == [stem, "mIoU", "1", "36.06"] and cells[-2:] == ["not", "comparable"]
     assert any(line.startswith(f"{stem}: ") and "image" in line for line in lines[2:])
@@ -453,7 +459,7 @@ def test_the_command_line(
     for wrong, message in {
         ("--gpus", "2"): "needs --launcher",
         ("--data-root", "x=y"): "the data sets are",
-        ("--only", "z"): "fits none of",
+        ("--only", "z"): "matches none of",
     }.items():
         assert main(["reproduce", "--plan", str(plan), "--dry-run", *wrong]) == 2
         assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Steps, hours and bytes by hand arithmetic."""
 
 import json
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,10 +13,8 @@ from mmengine.registry import MODELS
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.options import RunOptions
-from casvit_dense.reproduce.counting import count_images, count_parameters, published_images
 from casvit_dense.reproduce.estimate import (
     Estimate,
-    Known,
     Schedule,
     benchmarked,
     evaluations_left,
@@ -24,6 +23,13 @@ from casvit_dense.reproduce.estimate import (
     schedule_of,
     step_time,
     training_pixels,
+)
+from casvit_dense.reproduce.recipe import (
+    Known,
+    count_images,
+    count_parameters,
+    published_images,
+    read_truth,
 )
 from casvit_dense.results.row import Software, Speed
 
@@ -222,19 +228,19 @@ def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> Non
     content = json.loads(file.read_text())
     drawn = {annotation["image_id"] for annotation in content["annotations"]}
     assert 0 < len(drawn) < 40, "the data set has images without objects"
-    assert count_images(cfg) == (Known(len(drawn), "counted"), len(drawn))
+    assert count_images(cfg) == (Known(len(drawn), "counted"), len(drawn), "")
     leaf = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = ConfigDict(type="RepeatDataset", times=3, dataset=leaf)
-    assert count_images(cfg) == (Known(3 * len(drawn), "counted"), len(drawn))
+    assert count_images(cfg) == (Known(3 * len(drawn), "counted"), len(drawn), "")
     cfg.train_dataloader.dataset = leaf
     small = min(drawn)
     for image in content["images"]:
         if image["id"] == small:
             image["width"] = 31  # filter_cfg.min_size is 32
     file.write_text(json.dumps(content))
-    assert count_images(cfg) == (Known(len(drawn) - 1, "counted"), len(drawn) - 1)
+    assert count_images(cfg) == (Known(len(drawn) - 1, "counted"), len(drawn) - 1, "")
     file.unlink()
-    assert count_images(cfg) == (None, None), "nothing is published of generated data"
+    assert count_images(cfg) == (None, None, ""), "nothing is published of generated data"
 
 
 def test_published_images_are_those_of_the_whole_data_sets() -> None:
@@ -256,6 +262,19 @@ def test_published_images_are_those_of_the_whole_data_sets() -> None:
         if key == "filter_cfg":
             other.train_dataloader.dataset.filter_cfg.filter_empty_gt = False
         assert published_images(other) is None, key
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": 3}', '{"images": [{}]}'])
+def test_a_damaged_annotation_file_is_one_message(shapes: Path, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "coco"
+    shutil.copytree(shapes / "coco", folder)
+    for split in ("train", "val"):
+        (folder / f"annotations/instances_{split}2017.json").write_text(text)
+    cfg = resolve(DEMO, RunOptions(data_root=str(folder))).config
+    for found, split in ((count_images(cfg), "train"), (read_truth(cfg), "val")):
+        assert found[0] is None
+        assert found.problem.startswith(f"the data in {folder}/annotations/instances_{split}2017.")
+        assert "cannot be read: " in found.problem and "\n" not in found.problem
 
 
 @pytest.mark.parametrize("path", [DEMO, SEM_FPN])

@@ -58,10 +58,10 @@ def write_plan(
 
 
 def result(row: Evaluation) -> dict:
-    """What must be the same; a file's hash and the time are not, and a float is to the last bit."""
+    """What must be the same, floats to the last bit; times and hashes of files are not."""
     assert row.training is not None
     kept = ("config", "config_sha256", "pipeline_sha256", "recipe_sha256", "training", "dataset")
-    return row.model_dump(include={*kept, "metrics", "per_class", "folder", "processes", "seed"})
+    return row.model_dump(include={*kept, "metrics", "per_class", "processes", "seed"})
 
 
 def results(folder: Path) -> list[dict]:

@@ -12,13 +12,10 @@ from casvit_dense.cli import build_parser
 from casvit_dense.cli.arguments import positive_number
 from casvit_dense.cli.options import OverrideAction
 from casvit_dense.cli.reproduce import pair
-from casvit_dense.engine.config import read_config
+from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.record import training_record
 from casvit_dense.errors import UserError
-from casvit_dense.reproduce import facts
-from casvit_dense.reproduce.commands import test_command as command_of_test
-from casvit_dense.reproduce.commands import train_command
-from casvit_dense.reproduce.facts import batch, check_gpus, check_settings, facts_of
+from casvit_dense.reproduce import plan as planning
 from casvit_dense.reproduce.plan import (
     PlannedModel,
     Run,
@@ -26,9 +23,12 @@ from casvit_dense.reproduce.plan import (
     choose,
     read_plan,
     runs_of,
-    shipped_plan,
     with_seeds,
+    zoo_plan,
 )
+from casvit_dense.reproduce.recipe import batch_overrides, recipe_of
+from casvit_dense.reproduce.steps import test_command as command_of_test
+from casvit_dense.reproduce.steps import train_command
 
 RECIPES = [
     f"{head}_casvit-{arch}_{rest}"
@@ -45,7 +45,7 @@ DEMO = Path(__file__).parents[2] / "configs/demo/retinanet_casvit-mini_fpn_shape
 
 
 def test_the_shipped_plan_is_the_twelve_recipes() -> None:
-    plan = shipped_plan()
+    plan = zoo_plan()
     assert [model.stem for model in plan.models] == RECIPES
     assert all(model.config.is_file() for model in plan.models)
     assert plan.seeds == (0,)
@@ -60,17 +60,17 @@ def test_the_shipped_plan_is_the_twelve_recipes() -> None:
     ],
 )
 def test_choosing_keeps_the_order(patterns: list[str], places: object) -> None:
-    chosen = choose(shipped_plan(), patterns)
+    chosen = choose(zoo_plan(), patterns)
     assert [model.stem for model in chosen.models] == [RECIPES[i] for i in places]
 
 
 def test_a_choice_that_fits_nothing_names_what_there_is() -> None:
-    with pytest.raises(UserError, match=f"--only fpn fits none of: {RECIPES[0]}, "):
-        choose(shipped_plan(), ["fpn"])
+    with pytest.raises(UserError, match=f"--only fpn matches none of: {RECIPES[0]}, "):
+        choose(zoo_plan(), ["fpn"])
 
 
 def test_every_model_comes_before_the_second_seed_of_any() -> None:
-    plan = with_seeds(choose(shipped_plan(), ["fpn_*-xs_*", "fpn_*-s_*"]), 2)
+    plan = with_seeds(choose(zoo_plan(), ["fpn_*-xs_*", "fpn_*-s_*"]), 2)
     runs = runs_of(plan, Path("w"))
     xs, s = RECIPES[8:10]
     assert [(run.model.stem, run.seed) for run in runs] == [(xs, 0), (s, 0), (xs, 1), (s, 1)]
@@ -131,14 +131,20 @@ def test_a_json_plan_is_a_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models: []", "models: Tuple should have at least 1 item"),
+        ("models: []", "models: is empty"),
         ("models: [{config: none.py}]", "no config file .*none.py, and none of that name"),
-        ("models: [{config: fpn_casvit-mini_shapes, colour: red}]", "models.0.colour: Extra"),
-        ("models: [{conf: x}]", "models.0.config: Field required"),
-        ("seeds: [0, 0]\nmodels: [{config: a}]", "seeds: .*a seed is there twice"),
-        ("seeds: [-1]\nmodels: [{config: a}]", "seeds.0: .*greater than or equal to 0"),
+        (
+            "models: [{config: fpn_casvit-mini_shapes, colour: red}]",
+            "models, row 1, colour: is not a known key",
+        ),
+        ("models: [{conf: x}]", "models, row 1, config: is missing"),
+        ("seeds: [0, 0]\nmodels: [{config: a}]", "seeds: a seed is there twice"),
+        (
+            "seeds: [-1]\nmodels: [{config: a}]",
+            "seeds, row 1: must be greater than or equal to 0, not -1",
+        ),
         ("[1", "cannot be read: while parsing"),
-        ("", "the whole: Input should be"),
+        ("", "must be a valid dictionary or instance of Plan, not None"),
         (
             "models: [{config: fpn_casvit-mini_shapes}, {config: fpn_casvit-mini_shapes}]",
             "fpn_casvit-mini_shapes is there twice",
@@ -171,15 +177,15 @@ def test_a_plan_that_is_not_there_is_one_message(tmp_path: Path) -> None:
 def test_the_global_batch_is_kept_where_the_gpus_can_share_it(
     gpus: int, steps: int, expected: dict
 ) -> None:
-    cfg = read_config(shipped_plan().models[8].config)
+    cfg = read_config(zoo_plan().models[8].config)
     cfg.optim_wrapper.accumulative_counts = steps
-    assert batch(cfg, gpus) == pytest.approx(expected)
+    assert batch_overrides(cfg, gpus) == pytest.approx(expected)
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> PlannedModel:
     return PlannedModel(
-        config=shipped_plan().models[8].config,
+        config=zoo_plan().models[8].config,
         cfg_options={"train_dataloader.num_workers": 0, "test_dataloader.batch_size": 2},
     )
 
@@ -195,7 +201,7 @@ def test_command_lines(model: PlannedModel, launcher: str, monkeypatch: pytest.M
         pretrained=Path("files"),
     )
     run = Run(model, 3, Path("w/x/seed-3"))
-    known = facts_of(model, settings)
+    known = recipe_of(model, settings)
     train = train_command(run, known, settings)
     test = command_of_test(run, known, settings, Path("w/x/iter_4.pth"))
 
@@ -224,12 +230,12 @@ def test_command_lines(model: PlannedModel, launcher: str, monkeypatch: pytest.M
 
 def test_hashes_are_the_recipes_whatever_the_gpus(model: PlannedModel) -> None:
     plain = model.model_copy(update={"cfg_options": {}})
-    known = {gpus: facts_of(plain, Settings(gpus=gpus)) for gpus in (1, 3, 8)}
+    known = {gpus: recipe_of(plain, Settings(gpus=gpus)) for gpus in (1, 3, 8)}
     assert known[1].trained.recipe == known[8].trained.recipe == known[8].evaluated.recipe
     assert known[1].evaluated.config == known[8].evaluated.config
     assert known[3].trained.recipe != known[8].trained.recipe, "the learning rate is another"
     scratch = plain.model_copy(update={"from_scratch": True})
-    found = facts_of(scratch, Settings(gpus=8))
+    found = recipe_of(scratch, Settings(gpus=8))
     assert found.trained.recipe != known[8].trained.recipe
     assert found.evaluated.config == known[8].evaluated.config
     assert found.weights == "" and known[8].weights == "pretrained/casvit-xs_in1k.pth"
@@ -239,34 +245,34 @@ def test_hashes_are_the_recipes_whatever_the_gpus(model: PlannedModel) -> None:
 def test_a_checkpoint_records_the_recipe_that_the_plan_expects(changes: dict[str, Any]) -> None:
     """The demo's config names no weight file: with one, its backbone has an initialiser."""
     model = PlannedModel(config=DEMO, **changes)
-    known = facts_of(model, Settings())
+    known = recipe_of(model, Settings())
     runner = SimpleNamespace(
         max_iters=6, seed=0, train_dataloader=SimpleNamespace(dataset=range(10))
     )
-    record = training_record(model.config, known.options, runner)
+    record = training_record(resolve(model.config, known.options), known.options, runner)
     assert record["recipe_sha256"] == known.trained.recipe
     assert (known.trained.recipe != known.evaluated.recipe) == ("pretrained" in changes)
 
 
 def test_settings_that_contradict_each_other() -> None:
     with pytest.raises(UserError, match="--gpus 2 needs --launcher"):
-        check_settings(Settings(gpus=2))
+        Settings(gpus=2).check()
     with pytest.raises(UserError, match="--data-root lvis=…: the data sets are coco, ade20k"):
-        check_settings(Settings(data_roots={"lvis": "x"}))
+        Settings(data_roots={"lvis": "x"}).check()
 
 
 @pytest.mark.parametrize(("found", "fits"), [(0, True), (2, False), (4, True), (8, True)])
 def test_fewer_gpus_than_asked_for_are_refused(
     found: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts.torch.cuda, "device_count", lambda: found)
+    monkeypatch.setattr(planning.torch.cuda, "device_count", lambda: found)
     settings = Settings(launcher="torchrun", gpus=4)
-    check_gpus(replace(settings, launcher="slurm"))  # other machines will do the work
+    replace(settings, launcher="slurm").check_gpus()  # other machines will do the work
     if fits:
-        check_gpus(settings)
+        settings.check_gpus()
     else:
         with pytest.raises(UserError, match="torch sees 2 here; give --gpus 2"):
-            check_gpus(settings)
+            settings.check_gpus()
 
 
 def test_pairs_of_the_command_line() -> None:

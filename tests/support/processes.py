@@ -38,7 +38,7 @@ def forked(work: Callable[[], int], log: Path) -> Iterator[int]:
             os.waitpid(pid, 0)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "nothing happened"

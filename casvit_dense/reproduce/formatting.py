@@ -1,15 +1,21 @@
-"""What is said of a plan: what is there, what is missing, what will run, how long it takes."""
+"""The text that `reproduce` prints: what is there, what is missing, what will run, how long."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import NamedTuple
 
 from casvit_dense.progress import format_duration
-from casvit_dense.reproduce.counting import published_images
 from casvit_dense.reproduce.estimate import Estimate
 from casvit_dense.reproduce.plan import Settings
+from casvit_dense.reproduce.recipe import published_images
 from casvit_dense.reproduce.state import State
+from casvit_dense.results.row import Evaluation
+from casvit_dense.results.table import NOTHING, Table, shown
+from casvit_dense.results.targets import read_targets
+from casvit_dense.results.verify import Finding, percent, verify
+from casvit_dense.zoo import MAIN_METRICS
 
 
 class Step(NamedTuple):
@@ -27,47 +33,46 @@ def steps_of(states: Iterable[State]) -> list[Step]:
     return [Step(state, kind) for state in states if not state.missing for kind in state.todo]
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text as aligned lines; the first row is the heading."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
 def inventory(states: Sequence[State], settings: Settings) -> list[str]:
     """What is there of every run, and below it what is missing."""
     count = len({state.run.model.stem for state in states})
     models = f"{count} model" + "s" * (count != 1)
     head = f"{models}, {runs(len(states))} in {settings.work_dirs}, rows in {settings.rows}"
-    table = [("model", "seed", "weights", "data", "checkpoint", "row")]
-    table += [
-        (
+    columns = ["model", "seed", "weights", "data", "checkpoint", "row"]
+    cells = [
+        [
             state.run.model.stem,
             str(state.run.seed),
-            "-" if state.row or state.progress.checkpoint else there(state, "weights"),
-            "-" if state.row else there(state, "data"),
-            checkpoint_words(state),
-            f"{state.row.date:%Y-%m-%d}" if state.row else "-",
-        )
+            NOTHING if state.row or state.progress.checkpoint else availability(state, "weights"),
+            NOTHING if state.row else availability(state, "data"),
+            checkpoint_status(state),
+            f"{state.row.date:%Y-%m-%d}" if state.row else NOTHING,
+        ]
         for state in states
     ]
-    return [head, "", *columns(table), *missing(states), *unchecked(states)]
+    return [head, "", *text_table(columns, cells), *missing(states), *unchecked(states)]
 
 
-def there(state: State, kind: str) -> str:
+def text_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines, the headings first."""
+    return Table(columns, cells, align="l" * len(columns)).text()
+
+
+def availability(state: State, kind: str) -> str:
     return "missing" if kind in state.missing else "there"
 
 
-def checkpoint_words(state: State) -> str:
+def checkpoint_status(state: State) -> str:
     """How far the checkpoints are, and whether one of them is damaged."""
     progress, damaged = state.progress, len(state.progress.damaged)
     if "folder" in state.missing:
         return "of another run"
-    words = "-"
+    text = NOTHING
     if progress.last is not None:
-        words = "whole"
+        text = "complete"
     elif progress.training is not None:
-        words = f"step {progress.training.iterations:,} of {progress.training.planned_iterations:,}"
-    return words + f", {damaged} damaged" * bool(damaged)
+        text = f"step {progress.training.iterations:,} of {progress.training.planned_iterations:,}"
+    return text + f", {damaged} damaged" * bool(damaged)
 
 
 def missing(states: Iterable[State]) -> list[str]:
@@ -78,13 +83,11 @@ def missing(states: Iterable[State]) -> list[str]:
 
 
 def unchecked(states: Iterable[State]) -> list[str]:
-    """The rows that count on their own word."""
+    """The rows that count without a comparison with their data."""
     names = [str(state.run.name) for state in states if state.unchecked]
     if not names:
         return []
-    title = (
-        "not compared with data, which are not there or cannot be read, but counted, the rows of:"
-    )
+    title = "these rows count, though their data cannot be read to be compared with them:"
     return ["", title, *(f"  {name}" for name in names)]
 
 
@@ -94,68 +97,68 @@ def runs(count: int) -> str:
 
 
 def subsets(states: Iterable[State], estimates: Iterable[Estimate]) -> list[str]:
-    """Data sets that are not whole, whose results will not be comparable with published ones."""
+    """Incomplete data sets, whose results will not be comparable with published ones."""
     lines = []
     for state, estimate in zip(states, estimates, strict=True):
-        whole = published_images(state.facts.cfg)
+        whole = published_images(state.recipe.cfg)
         if whole and estimate.images and estimate.images.value != whole.value:
             lines.append(
                 f"  {state.run.model.stem}: {estimate.images.value:,} images, not {whole.value:,}"
             )
-    title = ["", "another training set than the published one, so not comparable with it:"]
+    title = ["", "another training set than the published one; results will not be comparable:"]
     return [*title, *dict.fromkeys(lines)] if lines else []
 
 
 def order(states: Sequence[State], estimates: Sequence[Estimate]) -> list[str]:
-    """The steps that will run, and what they take."""
+    """The steps that will run, in order."""
     found = dict(zip(map(id, states), estimates, strict=True))
     lines = [
-        f"  {number:>3} {step}{_takes(step, found[id(step.state)])}"
+        f"  {number:>3} {step}{_amount(step, found[id(step.state)])}"
         for number, step in enumerate(steps_of(states), 1)
     ]
     return ["", "will run, in this order:", *lines] if lines else []
 
 
-def _takes(step: Step, estimate: Estimate) -> str:
-    """What a training takes: its steps and their images."""
+def _amount(step: Step, estimate: Estimate) -> str:
+    """The steps of a training and their images."""
     if step.kind == "test":
         return ""
-    batch = step.state.facts.cfg.train_dataloader.batch_size
+    batch = step.state.recipe.cfg.train_dataloader.batch_size
     steps = "steps" if estimate.steps is None else f"{estimate.steps:,} steps"
     return f": {steps} of {estimate.gpus} x {batch} images"
 
 
 def totals(states: Sequence[State], estimates: Sequence[Estimate], free: int | None) -> list[str]:
-    """Steps, time and disk of what is left, by run and in all, and where the figures are from."""
+    """Steps, time and disk of what is left, by run and in total, with their sources."""
     work = [(s, e) for s, e in zip(states, estimates, strict=True) if s.todo]
     if not work:
         return ["", "nothing is left to do"]
-    table = [("model", "seed", "steps", "s/step", "GPU-hours", "disk")]
-    table += [
-        (
+    columns = ["model", "seed", "steps", "s/step", "GPU-hours", "disk"]
+    cells = [
+        [
             state.run.model.stem,
             str(state.run.seed),
             "?" if e.steps is None else f"{e.steps:,}",
-            f"{e.step.value:.3f}" if e.step and e.steps else "-",
+            f"{e.step.value:.3f}" if e.step and e.steps else NOTHING,
             "?" if e.gpu_hours is None else hours(e.gpu_hours),
             size(e.disk),
-        )
+        ]
         for state, e in work
     ]
     found = [e for _, e in work]
     steps = [e.steps for e in found if e.steps is not None]
     known = [e.gpu_hours for e in found if e.gpu_hours is not None]
-    table.append(
-        (
-            "in all",
+    cells.append(
+        [
+            "total",
             "",
             at_least(f"{sum(steps):,}", len(steps) < len(found)),
             "",
             at_least(hours(sum(known)), len(known) < len(found)) if known else "?",
             size(sum(e.disk for e in found)),
-        )
+        ]
     )
-    return ["", "left to do:", *columns(table), "", *sources(work, free)]
+    return ["", "left to do:", *text_table(columns, cells), "", *sources(work, free)]
 
 
 def at_least(text: str, more: bool) -> str:
@@ -163,24 +166,24 @@ def at_least(text: str, more: bool) -> str:
 
 
 def sources(work: Sequence[tuple[State, Estimate]], free: int | None) -> list[str]:
-    """Where the figures are from, what is not in them, and what would help."""
+    """Where the figures are from, what they leave out, and how to get those that are unknown."""
     images = [e.images for _, e in work if e.images and e.steps]
-    said = [f"training images: {known.value:,.0f}, {known.source}" for known in images]
-    said += [f"step of {s.run.model.stem}: {e.step.source}" for s, e in work if e.step and e.steps]
+    notes = [f"training images: {known.value:,.0f}, {known.source}" for known in images]
+    notes += [f"step of {s.run.model.stem}: {e.step.source}" for s, e in work if e.step and e.steps]
     unknown = sum(e.steps != 0 and e.step is None for _, e in work)
     if unknown:
-        said.append(
+        notes.append(
             f"no time of a step is known for {runs(unknown)}: give --step-time STEM=SECONDS, or "
             "train for some minutes, and the log is read"
         )
     untimed = sum(e.test is None for _, e in work)
     if untimed:
-        said.append(f"evaluations are not in the hours of {runs(untimed)}: none was measured yet")
-    said.append(
-        "disk: the checkpoints that are kept, with the optimiser's state; logs and predictions "
-        "come on top" + ("" if free is None else f"; free: {size(free)}")
+        notes.append(f"evaluations are not in the hours of {runs(untimed)}: none was measured yet")
+    notes.append(
+        "disk: the checkpoints that are kept, with the optimiser's state, without logs and "
+        "predictions" + ("" if free is None else f"; free: {size(free)}")
     )
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(notes))
 
 
 def hours(count: float) -> str:
@@ -203,6 +206,50 @@ def time_left(estimates: Iterable[Estimate]) -> str:
 
 
 def failure(step: Step, reason: str, log: Path, lines: Sequence[str]) -> str:
-    """What is said of a step that failed."""
-    shown = "\n".join(f"    {line}" for line in lines)
-    return f"failed: {step}: {reason}; log {log}" + (f", which ends so:\n{shown}" if shown else "")
+    """The message about a step that failed, with the end of its log."""
+    lines_text = "\n".join(f"    {line}" for line in lines)
+    return f"failed: {step}: {reason}; log {log}" + (
+        f", which ends with:\n{lines_text}" if lines_text else ""
+    )
+
+
+def summary(states: Sequence[State]) -> list[str]:
+    """One line per model and metric, in percent; spread is the sample standard deviation."""
+    rows: dict[str, list[Evaluation]] = {}
+    for state in states:
+        if state.row is not None:
+            rows.setdefault(state.run.model.stem, []).append(state.row)
+    if not rows:
+        return []
+    found = verify([row for of_model in rows.values() for row in of_model], read_targets())
+    findings = {(finding.target.config, finding.metric): finding for finding in found}
+    columns = ["model", "metric", "seeds", "mean", "spread", "published", "verdict"]
+    cells = [
+        result_cells(stem, metric, of_model, findings.get((stem, metric)))
+        for stem, of_model in rows.items()
+        for metric in MAIN_METRICS
+        if any(percent(row, metric) is not None for row in of_model)
+    ]
+    reasons = {
+        f"{finding.target.config}: {reason}"
+        for finding in found
+        if finding.target.config in rows
+        for reason in finding.reasons
+    }
+    return [*text_table(columns, cells), *sorted(reasons)]
+
+
+def result_cells(
+    stem: str, metric: str, rows: Sequence[Evaluation], finding: Finding | None
+) -> list[str]:
+    """The cells of one line of the summary."""
+    values = [value for row in rows if (value := percent(row, metric)) is not None]
+    return [
+        stem,
+        metric,
+        str(len(values)),
+        f"{mean(values):.2f}",
+        shown(stdev(values) if len(values) > 1 else None),
+        shown(finding.published if finding else None, "{:.1f}"),
+        finding.verdict.value if finding else NOTHING,
+    ]
