@@ -44,9 +44,9 @@ RECIPES = [
 DEMO = Path(__file__).parents[2] / "configs/demo/retinanet_casvit-mini_fpn_shapes.py"
 
 
-def test_the_shipped_plan_is_the_twelve_recipes() -> None:
+def test_the_plan_of_the_zoo_begins_with_the_twelve_recipes() -> None:
     plan = zoo_plan()
-    assert [model.stem for model in plan.models] == RECIPES
+    assert [model.stem for model in plan.models][:12] == RECIPES
     assert all(model.config.is_file() for model in plan.models)
     assert plan.seeds == (0,)
 
@@ -54,14 +54,18 @@ def test_the_shipped_plan_is_the_twelve_recipes() -> None:
 @pytest.mark.parametrize(
     ("patterns", "places"),
     [
-        ([], range(12)),
+        (RECIPES, range(12)),
         (["fpn_*"], range(8, 12)),
-        (["*casvit-t_*", RECIPES[0]], (0, 3, 7, 11)),
+        (["retinanet_casvit-t_*", RECIPES[8], RECIPES[0]], (0, 3, 8)),
     ],
 )
 def test_choosing_keeps_the_order(patterns: list[str], places: object) -> None:
     chosen = choose(zoo_plan(), patterns)
     assert [model.stem for model in chosen.models] == [RECIPES[i] for i in places]
+
+
+def test_no_choice_is_the_whole_plan() -> None:
+    assert choose(zoo_plan(), []) == zoo_plan()
 
 
 def test_a_choice_that_fits_nothing_names_what_there_is() -> None:
@@ -106,13 +110,13 @@ def test_a_plan_file_finds_its_files_and_reads_overrides_as_the_command_line_doe
             """,
         )
     )
-    mine, shipped = plan.models
+    mine, published = plan.models
     assert (mine.data_root, mine.pretrained) == (tmp_path / "data", tmp_path / "weights.pth")
     assert mine.cfg_options == {
         **{"a.b": (64, 32), "a.c": 1e-4, "a.d": "words"},
         "a.e": [1, {"f": None}],
     }
-    assert shipped.config.is_file() and shipped.stem == "fpn_casvit-mini_shapes"
+    assert published.config.is_file() and published.stem == "fpn_casvit-mini_shapes"
     assert [run.seed for run in runs_of(plan, Path())] == [7, 3, 5]
 
     taken = argparse.ArgumentParser()

@@ -25,8 +25,10 @@ from casvit_dense.results.tables import (
     verdict_table,
 )
 from casvit_dense.results.verify import Verdict
+from casvit_dense.zoo import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+FILES = 4 + len(FAMILIES)  # two pages, the index, a metafile for each family and the peers
 XS, T = "retinanet_casvit-xs_fpn_8xb4-1x_coco", "retinanet_casvit-t_fpn_8xb4-1x_coco"
 SIZES = {
     XS: ModelSize(12.19, 161.91, 2.759, "800x1280"),
@@ -227,7 +229,7 @@ def test_sizes_are_the_newest_counts_at_the_papers_input() -> None:
 def test_committed_files_are_made_of_committed_rows() -> None:
     generated = generate(ROOT, model_sizes(read_rows(ROOT / COUNTS)))
     assert not generated.rejected
-    assert len(generated.files) == 7  # two pages, the index, four folders
+    assert len(generated.files) == FILES
     for path, text in generated.files.items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, "run: casvit-dense results"
 
@@ -260,8 +262,8 @@ def test_the_command_writes_what_differs(
 ) -> None:
     assert main(["results", str(repository)]) == 0
     *written, total = capsys.readouterr().out.splitlines()
-    assert len(written) == 7
-    assert total == "results: 7 of 7 files written, the others are up to date"
+    assert len(written) == FILES
+    assert total == f"results: {FILES} of {FILES} files written, the others are up to date"
     page = (repository / "README.md").read_text()
     assert page == "# Own\n\n<!-- table: others -->\nNone yet.\n<!-- end -->\nStays.\n"
     append_rows(repository / PAGE_LEDGER, [demo()])
@@ -273,7 +275,7 @@ def test_the_command_writes_what_differs(
     assert "line 2 is skipped" in said.err
     assert "| 65.92 | reference, eager, fp32 |" in (repository / "README.md").read_text()
     assert main(["results", str(repository)]) == 0
-    assert capsys.readouterr().out.startswith("results: 0 of 7 files written")
+    assert capsys.readouterr().out.startswith(f"results: 0 of {FILES} files written")
 
 
 def test_a_row_that_may_be_compared_reaches_every_file(repository: Path) -> None:

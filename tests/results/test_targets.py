@@ -11,6 +11,7 @@ from pages import table_of_page
 from casvit_dense.errors import UserError
 from casvit_dense.results import Target, read_targets
 from casvit_dense.results.targets import PUBLISHED
+from casvit_dense.zoo import FAMILIES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET, MASK_RCNN, SEM_FPN = (
@@ -50,7 +51,7 @@ def test_our_recipes_find_the_official_figures(arch: str) -> None:
 
 def test_every_config_of_a_published_model_finds_its_figures() -> None:
     targets = read_targets()
-    folders = ("retinanet", "mask_rcnn", "sem_fpn", "peers")
+    folders = [*(family.folder for family in FAMILIES), "peers"]
     stems = {path.stem for folder in folders for path in (CONFIGS / folder).glob("*.py")}
     assert {stem for stem in stems if targets.of_config(stem) is None} == UNPUBLISHED
     assert {target.config for target in targets.dense if target.config} == stems - UNPUBLISHED
