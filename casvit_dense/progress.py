@@ -19,22 +19,23 @@ class Progress:
         name: what a step is, e.g. ``'training iteration'``.
         total: steps in the loop.
         seconds: least time between two lines.
+        done: steps of an earlier run that this one resumes.
     """
 
-    def __init__(self, name: str, total: int, seconds: float) -> None:
+    def __init__(self, name: str, total: int, seconds: float, done: int = 0) -> None:
         self.name = name
         self.total = total
         self.seconds = seconds
-        self.done = 0
+        self.done = self.first = done
         self.started = self.last_line = time.monotonic()
 
-    def step(self) -> str | None:
-        """Counts one step; returns a line when it is time for one."""
+    def step(self, due: bool = False) -> str | None:
+        """Counts one step; returns a line when it is time for one, or when one is due anyway."""
         self.done += 1
         now = time.monotonic()
-        if now - self.last_line < self.seconds:
+        if not due and now - self.last_line < self.seconds:
             return None
         self.last_line = now
-        pace = (now - self.started) / self.done
+        pace = (now - self.started) / (self.done - self.first)
         left = format_duration(pace * (self.total - self.done))
         return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"

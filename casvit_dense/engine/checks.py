@@ -163,6 +163,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     for key in loaders:
         if cfg.get(key) is None:
             continue
+        loader = key.removesuffix("_dataloader")
         for dataset in leaf_datasets(cfg[key].dataset):
             kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
             if kind is None:
@@ -171,7 +172,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
             check_heads(cfg, classes, f"{key} ({dataset.type})")
             images = _check_files(dataset, kind, classes, evaluated=key != "train_dataloader")
             if images is not None:
-                lines.append(f"{key}: {images} images, {len(classes)} classes")
+                lines.append(f"{loader}: {images} images, {len(classes)} classes")
         check_evaluator(cfg, key)
     return lines
 

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from casvit_dense.engine.coco_backends import collector_paused, evaluate_coco, load_backend
+from casvit_dense.engine.console import LOG
 from casvit_dense.engine.record import check_once_each, class_table
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
@@ -104,7 +105,8 @@ class DenseCocoMetric(CocoMetric):
         classes = self.dataset_meta["classes"]
         self.per_class[kind] = dict(zip(classes, map(float, numbers.class_ap), strict=True))
         if self.classwise:
-            print_log(class_table(f"{kind} AP", self.per_class[kind]), logger="current")
+            percent = {name: 100 * ap for name, ap in self.per_class[kind].items()}
+            LOG.info(class_table(f"{COCO_KINDS[kind]} AP", percent))
         return numbers.stats
 
 

@@ -15,11 +15,19 @@ from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import check_data, class_names
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import evaluators, leaf_datasets
+from casvit_dense.engine.console import (
+    LOG,
+    format_metrics,
+    log_entry,
+    log_model,
+    quiet_console,
+)
 from casvit_dense.engine.record import (
     EvaluationContext,
     conditions,
     cpu_name,
     describe_dataset,
+    device_name,
     evaluation_row,
     launched,
     training_of,
@@ -44,6 +52,7 @@ from casvit_dense.results.ledger import LEDGER, append_rows
 from casvit_dense.results.row import row_id
 
 
+@quiet_console()
 @process_group_closed()
 def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
     """Evaluates a checkpoint on the test set of a config.
@@ -76,7 +85,11 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
         training = training_of(read_checkpoint(checkpoint))
     drop_training(cfg)
     register_scope(cfg)
-    messages = check_data(cfg, ("test_dataloader",))
+    log_model(cfg)
+    log_entry("weights", checkpoint)
+    log_entry("device", cpu_name() if is_exported(checkpoint) else device_name())
+    for line in check_data(cfg, ("test_dataloader",)):
+        log_entry("data", line)
     if is_exported(checkpoint):
         replace_with_exported(cfg, checkpoint, options)
     work_dir = Path(cfg.work_dir)
@@ -88,8 +101,6 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
     keep_predictions(cfg, folder, options.classwise)
     runner = build_runner(cfg, ("test_loop",))
-    for message in messages:
-        runner.logger.info(message)
     facts = load_weights(runner, checkpoint, options)
     # Before the hours of testing: the annotation files might be gone after them.
     context = on_main_process(
@@ -119,7 +130,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
             "per_class": per_class(runner),
             "conditions": condition,
         }
-        save_evaluation(context, content, folder, runner)
+        save_evaluation(context, content, folder)
 
     on_main_process(save)
     return metrics
@@ -141,9 +152,7 @@ def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) ->
     return facts
 
 
-def save_evaluation(
-    context: EvaluationContext, content: Mapping[str, Any], folder: Path, runner: Runner
-) -> None:
+def save_evaluation(context: EvaluationContext, content: Mapping[str, Any], folder: Path) -> None:
     """Writes ``metrics.json``, logs the metrics and adds the row to the ledger.
 
     Raises:
@@ -154,12 +163,12 @@ def save_evaluation(
     write_json(file, content)  # even if the row cannot be made
     row = evaluation_row(context, content, folder)
     write_json(file, {**content, "row": row_id(row)})
-    for name, value in content["metrics"].items():
-        runner.logger.info(f"{name}: {value:.4g}")
+    for line in format_metrics(content["metrics"]):
+        LOG.info(line)
     took = format_duration(content["conditions"]["duration_s"])
-    runner.logger.info(f"evaluated in {took}: {file}")
+    LOG.info(f"evaluated in {took}: {file}")
     append_rows(context.ledger, [row])
-    runner.logger.info(f"row {row_id(row)} added to {context.ledger}")
+    LOG.info(f"row {row_id(row)} added to {context.ledger}")
 
 
 def per_class(runner: Runner) -> dict[str, dict[str, float]]:

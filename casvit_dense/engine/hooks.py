@@ -1,6 +1,8 @@
 """Hooks for mmengine's runner."""
 
 import math
+import resource
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
+from casvit_dense.engine.console import LOG, format_metrics, show_prints
 from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 from casvit_dense.results.hashes import digest, plain
@@ -58,9 +61,10 @@ class FiniteLossHook(Hook):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Logs every so often how far a loop is and how long it will take.
+    """Shows how far a run is, how long it will take, its losses, and each validation's figures.
 
-    mmengine's own lines come every so many iterations, on a slow machine every few minutes.
+    A training gets a line whenever mmengine logs one, and every loop after some time: on a slow
+    machine mmengine's intervals mean minutes of silence.
 
     Args:
         seconds: least time between two lines.
@@ -68,13 +72,17 @@ class ProgressHook(Hook):
 
     def __init__(self, seconds: float = 30.0) -> None:
         self.seconds = seconds
+        self._interval = 0
         self._loops: dict[str, Progress] = {}
 
-    def _begin(self, mode: str, name: str, total: int) -> None:
-        self._loops[mode] = Progress(name, total, self.seconds)
+    def _begin(self, mode: str, name: str, total: int, first: int = 0) -> None:
+        show_prints()  # everything is built
+        self._loops[mode] = Progress(name, total, self.seconds, first)
 
     def before_train(self, runner: Runner) -> None:
-        self._begin("train", "training iteration", runner.max_iters - runner.iter)
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self._interval = loggers[0].interval if loggers else 0
+        self._begin("train", "training iteration", runner.max_iters, runner.iter)
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._begin("val", "evaluation batch", len(runner.val_dataloader))
@@ -82,10 +90,60 @@ class ProgressHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         self._begin("test", "evaluation batch", len(runner.test_dataloader))
 
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        due = self._interval > 0 and self.every_n_train_iters(runner, self._interval)
+        line = self._loops["train"].step(due)
+        if line is not None:
+            LOG.info(", ".join([line, *training_state(runner, outputs or {})]))
+
     def _after_iter(self, runner: Runner, *args: Any, mode: str = "train", **kwargs: Any) -> None:
         line = self._loops[mode].step()
         if line is not None:
-            runner.logger.info(line)
+            LOG.info(line)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        when = f"iteration {runner.iter}"
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            when = f"epoch {runner.epoch}"
+        for line in format_metrics(metrics or {}):
+            LOG.info(f"validation after {when}: {line}")
+
+
+def training_state(runner: Runner, outputs: Mapping[str, Any]) -> list[str]:
+    """Losses over the last iterations, learning rate and peak memory, for a line of progress.
+
+    Args:
+        runner: the runner.
+        outputs: what the model's training step returned: the total ``loss`` and its parts.
+    """
+    scalars, window = runner.message_hub.log_scalars, runner.log_processor.window_size
+    losses = {
+        name.replace("loss_", ""): f"{scalars[f'train/{name}'].mean(window):.3g}"
+        for name in outputs
+        if "loss" in name and f"train/{name}" in scalars
+    }
+    total = losses.pop("loss", None)
+    state = [] if total is None else [f"loss {total}"]
+    if state and len(losses) > 1:
+        parts = ", ".join(f"{name} {value}" for name, value in losses.items())
+        state = [f"loss {total} ({parts})"]
+    if "train/lr" in scalars:
+        state.append(f"lr {scalars['train/lr'].current():.2e}")
+    return [*state, f"memory {peak_memory() / 2**30:.1f} GiB"]
+
+
+def peak_memory() -> int:
+    """The most bytes in use so far: of tensors on the GPU, or by this process without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest * 1024
 
 
 @HOOKS.register_module()

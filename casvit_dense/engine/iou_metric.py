@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 
+from casvit_dense.engine.console import LOG
 from casvit_dense.engine.record import check_once_each, class_table
 
 
@@ -60,7 +60,7 @@ class DenseIoUMetric(IoUMetric):
         }
         if self.classwise:
             for kind, by_name in self.per_class.items():
-                print_log(class_table(kind, by_name), logger="current")
+                LOG.info(class_table(kind, by_name))
         return {
             name if name == "aAcc" else f"m{name}": float(np.nanmean(value) * 100)
             for name, value in values.items()

@@ -235,7 +235,7 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
     loader = cfg.test_dataloader
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
+        "device": device_name(),
         "processes": get_world_size(),
         "threads": torch.get_num_threads(),
         "precision": "float16" if (cfg.get("test_cfg") or {}).get("fp16") else "float32",
@@ -249,6 +249,11 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
         "versions": installed_versions(STACK),
         **more,
     }
+
+
+def device_name() -> str:
+    """The GPU's model, or the processor's where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
 
 
 def cpu_name() -> str:
@@ -287,8 +292,11 @@ def check_once_each(images: Sequence[Hashable]) -> None:
 
 
 def class_table(title: str, values: Mapping[str, float]) -> str:
-    """One line a class, for the log."""
+    """One line a class; the values are percent."""
     width = max(map(len, values))
     return "\n".join(
-        [f"{title} by class:", *(f"  {name:<{width}}  {v:.4g}" for name, v in values.items())]
+        [
+            f"{title} by class, percent:",
+            *(f"  {name:<{width}}  {v:.2f}" for name, v in values.items()),
+        ]
     )

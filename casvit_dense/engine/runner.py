@@ -14,6 +14,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from casvit_dense.engine.console import QuietRunner, log_entry
+from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.errors import UserError
 
 Result = TypeVar("Result")
@@ -82,11 +84,14 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         # mmengine keeps one visualiser a name and process, with the folder of its first run.
         cfg.visualizer.name = cfg.work_dir
     try:
-        runner = Runner.from_cfg(cfg)
+        runner = QuietRunner.from_cfg(cfg)
         for loop in loops:
             pack_index(getattr(runner, loop).dataloader.dataset)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):  # a config from elsewhere
+        runner.register_hook(ProgressHook())
+    log_entry("log file", runner.logger.log_file)
     return runner
 
 

@@ -1,6 +1,7 @@
 """Training, from the start or from a checkpoint of the same run."""
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,20 @@ from mmengine.config import Config
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, fold
 from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_tree import weight_parts
+from casvit_dense.engine.console import LOG, log_entry, log_model, log_schedule, quiet_console
 from casvit_dense.engine.hooks import (
     BACKBONE_RECORD,
     RepeatableHook,
     TrainingRecordHook,
     backbone_record,
 )
-from casvit_dense.engine.record import training_record
+from casvit_dense.engine.machine import world_size
+from casvit_dense.engine.record import device_name, training_record
 from casvit_dense.engine.runner import build_runner, process_group_closed, unwrapped
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
+from casvit_dense.progress import format_duration
 
 #: Sections of a config that a training cannot do without.
 NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
@@ -28,6 +33,7 @@ NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
 NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
+@quiet_console()
 @process_group_closed()
 def train(config: str | Path, options: RunOptions) -> Path:
     """Trains the model of a config, from the start or from a checkpoint of the same run.
@@ -43,6 +49,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
         UserError: anything that is wrong with config, options, weights or data (most of it is
             found before anything is built), a loss that is not finite, or nothing left to train.
     """
+    started = time.monotonic()
     resolved = resolve(config, options)
     cfg = resolved.config
     missing = [key for key in NEEDED if cfg.get(key) is None]
@@ -59,13 +66,20 @@ def train(config: str | Path, options: RunOptions) -> Path:
         cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
     else:
         check_weights(cfg)
+    log_model(cfg)
+    log_entry("weights", first_weights(cfg))
+    log_schedule(cfg, world_size(options.launcher))
+    log_entry("device", device_name())
     register_scope(cfg)
-    messages += dry_run_backbone(cfg, options.fold)
-    messages += check_data(cfg, ("train_dataloader", "val_dataloader"))
+    report = dry_run_backbone(cfg, options.fold)
+    for line in check_data(cfg, ("train_dataloader", "val_dataloader")):
+        log_entry("data", line)
 
     runner = build_runner(cfg, ("train_loop", "val_loop"))
+    for line in report:
+        runner.logger.info(line)
     for message in messages:
-        runner.logger.info(message)
+        log_entry("note", message)
     model: Any = unwrapped(runner.model)
     if options.fold is not None:
         fold(model.backbone, options.fold)
@@ -82,8 +96,18 @@ def train(config: str | Path, options: RunOptions) -> Path:
         raise UserError(
             "no checkpoint was written: the schedule was over, or the config keeps none"
         )
-    runner.logger.info(f"trained: {last}")
+    if "best_ckpt" in runner.message_hub.runtime_info:
+        LOG.info(f"best checkpoint: {runner.message_hub.get_info('best_ckpt')}")
+    LOG.info(f"trained in {format_duration(time.monotonic() - started)}: {last}")
     return Path(last)
+
+
+def first_weights(cfg: Config) -> str:
+    """Where the weights that a training begins with come from."""
+    if cfg.get("load_from"):
+        return f"{cfg.load_from} ({'resumed' if cfg.resume else 'of the whole model'})"
+    files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
+    return f"{files[-1]} (backbone)" if files else "random"
 
 
 def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:

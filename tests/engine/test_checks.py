@@ -224,8 +224,8 @@ def test_sound_configs_pass_with_a_line_for_each_data_set(
     cfg = demo_config(stem, shapes / layout)
     classes = 3 + (layout == "ade")
     assert check_data(cfg, ("train_dataloader", "val_dataloader")) == [
-        f"train_dataloader: 10 images, {classes} classes",
-        f"val_dataloader: 5 images, {classes} classes",
+        f"train: 10 images, {classes} classes",
+        f"val: 5 images, {classes} classes",
     ]
 
 
@@ -264,7 +264,7 @@ def test_classes_may_stand_in_a_file(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
     cfg.train_dataloader.dataset.metainfo.classes = str(tmp_path / "classes.txt")
-    assert check_data(cfg, ("train_dataloader",)) == ["train_dataloader: 10 images, 3 classes"]
+    assert check_data(cfg, ("train_dataloader",)) == ["train: 10 images, 3 classes"]
 
 
 def test_suffixes_of_the_data_sets_type_hold(ade: Path) -> None:
@@ -273,7 +273,7 @@ def test_suffixes_of_the_data_sets_type_hold(ade: Path) -> None:
     dataset = cfg.train_dataloader.dataset
     dataset.type = "LoveDADataset"
     del dataset["img_suffix"]
-    assert check_data(cfg, ("train_dataloader",)) == ["train_dataloader: 10 images, 4 classes"]
+    assert check_data(cfg, ("train_dataloader",)) == ["train: 10 images, 4 classes"]
 
 
 def test_a_config_without_validation_passes(shapes: Path) -> None:

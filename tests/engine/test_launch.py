@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -68,20 +70,45 @@ def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> t
     """A task and its work directory after one round."""
     task = request.param
     work_dir = tmp_path_factory.mktemp(f"{task}-work")
-    checkpoint = train(config_of(task), options_of(task, shapes, work_dir))
+    with (work_dir / "console.txt").open("w") as console, redirect_stdout(console):
+        checkpoint = train(config_of(task), options_of(task, shapes, work_dir))
     assert checkpoint.parent == work_dir
     return task, work_dir
 
 
-def test_training_says_how_far_it_is(trained: tuple[str, Path]) -> None:
-    log = log_of(trained[1])
-    assert "training iteration 1 of" in log
-    assert "s left" in log
-    assert "evaluation batch 1 of" in log
+def test_training_shows_little_and_its_log_keeps_all(trained: tuple[str, Path]) -> None:
+    task, work_dir = trained
+    shown = (work_dir / "console.txt").read_text().splitlines()
+    first = next(i for i, line in enumerate(shown) if line.startswith("training iteration 1 of"))
+    assert first <= 15
+    facts = [line[:13].strip() for line in shown[:first]]
+    data = ["data", "data"]
+    assert facts == ["config", "model", "weights", "schedule", "device", *data, "log file", "note"]
+    assert re.fullmatch(
+        r"training iteration 1 of \d, [\d.]+ s each, \d+ s left, loss [\d.]+(?: \(.*\))?, "
+        r"lr \S+e-\d\d, memory [\d.]+ GiB",
+        shown[first],
+    )
+    assert sum(line.startswith("evaluation batch 1 of") for line in shown) == 1
+    kinds = {"retinanet": 2, "mask-rcnn": 4, "fpn": 1}[task]
+    metrics = [line for line in shown if line.startswith("validation after ")]
+    assert [line.endswith("(percent)") for line in metrics] == [True] * kinds
+    assert shown[-1].startswith("trained in ")
+    assert all(line.isprintable() for line in shown)
+    assert not any("mmengine" in line or "mAP:" in line or "Average" in line for line in shown)
+
+    log = log_of(work_dir)
+    assert all(line in log for line in shown)
+    assert re.search(r"System environment:\n +sys.platform: ", log)
+    assert re.search(r"Config:\n(?:.*\n)+.*type='CASViT'", log)
+    assert "Hooks will be executed in the following order:" in log
+    assert ("Average Precision" in log) == (task != "fpn")
+    assert ("loading annotations into memory" in log) == (task != "fpn")
+    assert ("UserWarning: The draw is False" in log) == (task == "fpn")
 
 
 def test_evaluation_leaves_metrics_conditions_and_predictions(
-    trained: tuple[str, Path], shapes: Path
+    trained: tuple[str, Path], shapes: Path, capsys: pytest.CaptureFixture
 ) -> None:
     task, work_dir = trained
     options = options_of(task, shapes, work_dir)
@@ -109,6 +136,21 @@ def test_evaluation_leaves_metrics_conditions_and_predictions(
         assert len(metrics) == 12 * len(kinds)
         for kind in kinds:
             assert isinstance(json.loads((folder / f"predictions.{kind}.json").read_text()), list)
+
+    shown = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(shown) if line.startswith("evaluation batch 1 of"))
+    facts = [line[:13].strip() for line in shown[:first]]
+    assert facts == ["config", "model", "weights", "device", "data", "log file"]
+    assert sum(line.endswith("(percent)") for line in shown) == (
+        1 if task == "fpn" else 2 * len(kinds)
+    )
+    assert sum(line.endswith(" by class, percent:") for line in shown) == len(kinds)
+    assert shown[-2].startswith("evaluated in ")
+    assert shown[-2].endswith(f" s: {folder / 'metrics.json'}")
+    assert shown[-1] == f"row {left['row']} added to {work_dir.parent / 'results.jsonl'}"
+    log = log_of(folder)
+    assert all(line in log for line in shown)
+    assert "System environment:" in log
 
 
 @pytest.mark.parametrize("aim", ["time", "memory"])
@@ -352,6 +394,9 @@ def test_two_processes_evaluate_as_one(task: str, shapes: Path, tmp_path: Path) 
             [str(c) for c in command], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr[-2000:]
+        lines = done.stdout.splitlines()
+        assert sum(line.startswith("config ") for line in lines) == 1  # one process speaks
+        assert len(lines) <= 15
         found.append(json.loads((find_evaluation(work_dir) / "metrics.json").read_text()))
     one, two = found
     assert (one["conditions"]["processes"], two["conditions"]["processes"]) == (1, 2)
