@@ -11,8 +11,8 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from casvit_dense.engine.coco_backends import collector_paused, evaluate_coco, load_backend
-from casvit_dense.engine.console import LOG
-from casvit_dense.engine.record import check_once_each, class_table
+from casvit_dense.engine.console import COCO_KINDS, LOG, class_table
+from casvit_dense.engine.record import check_once_each
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.options import COCO_BACKENDS

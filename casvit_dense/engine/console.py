@@ -222,3 +222,20 @@ def format_metrics(metrics: Mapping[str, float]) -> list[str]:
     return [
         ", ".join(figures) + " (percent)" * (group != "others") for group, figures in lines.items()
     ]
+
+
+def class_table(title: str, values: Mapping[str, float]) -> str:
+    """The figures of every class for people, one line each.
+
+    Args:
+        title: name of the figure.
+        values: percent by class name; NaN where there is none.
+    """
+    width = max(map(len, values))
+    figures = {name: "-" if math.isnan(value) else f"{value:.2f}" for name, value in values.items()}
+    return "\n".join(
+        [
+            f"{title} by class, percent:",
+            *(f"  {name:<{width}}  {figure:>6}" for name, figure in figures.items()),
+        ]
+    )

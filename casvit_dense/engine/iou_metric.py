@@ -7,8 +7,8 @@ import numpy as np
 from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 
-from casvit_dense.engine.console import LOG
-from casvit_dense.engine.record import check_once_each, class_table
+from casvit_dense.engine.console import LOG, class_table
+from casvit_dense.engine.record import check_once_each
 
 
 @METRICS.register_module()

@@ -289,14 +289,3 @@ def check_once_each(images: Sequence[Hashable]) -> None:
     twice = [image for image, count in Counter(images).items() if count > 1]
     if twice:
         raise RuntimeError(f"{len(twice)} images were evaluated more than once: {twice[:5]}")
-
-
-def class_table(title: str, values: Mapping[str, float]) -> str:
-    """One line a class; the values are percent."""
-    width = max(map(len, values))
-    return "\n".join(
-        [
-            f"{title} by class, percent:",
-            *(f"  {name:<{width}}  {v:.2f}" for name, v in values.items()),
-        ]
-    )

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from casvit_dense.engine.console import (
     LOG,
     QuietRunner,
+    class_table,
     format_metrics,
     log_entry,
     quiet_console,
@@ -148,4 +149,12 @@ def test_metrics_of_other_evaluators_are_shown_as_they_are() -> None:
     assert format_metrics(metrics) == [
         "box AP 50.00 (percent)",
         "pascal_voc/mAP 0.7123, coco/proposal_AR 0.1",
+    ]
+
+
+def test_classes_have_a_line_each() -> None:
+    assert class_table("box AP", {"cat": 61.234, "traffic light": math.nan}).splitlines() == [
+        "box AP by class, percent:",
+        "  cat             61.23",
+        "  traffic light       -",
     ]
