@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     ledgers = args.ledgers or ([] if without_ledger else [DEFAULT_LEDGER])
     targets = args.targets or PUBLISHED
     options = ReportOptions(ledgers, args.speed, args.runs, args.images, targets, args.title)
-    report = build_report(options, lambda n, total, name: print(f"{n} of {total}: {name}"))
+    report = build_report(options, lambda name, done, total: print(f"{done} of {total}: {name}"))
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     write_whole(args.out, report.html)

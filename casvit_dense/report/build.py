@@ -1,12 +1,15 @@
-"""From ledgers to one HTML file."""
+"""From ledgers to one HTML file, which has styles, scripts, data and pictures inside."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from casvit_dense import __version__
+from casvit_dense.analysis.sources import Progress, no_progress
+from casvit_dense.optional import require
 from casvit_dense.report.conditions import (
     command_grid,
     commands,
@@ -14,14 +17,13 @@ from casvit_dense.report.conditions import (
     environments,
 )
 from casvit_dense.report.costs import scatter
-from casvit_dense.report.curves import POINTS, read_curves
 from casvit_dense.report.grid import Grid
-from casvit_dense.report.models import model_of, titles_of
-from casvit_dense.report.page import render
+from casvit_dense.report.models import Model, model_of, titles_of
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
 from casvit_dense.report.speeds import csv_grid, speed_grid
 from casvit_dense.report.tables import report_tables
+from casvit_dense.report.training_logs import POINTS, read_curves
 from casvit_dense.report.verdicts import SIGNS, other_grid, verdict_grid
 from casvit_dense.results.ledger import Rejected
 from casvit_dense.results.row import Evaluation
@@ -29,17 +31,44 @@ from casvit_dense.results.tables import Table
 from casvit_dense.results.targets import PUBLISHED, read_targets
 from casvit_dense.results.verify import Finding, Verdict, counts, verify
 
-IMAGES = 12  # of a gallery
+#: Pictures of each model.
+IMAGES = 12
+
+STATIC = Path(__file__).with_name("static")
+
+#: In the order in which they build on each other.
+STYLES = ("base.css", "tables.css", "charts.css", "gallery.css", "print.css")
+SCRIPTS = (
+    "dom.js",
+    "theme.js",
+    "grid.js",
+    "axes.js",
+    "lines.js",
+    "scatter.js",
+    "curves.js",
+    "heatmap.js",
+    "analysis.js",
+    "overlay.js",
+    "gallery.js",
+    "viewer.js",
+    "main.js",
+)
+
+#: Nothing is fetched from anywhere, whatever a class or a file is called.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report is made of.
+    """The input and the settings of a report.
 
     Attributes:
         ledgers: files of result rows.
         speed: CSV files of ``casvit-dense benchmark``.
-        runs: folders below which training logs are looked for.
+        runs: folders that are searched for training logs.
         images: pictures of each model.
         targets: file of published figures.
         title: heading of the page.
@@ -55,26 +84,22 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """The file's content, the same tables for papers, and what was left out on the way."""
+    """The HTML file, the same tables for papers, and notes on what was left out."""
 
     html: bytes
     tables: dict[str, Table]
     notes: list[str] = field(default_factory=list)
 
 
-#: Told of each model: how many are done, how many there are, and its name.
-Said = Callable[[int, int, str], None]
-
-
-def build_report(options: ReportOptions, said: Said | None = None) -> Report:
+def build_report(options: ReportOptions, progress: Progress = no_progress) -> Report:
     """Reads, compares, analyses and renders.
 
     Args:
         options: see `ReportOptions`.
-        said: told of the progress.
+        progress: called after each model.
 
     Raises:
-        UserError: a file is missing, nothing is in them, or jinja2 is not installed.
+        UserError: a file is missing, there is no row, or jinja2 is not installed.
     """
     sources = read_sources(options.ledgers, options.speed, options.runs)
     targets = read_targets(options.targets)
@@ -82,7 +107,7 @@ def build_report(options: ReportOptions, said: Said | None = None) -> Report:
     evaluations = [evaluated.row for evaluated in sources.evaluations]
     others = [row for row in evaluations if targets.of_config(row.config) is None]
     pictures = Pictures()
-    models, notes = _models(sources, options.images, pictures, said)
+    models, notes = _models(sources, options.images, pictures, progress)
     known = environments(sources.rows)
     html = render(
         {
@@ -110,9 +135,9 @@ def build_report(options: ReportOptions, said: Said | None = None) -> Report:
 
 
 def _models(
-    sources: Sources, images: int, pictures: Pictures, said: Said | None
-) -> tuple[list[Any], list[str]]:
-    """The parts of all models, and a line on each that lacks something."""
+    sources: Sources, images: int, pictures: Pictures, progress: Progress
+) -> tuple[list[Model], list[str]]:
+    """The sections of all models, and a note on whatever is missing."""
     chosen = with_predictions(sources.evaluations)
     models, notes = [], []
     titles = titles_of(chosen)
@@ -120,8 +145,7 @@ def _models(
         model = model_of(evaluated, images, pictures, title)
         models.append(model)
         notes += [f"{model.title}: {note}" for note in model.notes]
-        if said is not None:
-            said(number, len(chosen), model.title)
+        progress(model.title, number, len(chosen))
     return models, notes
 
 
@@ -136,12 +160,13 @@ def _speed_grids(sources: Sources) -> list[Grid]:
 
 
 def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> list[Grid]:
-    """Both tables of results; that of published figures first if any was run."""
-    grids = [verdict_grid(findings)]
-    if others:
-        run = any(finding.verdict is not Verdict.NOT_RUN for finding in findings)
-        grids.insert(int(run), other_grid(others))
-    return grids
+    """Both tables of results; that with published figures first if any of its models was run."""
+    published = verdict_grid(findings)
+    if not others:
+        return [published]
+    if any(finding.verdict is not Verdict.NOT_RUN for finding in findings):
+        return [published, other_grid(others)]
+    return [other_grid(others), published]
 
 
 def _counted(findings: Sequence[Finding]) -> list[tuple[Verdict, str, int]]:
@@ -150,3 +175,40 @@ def _counted(findings: Sequence[Finding]) -> list[tuple[Verdict, str, int]]:
 
 def _named(line: Rejected) -> str:
     return f"{line.path.name}, line {line.number}: {line.reason}"
+
+
+def render(content: Mapping[str, Any]) -> bytes:
+    """The HTML file.
+
+    Args:
+        content: variables of the template.
+
+    Raises:
+        UserError: jinja2 is not installed.
+    """
+    jinja2 = require("jinja2", "report")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(STATIC),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json"] = lambda value: jinja2.utils.markupsafe.Markup(embedded(value))
+    page = environment.get_template("report.html.j2").render(
+        policy=POLICY, styles=_joined(STYLES), scripts=_joined(SCRIPTS), **content
+    )
+    # A log may hold lone UTF-16 surrogates, which cannot be encoded.
+    return page.encode(errors="replace")
+
+
+def embedded(value: Any) -> str:
+    """JSON for a script element; no text in it can end the element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)

@@ -3,7 +3,7 @@
 import colorsys
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +21,40 @@ from casvit_dense.analysis.coco_arrays import (
 from casvit_dense.analysis.records import Analysis, ImageScore
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, read_metrics
 from casvit_dense.data.check_maps import IGNORE
-from casvit_dense.report.inside import leaves
-from casvit_dense.report.outlines import outline_of
-from casvit_dense.report.pictures import Pictures
+from casvit_dense.report.pictures import Pictures, outline_of
+from casvit_dense.report.sources import is_within
 
-LEAST_SCORE = 0.05  # of detections that are kept for the page
-MOST = 40  # of them, in one image
+#: Lowest score of detections in the page.
+MIN_SCORE = 0.05
 
-#: Okabe and Ito's colours, for few classes; hues for many.
-FEW = [
-    *((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167)),
-    *((86, 180, 233), (213, 94, 0), (240, 228, 66), (90, 90, 90)),
+#: Most detections of one image in the page.
+MAX_SHOWN = 40
+
+#: Okabe and Ito's colours, which all eyes can distinguish, for few classes.
+OKABE_ITO = [
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+    (90, 90, 90),
 ]
 
 
 @dataclass
-class Shown:
-    """A picture of the gallery; see ``overlay.js`` for the rows of truth and predictions.
+class GalleryImage:
+    """One image of a gallery; see ``overlay.js`` for the rows of truth and predictions.
 
     Attributes:
-        name: of its file.
-        width, height: of the image, in pixels.
-        picture: number among the page's pictures; None where the image is gone.
-        missing: what to say then.
+        name: file name.
+        width, height: size of the image in pixels.
+        picture: index of its picture, see `Pictures`; None if the image cannot be shown.
+        missing: the message in that case.
         why: ``'worst'``, ``'best'`` or ``'random'``.
-        score: how good the prediction is, in words.
-        truth, predictions: objects, or numbers of pictures.
+        score: score of the prediction, as text.
+        truth, predictions: objects, or the index of a picture.
     """
 
     name: str
@@ -62,42 +70,38 @@ class Shown:
 
 @dataclass
 class Gallery:
-    """Pictures of one model.
+    """Images of one model with truth and predictions.
 
     Attributes:
         kind: ``'objects' | 'maps'``.
-        classes: names.
-        palette: RGB by class.
-        threshold: least score to begin with.
-        images: see `Shown`.
-        notes: what a reader should know.
+        classes: class names.
+        palette: RGB of each class.
+        threshold: initial lowest score.
+        images: see `GalleryImage`.
+        notes: notes for the reader.
     """
 
     kind: str
     classes: list[str]
     palette: list[tuple[int, int, int]]
     threshold: float
-    images: list[Shown]
+    images: list[GalleryImage]
     notes: list[str] = field(default_factory=list)
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
 
 
 def make_gallery(
     sources: Sequence[Source], analysis: Analysis, count: int, pictures: Pictures
 ) -> Gallery | None:
-    """Chooses images and gathers what is on them.
+    """Chooses images and collects what is on them.
 
     Args:
         sources: predictions and truth; of boxes and masks, masks are shown.
-        analysis: made of them; tells the best and the worst.
-        count: of images.
-        pictures: takes the images.
+        analysis: the analysis of these sources; has the best and the worst images.
+        count: number of images.
+        pictures: the images are added to it.
 
     Returns:
-        None if no picture is wanted.
+        None if ``count`` is 0.
 
     Raises:
         UserError: truth or predictions cannot be read.
@@ -113,14 +117,14 @@ def make_gallery(
 def choose(
     best: Sequence[ImageScore], worst: Sequence[ImageScore], names: Sequence[str], count: int
 ) -> dict[str, tuple[str, ImageScore | None]]:
-    """Which images, and why: a third the worst, a third the best, the others at random.
+    """Chooses images: a third the worst, a third the best, the others at random.
 
     The random ones depend on the names alone, so models of one data set show the same.
 
     Args:
         best, worst: from the analysis, in their order.
         names: files of all images.
-        count: how many.
+        count: number of images.
 
     Returns:
         By file: the reason, and the score where it is known.
@@ -141,14 +145,14 @@ def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pi
     part = analysis.detection[source.kind]
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
     found = read_detections(source.predictions, source.kind, truth)
-    place = {name: i for i, name in enumerate(truth.file_names)}
+    index = {name: i for i, name in enumerate(truth.file_names)}
     chosen = choose(part.best, part.worst, truth.file_names, count)
     images = []
     for name, (why, score) in chosen.items():
-        i = place[name]
+        i = index[name]
         height, width = truth.sizes[i].tolist()
         images.append(
-            Shown(
+            GalleryImage(
                 **_picture(pictures, source.images, name),
                 width=width,
                 height=height,
@@ -161,17 +165,18 @@ def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pi
     notes = []
     if len(found.score):
         notes.append(
-            f"Of each image the {MOST} detections of highest score from {LEAST_SCORE} on are here."
+            f"Of each image the {MAX_SHOWN} detections of highest score from {MIN_SCORE} on are "
+            "here."
         )
     # The slider's steps are twentieths.
-    threshold = min(max(round(part.operating_point.score * 20) / 20, LEAST_SCORE), 0.95)
+    threshold = min(max(round(part.operating_point.score * 20) / 20, MIN_SCORE), 0.95)
     classes = list(truth.classes)
     return Gallery("objects", classes, [], threshold, images, notes)
 
 
 def _picture(pictures: Pictures, folder: Path | None, name: str) -> dict[str, Any]:
-    """The picture of an image; only of one below the images' folder."""
-    if folder is None or leaves(name):
+    """The picture of an image; only of one below the folder of images."""
+    if folder is None or not is_within(name):
         missing = f"The image {name} is not shown: it does not lie below the folder of images."
         return {"name": name, "picture": None, "missing": missing}
     return {
@@ -190,24 +195,24 @@ def _object_score(score: ImageScore | None) -> str:
     )
 
 
-def _truth_rows(truth: Truth, places: np.ndarray) -> list[list[Any]]:
+def _truth_rows(truth: Truth, indices: np.ndarray) -> list[list[Any]]:
     return [
-        [int(truth.label[i]), *_place(truth.outlines, i), int(truth.crowd[i])]
-        for i in places.tolist()
+        [int(truth.label[i]), *_box_and_outline(truth.outlines, i), int(truth.crowd[i])]
+        for i in indices.tolist()
     ]
 
 
-def _prediction_rows(found: Detections, places: np.ndarray) -> list[list[Any]]:
-    sure = places[found.score[places] >= LEAST_SCORE]
-    sure = sure[np.argsort(-found.score[sure], kind="stable")][:MOST]
+def _prediction_rows(found: Detections, indices: np.ndarray) -> list[list[Any]]:
+    kept = indices[found.score[indices] >= MIN_SCORE]
+    kept = kept[np.argsort(-found.score[kept], kind="stable")][:MAX_SHOWN]
     return [
-        [int(found.label[i]), round(float(found.score[i]), 3), *_place(found.outlines, i)]
-        for i in sure.tolist()
+        [int(found.label[i]), round(float(found.score[i]), 3), *_box_and_outline(found.outlines, i)]
+        for i in kept.tolist()
     ]
 
 
-def _place(outlines: Outlines, i: int) -> list[Any]:
-    """Box and outline of an object; boxes alone have none."""
+def _box_and_outline(outlines: Outlines, i: int) -> list[Any]:
+    """Box and outline of an object; ``''`` for the outline of a box."""
     if isinstance(outlines, np.ndarray):
         return [*(round(v, 1) for v in outlines[i].tolist()), ""]
     return [*(round(v, 1) for v in rle.toBbox(outlines[i]).tolist()), outline_of(outlines[i])]
@@ -227,11 +232,11 @@ def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictur
     chosen = choose(analysis.maps.best, analysis.maps.worst, list(maps), count)
     images = []
     for name, (why, score) in chosen.items():
-        labels = [_indices(path, source) for path in (truths[maps[name].stem], maps[name])]
+        labels = [_class_indices(path, source) for path in (truths[maps[name].stem], maps[name])]
         height, width = labels[0].shape
         truth, predicted = map(pictures.index_map, labels)
         images.append(
-            Shown(
+            GalleryImage(
                 **_picture(pictures, source.images, name),
                 width=width,
                 height=height,
@@ -244,8 +249,8 @@ def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictur
     return Gallery("maps", classes, _palette(source, len(classes)), 0, images)
 
 
-def _indices(path: Path, source: MapSource) -> np.ndarray:
-    """Class of every pixel, ``(H, W)``, uint8; `IGNORE` where there is none."""
+def _class_indices(path: Path, source: MapSource) -> np.ndarray:
+    """Class of every pixel, ``(H, W)``, uint8; `IGNORE` for unlabelled ones."""
     with Image.open(path) as image:
         labels = np.asarray(image).astype(int) - int(source.reduce_zero_label)
     labels[(labels < 0) | (labels >= len(source.classes))] = IGNORE
@@ -253,14 +258,14 @@ def _indices(path: Path, source: MapSource) -> np.ndarray:
 
 
 def _palette(source: MapSource, count: int) -> list[tuple[int, int, int]]:
-    """Colours for few classes that all eyes can tell apart; for many, the data set's own."""
-    if count <= len(FEW):
-        return FEW[:count]
+    """`OKABE_ITO` for few classes; for many the data set's own colours, else spread hues."""
+    if count <= len(OKABE_ITO):
+        return OKABE_ITO[:count]
     dataset = read_metrics(source.predictions.parent).conditions.dataset
     given: Any = (dataset.metainfo or {}).get("palette")
     if _is_palette(given, count):
         return [(int(r), int(g), int(b)) for r, g, b in given[:count]]
-    # Neighbours far apart in hue, and in lightness too.
+    # The golden ratio keeps neighbours far apart in hue, and in lightness too.
     return [
         _rgb(i * 0.618034 % 1, 0.35 + 0.3 * (i * 0.381966 % 1), 0.55 + 0.4 * (i % 2))
         for i in range(count)

@@ -1,7 +1,7 @@
-"""The part of the page on one model: its analysis and its pictures."""
+"""The section of the page on one model: its analysis and its images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
 from casvit_dense.results.row import Evaluation
 from casvit_dense.zoo import MAIN_METRICS, METRICS
 
-GONE = (
+NO_PREDICTIONS = (
     "No predictions belong to this evaluation: they were not kept, or a later one took their place."
 )
 
-ELSEWHERE = "; run the report in the folder in which `casvit-dense test` ran"
+OTHER_FOLDER = "; run the report in the folder in which `casvit-dense test` ran"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Model:
     """What the page shows of one evaluation.
 
     Attributes:
-        title: the config's stem, and what tells it from others of that config.
+        title: the config's stem, and what distinguishes it from others of that config.
         headline: main metrics.
         subtitle: weights, data, conditions.
         notes: what is missing and why.
@@ -43,7 +43,7 @@ class Model:
 
 
 def titles_of(evaluations: Sequence[Evaluated]) -> list[str]:
-    """Configs' stems, with what differs where several evaluations are of one config."""
+    """The configs' stems, with what differs among evaluations of one config."""
     rows = [evaluated.row for evaluated in evaluations]
     traits = [
         [row.form for row in rows],
@@ -69,23 +69,23 @@ def _seed(name: str, seed: int | None) -> str:
 def model_of(
     evaluated: Evaluated, images: int, pictures: Pictures, title: str | None = None
 ) -> Model:
-    """Analyses an evaluation; what cannot be read any more is said in a note.
+    """Analyses an evaluation; a note tells what cannot be read any more.
 
     Args:
         evaluated: row and folder.
-        images: pictures of the gallery.
-        pictures: takes them.
-        title: the config's stem by default.
+        images: number of images in the gallery.
+        pictures: the images are added to it.
+        title: by default the config's stem.
     """
     row = evaluated.row
     notes: list[str] = []
     widgets: list[Widget] = []
     gallery: dict[str, Any] | None = None
     if evaluated.folder is None:
-        notes.append(evaluated.refused or GONE)
+        notes.append(evaluated.refused or NO_PREDICTIONS)
     else:
         try:
-            analysis = analyse(evaluated.folder, moved=ELSEWHERE)
+            analysis = analyse(evaluated.folder, moved=OTHER_FOLDER)
             widgets, notes = analysis_widgets(analysis), list(analysis.notes)
             gallery = _gallery(evaluated.folder, analysis, images, pictures)
         except UserError as error:
@@ -102,16 +102,16 @@ def model_of(
 def _gallery(
     folder: Path, analysis: Analysis, images: int, pictures: Pictures
 ) -> dict[str, Any] | None:
-    sources = find_sources(folder, moved=ELSEWHERE)
+    sources = find_sources(folder, moved=OTHER_FOLDER)
     try:
         gallery = make_gallery(sources, analysis, images, pictures)
-    except ValueError as error:  # pycocotools cannot draw a mask whose area it could count
+    except ValueError as error:  # a mask that pycocotools cannot decode, although its area is fine
         raise UserError(f"{folder}: the pictures cannot be drawn ({error})") from error
-    return gallery.plain() if gallery else None
+    return asdict(gallery) if gallery else None
 
 
 def headline(row: Evaluation) -> str:
-    """The metrics that a model is known by, in percent."""
+    """The main metrics in percent."""
     values = percents(row)
     return " · ".join(f"{METRICS[m].title} {values[m]:.1f}" for m in MAIN_METRICS if m in values)
 

@@ -1,32 +1,29 @@
-"""What a report is made of: rows of ledgers and CSV files, and the training logs beside them."""
+"""The input of a report: rows of ledgers and CSV files, folders of predictions, training logs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from casvit_dense.benchmark.rows import Row as CsvRow
 from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.errors import UserError
-from casvit_dense.report.inside import leaves
+from casvit_dense.report.training_logs import find_logs
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id
 
 #: Columns without which a CSV row is no speed of a network.
 SPEED_COLUMNS = {"model", "part", "mode", "form", "backend", "size", "batch", "threads"}
 
-LOGS = "*/vis_data/scalars.json"  # below a run's folder, as mmengine writes them
-SEED = "seed-"  # begins the folders of further seeds, which lie in that of the first
-
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation and, if it kept predictions, their folder (which may be gone by now).
+    """An evaluation and, if it kept predictions, their folder (which may not exist any more).
 
     Attributes:
-        row: of a ledger.
-        folder: of ``metrics.json`` and the predictions.
-        refused: why the folder that the row names is not read.
+        row: row of a ledger.
+        folder: folder of ``metrics.json`` and the predictions.
+        refused: why the folder of the row is not read.
     """
 
     row: Evaluation
@@ -36,14 +33,14 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Sources:
-    """All that was read.
+    """Everything that was read.
 
     Attributes:
-        evaluations: of all ledgers, every row once, the newest last.
-        speeds: of ledgers and CSV files.
-        others: rows of CSV files of another kind, by file name.
-        rejected: lines of ledgers that are no rows.
-        logs: training logs, by the name of their run.
+        evaluations: evaluations of all ledgers, every row once, the newest last.
+        speeds: speeds of ledgers and CSV files.
+        others: rows of other kinds of CSV files, by file name.
+        rejected: lines of ledgers that are not valid rows.
+        logs: training logs by the name of their run.
         files: ledgers and CSV files.
     """
 
@@ -56,29 +53,29 @@ class Sources:
 
     @property
     def rows(self) -> list[Row]:
-        """Every row."""
+        """All rows: evaluations, then speeds."""
         return [*(evaluated.row for evaluated in self.evaluations), *self.speeds]
 
 
 def read_sources(
     ledgers: Sequence[Path], tables: Sequence[Path] = (), runs: Sequence[Path] = ()
 ) -> Sources:
-    """Reads everything.
+    """Reads ledgers and CSV files, and finds training logs.
 
     Args:
         ledgers: files of result rows.
         tables: CSV files of ``casvit-dense benchmark``.
-        runs: folders below which training logs are looked for, beside those of the ledgers.
+        runs: folders that are searched for training logs, besides those of the ledgers.
 
     Raises:
-        UserError: a file or folder is missing or cannot be read, or there is nothing in them.
+        UserError: a file or folder is missing or cannot be read, or none has a row.
     """
     evaluations: dict[str, Evaluated] = {}
     speeds: dict[str, Speed] = {}
     rejected: list[Rejected] = []
     for ledger in ledgers:
-        rows, strange = read_ledger(ledger)
-        rejected += strange
+        rows, invalid = read_ledger(ledger)
+        rejected += invalid
         for row in rows:
             if isinstance(row, Evaluation):
                 evaluations[row_id(row)] = _evaluated(row, ledger)
@@ -106,8 +103,8 @@ def read_sources(
 
 
 def _evaluated(row: Evaluation, ledger: Path) -> Evaluated:
-    """With the folder that the row names, if it lies below that of the ledger."""
-    if row.folder and leaves(row.folder):
+    """A row with its folder, if that lies below the ledger's."""
+    if row.folder and not is_within(row.folder):
         return Evaluated(
             row,
             None,
@@ -117,11 +114,22 @@ def _evaluated(row: Evaluation, ledger: Path) -> Evaluated:
     return Evaluated(row, ledger.parent / row.folder if row.folder else None)
 
 
+def is_within(name: str) -> bool:
+    """Whether a relative path stays in its folder, by the rules of every operating system.
+
+    A page that is sent to others must hold nothing of the disk but what lies in the folders that it
+    was made of.
+    """
+    windows = PureWindowsPath(name)
+    absolute = PurePosixPath(name).is_absolute() or bool(windows.anchor)
+    return not absolute and ".." not in windows.parts
+
+
 def _read_table(path: Path) -> tuple[list[Speed], list[CsvRow]]:
-    """Speeds of a CSV file, and its rows if they are of another kind.
+    """Speeds of a CSV file, or its rows if they are of another kind.
 
     Raises:
-        UserError: there is no such file, it is no table, or a row has a value that cannot be.
+        UserError: the file is missing or not a table, or a row has an invalid value.
     """
     if not path.is_file():
         raise UserError(f"no CSV file {path}")
@@ -137,44 +145,8 @@ def _read_table(path: Path) -> tuple[list[Speed], list[CsvRow]]:
     return speeds, []
 
 
-def find_logs(homes: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
-    """Training logs by name of their run: its folder, with the start's date if there are several.
-
-    Args:
-        homes: folders of work directories, which may hold those of further seeds.
-        runs: folders searched in depth.
-
-    Raises:
-        UserError: one of ``runs`` is no folder.
-    """
-    found: list[Path] = []
-    for home in homes:
-        found += sorted([*home.glob(f"*/{LOGS}"), *home.glob(f"*/{SEED}*/{LOGS}")])
-    for folder in runs:
-        if not folder.is_dir():
-            raise UserError(f"no folder {folder} to look for training logs in")
-        found += sorted(folder.rglob(LOGS))
-    paths = list(dict.fromkeys(path.resolve() for path in found))
-    return dict(zip(_short_names(paths), paths, strict=True))
-
-
-def _short_names(logs: Sequence[Path]) -> list[str]:
-    """The shortest names by which all can be told apart."""
-    runs = [(log.parents[2], log.parents[1].name) for log in logs]
-    names = [_run_name(run) for run, _ in runs]
-    dated = [f"{name}, {start}" for name, (_, start) in zip(names, runs, strict=True)]
-    longer = [f"{run.parent.name}/{run.name}, {start}" for run, start in runs]
-    short = (kind for kind in (names, dated, longer) if len(set(kind)) == len(kind))
-    return next(short, [f"{run}, {start}" for run, start in runs])
-
-
-def _run_name(run: Path) -> str:
-    """The folder's name; a further seed's alone would not say of what."""
-    return f"{run.parent.name}/{run.name}" if run.name.startswith(SEED) else run.name
-
-
 def row_of_folder(folder: Path) -> str | None:
-    """The id of the row whose predictions lie in a folder, as its ``metrics.json`` says."""
+    """The id of the row that the predictions in a folder belong to, by its ``metrics.json``."""
     try:
         row = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("row")
     except (OSError, ValueError, AttributeError):
@@ -185,8 +157,8 @@ def row_of_folder(folder: Path) -> str | None:
 def with_predictions(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
     """One evaluation for each folder of predictions, and for each model without one.
 
-    A later evaluation of the same work directory takes the place of the earlier one's files, so
-    only one row owns them. Where that row is not among ours, nobody does.
+    An evaluation may overwrite the files of an earlier one, so only one row owns them. Where that
+    row is not among the given ones, none does.
 
     Args:
         evaluations: the newest last.
@@ -204,6 +176,6 @@ def with_predictions(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
 
 
 def model_key(row: Evaluation) -> tuple[str, ...]:
-    """What two evaluations share if they asked the same question."""
+    """What two evaluations of the same model, data and form share."""
     how = (row.form, row.backend, row.precision)
     return (row.config, row.weights.sha256, row.dataset.annotations_sha256, *how)

@@ -1,4 +1,4 @@
-"""An analysis as parts that the page can draw: bars, lines, matrices, tables."""
+"""An analysis as widgets that the page draws: bars, lines, matrices, tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,31 +7,32 @@ from casvit_dense.analysis.detection import ERROR_KINDS
 from casvit_dense.analysis.records import Analysis, Confusion, DetectionAnalysis, MapAnalysis
 from casvit_dense.report.grid import NOTHING
 
-#: What ``analysis.js`` draws; the key ``kind`` says how.
+#: Data for ``analysis.js``; the key ``kind`` says what it draws.
 Widget = dict[str, Any]
 
 OUTLINES = {"bbox": "Boxes", "segm": "Masks"}
 
-FAULTS_NOTE = (
+ERRORS_NOTE = (
     "What AP50 would gain, in points, if one kind of fault were put right, and how often it "
     "occurs. Kinds as in TIDE; both: wrong class and wrong place."
 )
 
 
 def analysis_widgets(analysis: Analysis) -> list[Widget]:
-    """Everything that an analysis says, boxes first."""
+    """All figures of an analysis, boxes first."""
     found = [widget for part in analysis.detection.values() for widget in _detection(part)]
     return found + (list(_maps(analysis.maps)) if analysis.maps else [])
 
 
 def class_widgets(per_class: Mapping[str, Mapping[str, float | None]]) -> list[Widget]:
-    """The values of every class as a row of the ledger keeps them: all that is left of a model
-    whose predictions are gone. Boxes and masks are fractions, maps percent.
+    """The values of every class as a row of the ledger keeps them: for models without predictions.
+
+    Those of boxes and masks are fractions, those of maps percent.
     """
     return [
         _bars(
             f"{OUTLINES.get(kind, kind)}: {'AP' if kind in OUTLINES else kind} of each class",
-            [(name, _times(v, 100 if kind in OUTLINES else 1), "") for name, v in values.items()],
+            [(name, _scaled(v, 100 if kind in OUTLINES else 1), "") for name, v in values.items()],
         )
         for kind, values in per_class.items()
     ]
@@ -43,10 +44,10 @@ def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
     yield {
         **_bars(
             f"{name}: kinds of error",
-            [(e.kind, _times(e.gain, 100), f"{e.count:,} times") for e in errors],
+            [(e.kind, _scaled(e.gain, 100), f"{e.count:,} times") for e in errors],
             signed=True,
         ),
-        "note": FAULTS_NOTE,
+        "note": ERRORS_NOTE,
     }
     yield {
         "kind": "table",
@@ -55,7 +56,7 @@ def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
         "caption": f"{name}: AP by size of the objects",
         "columns": ["Size", "Objects", "AP", "AP50", "AP75"],
         "rows": [
-            [s.size, f"{s.objects:,}", *(_shown(_times(v, 100)) for v in (s.ap, s.ap50, s.ap75))]
+            [s.size, f"{s.objects:,}", *(_text(_scaled(v, 100)) for v in (s.ap, s.ap50, s.ap75))]
             for s in part.sizes
         ],
     }
@@ -70,7 +71,7 @@ def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
     }
     yield _bars(
         f"{name}: AP of each class",
-        [(c.name, _times(c.ap, 100), f"{c.objects:,} in truth") for c in part.classes],
+        [(c.name, _scaled(c.ap, 100), f"{c.objects:,} in truth") for c in part.classes],
         most=100,
     )
 
@@ -78,17 +79,17 @@ def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
 def _maps(part: MapAnalysis) -> Iterator[Widget]:
     yield _bars(
         "IoU of each class",
-        [(c.name, c.iou, f"Acc {_shown(c.acc)}") for c in part.classes],
+        [(c.name, c.iou, f"Acc {_text(c.acc)}") for c in part.classes],
         most=100,
     )
     yield {
         **_matrix("Confusion", part.confusion),
-        "note": f"Pixels of {part.images:,} images; {_shown(part.aacc)} % of them are right.",
+        "note": f"Pixels of {part.images:,} images; {_text(part.aacc)} % of them are right.",
     }
 
 
 def _precision(name: str, part: DetectionAnalysis) -> Widget:
-    """Means over the classes first, then every class at the first overlap."""
+    """The means over the classes, then every class at the first overlap."""
     first, *_ = part.curves
     series = [{"name": f"mean, IoU {c.overlap}", "ys": _rounded(c.mean)} for c in part.curves]
     series += [
@@ -114,7 +115,7 @@ def _calibration(name: str, part: DetectionAnalysis) -> Widget:
         "kind": "lines",
         "title": f"{name}: calibration",
         "note": "Of detections of like score, the share that is right; on the dotted line scores "
-        f"mean what they say. Expected calibration error {_shown(_times(calibration.error, 100))} "
+        f"mean what they say. Expected calibration error {_text(_scaled(calibration.error, 100))} "
         "points.",
         "x": {"label": "score", "domain": [0, 1]},
         "y": {"label": "share right", "domain": [0, 1]},
@@ -135,7 +136,7 @@ def _bars(
     most: float | None = None,
     signed: bool = False,
 ) -> Widget:
-    """Bars: label, length, what else is known of it. Kinds keep their order, classes do not."""
+    """Bars with label, length and remark; unsigned ones are sorted by length."""
     if not signed:
         rows = sorted(rows, key=lambda row: -1.0 if row[1] is None else row[1], reverse=True)
     form = "{:+.1f}" if signed else "{:.1f}"
@@ -144,7 +145,7 @@ def _bars(
         "title": title,
         "caption": title,
         "most": most,
-        "rows": [[label, _round(v), _shown(v, form), more] for label, v, more in rows],
+        "rows": [[label, _round(v), _text(v, form), more] for label, v, more in rows],
     }
 
 
@@ -164,11 +165,11 @@ def _matrix(title: str, confusion: Confusion) -> Widget:
     }
 
 
-def _times(value: float | None, factor: float) -> float | None:
+def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 
 
-def _shown(value: float | None, form: str = "{:.1f}") -> str:
+def _text(value: float | None, form: str = "{:.1f}") -> str:
     return NOTHING if value is None else form.format(value)
 
 

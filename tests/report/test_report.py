@@ -18,15 +18,15 @@ from pycocotools import mask as rle
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.report import ReportOptions, build_report
+from casvit_dense.report.build import embedded
 from casvit_dense.report.costs import scatter
-from casvit_dense.report.curves import POINTS, pick, read_curves
 from casvit_dense.report.gallery import choose
 from casvit_dense.report.grid import NOTHING, three_digits
-from casvit_dense.report.outlines import outline_of
-from casvit_dense.report.page import embedded
-from casvit_dense.report.sources import Evaluated, find_logs, read_sources, with_predictions
+from casvit_dense.report.pictures import outline_of
+from casvit_dense.report.sources import Evaluated, read_sources, with_predictions
 from casvit_dense.report.speeds import csv_grid
 from casvit_dense.report.tables import sizes_of
+from casvit_dense.report.training_logs import POINTS, find_logs, pick, read_curves
 from casvit_dense.report.verdicts import percents, verdict_grid
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets

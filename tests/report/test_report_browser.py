@@ -12,7 +12,7 @@ import report_files
 from PIL import Image
 
 from casvit_dense.report import ReportOptions, build_report
-from casvit_dense.report.gallery import FEW
+from casvit_dense.report.gallery import OKABE_ITO
 from casvit_dense.results.ledger import append_rows
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -246,7 +246,7 @@ def test_maps(browser: Any, report: Path, shapes: Path) -> None:
                 inside = picture[labels == label]
                 # Tinted with 0.6; colours are rounded when they are stored with it.
                 assert np.all(inside[:, 3] == 153)
-                assert np.abs(inside[:, :3] - FEW[label - 1]).max() <= 2
+                assert np.abs(inside[:, :3] - OKABE_ITO[label - 1]).max() <= 2
         model.get_by_label("Truth").uncheck()
         assert not shown(0).any() and shown(1).any()
         model.get_by_label("Layers").select_option("differences")

@@ -1,4 +1,4 @@
-"""Files that are broken, too large or not the page's business: a note, and the rest stands."""
+"""Files that are broken, too large or outside the folders: a note, and the rest of the page."""
 
 import json
 import shutil
@@ -12,10 +12,9 @@ from PIL import Image
 from casvit_dense.cli import main
 from casvit_dense.report import ReportOptions, build_report
 from casvit_dense.report.build import Report
-from casvit_dense.report.inside import leaves
 from casvit_dense.report.models import Model, model_of
 from casvit_dense.report.pictures import Pictures
-from casvit_dense.report.sources import read_sources
+from casvit_dense.report.sources import is_within, read_sources
 from casvit_dense.results.ledger import append_rows
 
 DETECTOR, SEGMENTER = report_files.DETECTOR, report_files.SEGMENTER
@@ -131,14 +130,14 @@ OUTSIDE = ["/etc/x.png", "../x.png", "a/../../x.png", "C:/x.png", "..\\x.png", "
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_names_that_leave_their_folder(name: str) -> None:
-    assert leaves(name)
+    assert not is_within(name)
 
 
 @pytest.mark.parametrize(
     "name", ["x.png", "a/b/x.png", "..x.png", "a..b/x", "./x.png", "a b:c.png"]
 )
 def test_names_that_stay(name: str) -> None:
-    assert not leaves(name)
+    assert is_within(name)
 
 
 @pytest.mark.parametrize("absolute", [True, False])
