@@ -10,7 +10,7 @@ from casvit_dense.analysis.records import Analysis
 from casvit_dense.analysis.sources import (
     MOVED,
     MapSource,
-    Progress,
+    OnProgress,
     Source,
     check_reported_metric,
     find_sources,
@@ -22,13 +22,13 @@ def analyse(
     folder: Path,
     data_root: str | Path | None = None,
     score_thr: float | None = None,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
     moved: str = MOVED,
 ) -> Analysis:
     """Analyses the predictions that `casvit-dense test` left in a folder.
 
     Args:
-        folder: folder of ``metrics.json``, or the work directory above it.
+        folder: see `find_sources`.
         data_root: folder of the data set, if it was moved since the evaluation.
         score_thr: lowest score of the detections in confusion matrix and image scores; by default
             that of the best F1.
@@ -49,7 +49,7 @@ def analyse(
 
 
 def analyse_source(
-    source: Source, score_thr: float | None = None, progress: Progress = no_progress
+    source: Source, score_thr: float | None = None, progress: OnProgress = no_progress
 ) -> Analysis:
     """Analyses one set of predictions; arguments and errors as in `analyse`."""
     images = str(source.images) if source.images else None

@@ -17,7 +17,7 @@ import numpy as np
 from casvit_dense.analysis.coco_arrays import Detections, Truth
 from casvit_dense.analysis.matching import Matches
 from casvit_dense.analysis.records import Change, number
-from casvit_dense.analysis.sources import Progress, no_progress
+from casvit_dense.analysis.sources import OnProgress, no_progress
 
 #: The value of every class ``(B, K)`` when images count as often as weights ``(B, N)`` say; NaN for
 #: none.
@@ -35,7 +35,7 @@ def resample(
     images: int,
     resamples: int,
     seed: int,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> np.ndarray:
     """Values of both systems on the same draws, ``(2, resamples, K)``.
 

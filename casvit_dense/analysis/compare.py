@@ -15,7 +15,7 @@ from casvit_dense.analysis.records import Comparison, ImageChange
 from casvit_dense.analysis.sources import (
     CocoSource,
     MapSource,
-    Progress,
+    OnProgress,
     Source,
     check_reported_metric,
     find_sources,
@@ -54,7 +54,7 @@ def compare(
     data_root: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> list[Comparison]:
     """Compares the predictions of two evaluations, for each kind that both have.
 
@@ -84,7 +84,7 @@ def compare_sources(
     second: Source,
     resamples: int = 1000,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> Comparison:
     """Compares two sets of predictions of one kind; arguments and errors as in `compare`."""
     pair = (first, second)
@@ -108,7 +108,7 @@ def compare_systems(
     kind: str,
     resamples: int = 1000,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> Comparison:
     """Compares two systems of one kind; arguments and errors as in `compare`."""
     check_same_truth(a, b)
@@ -139,7 +139,7 @@ def kind_of(source: Source) -> str:
     return source.kind if isinstance(source, CocoSource) else "maps"
 
 
-def _system(source: Source, progress: Progress) -> System:
+def _system(source: Source, progress: OnProgress) -> System:
     if isinstance(source, MapSource):
         return _map_system(source.name, count_pixels(source, progress))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)

@@ -16,7 +16,7 @@ from casvit_dense.analysis.records import (
     MapAnalysis,
     number,
 )
-from casvit_dense.analysis.sources import MapSource, Progress, no_progress
+from casvit_dense.analysis.sources import MapSource, OnProgress, no_progress
 from casvit_dense.data.check_coco import some
 from casvit_dense.data.check_maps import IGNORE
 from casvit_dense.errors import UserError
@@ -44,7 +44,7 @@ class Pixels:
     predicted: np.ndarray
 
 
-def count_pixels(source: MapSource, progress: Progress = no_progress) -> Pixels:
+def count_pixels(source: MapSource, progress: OnProgress = no_progress) -> Pixels:
     """Reads all maps.
 
     Args:

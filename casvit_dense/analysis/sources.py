@@ -10,12 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from casvit_dense.analysis.coco_arrays import KINDS, is_text, read_json
 from casvit_dense.errors import UserError
-from casvit_dense.evaluations import find_evaluation
-
-METRICS = "metrics.json"
+from casvit_dense.evaluations import METRICS_FILE, find_evaluation
 
 #: Called after each step of long work: name of the step, steps done, steps in all.
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 def no_progress(step: str, done: int, total: int) -> None:
@@ -110,7 +108,7 @@ def read_metrics(folder: Path) -> MetricsFile:
     Raises:
         UserError: it cannot be read, or a key is missing or of another type.
     """
-    path = folder / METRICS
+    path = folder / METRICS_FILE
     content = read_json(path)
     try:
         return MetricsFile.model_validate(content)
@@ -210,7 +208,7 @@ def find_sources(
     """Finds the predictions of an evaluation (boxes, masks or maps) and their truth.
 
     Args:
-        folder: of an evaluation, or a work directory, whose newest evaluation counts.
+        folder: folder of an evaluation, or a work directory, whose newest evaluation is taken.
         data_root: folder of the data set, if it was moved since the evaluation.
         moved: end of the message that the truth is not there: what to do.
 
@@ -219,9 +217,10 @@ def find_sources(
             is not where it was.
     """
     folder = find_evaluation(folder)
-    if not (folder / METRICS).is_file():
+    if not (folder / METRICS_FILE).is_file():
         raise UserError(
-            f"{folder}: no evaluation; `casvit-dense test` writes {METRICS} and the predictions"
+            f"{folder}: no evaluation; `casvit-dense test` writes {METRICS_FILE} and the "
+            "predictions"
         )
     metrics = read_metrics(folder)
     dataset, per_class = metrics.conditions.dataset, metrics.per_class
@@ -250,10 +249,12 @@ def find_sources(
     if not (metrics.has("IoU", "mIoU") and (folder / "maps").is_dir()):
         raise UserError(
             f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps that "
-            f"belong to its {METRICS}"
+            f"belong to its {METRICS_FILE}"
         )
     if not per_class.get("IoU"):
-        raise UserError(f"{folder / METRICS}: names no classes (per_class.IoU); evaluate again")
+        raise UserError(
+            f"{folder / METRICS_FILE}: names no classes (per_class.IoU); evaluate again"
+        )
     return [
         MapSource(
             name=metrics.config,
@@ -265,7 +266,7 @@ def find_sources(
             image_suffix=dataset.img_suffix,
             images=root / dataset.prefix("img_path"),
             count=metrics.conditions.images,
-            hint=f" ({folder / METRICS} names it{moved})",
+            hint=f" ({folder / METRICS_FILE} names it{moved})",
             reported=metrics.metrics,
             traits=metrics.traits(),
         )
@@ -279,12 +280,12 @@ def _predictions(folder: Path, kind: str) -> Path:
 def _truth_file(root: Path, dataset: EvaluatedData, folder: Path, moved: str) -> Path:
     if not dataset.ann_file:
         raise UserError(
-            f"{folder / METRICS}: names no annotation file of one data set; `casvit-dense analyze` "
-            "takes the files themselves (--truth and --predictions)"
+            f"{folder / METRICS_FILE}: names no annotation file of one data set; "
+            "`casvit-dense analyze` takes the files themselves (--truth and --predictions)"
         )
     path = root / dataset.ann_file
     if not path.is_file():
-        raise UserError(f"{folder / METRICS}: its truth {path} is not there{moved}")
+        raise UserError(f"{folder / METRICS_FILE}: its truth {path} is not there{moved}")
     return path
 
 

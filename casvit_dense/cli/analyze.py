@@ -11,7 +11,7 @@ from casvit_dense.cli.arguments import file_to_write, number
 from casvit_dense.errors import UserError
 
 if TYPE_CHECKING:
-    from casvit_dense.analysis.sources import Progress, Source
+    from casvit_dense.analysis.sources import OnProgress, Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,15 +70,15 @@ def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
     return CocoSource(str(predictions), args.kind, args.truth, predictions)
 
 
-def printed_progress() -> "Progress":
+def printed_progress() -> "OnProgress":
     """Prints a line every ten seconds."""
-    from casvit_dense.progress import Progress as Loop
+    from casvit_dense.progress import Progress
 
-    loops: dict[str, Loop] = {}
+    loops: dict[str, Progress] = {}
 
     def progress(step: str, done: int, total: int) -> None:
         if done == 1:
-            loops[step] = Loop(step, total, seconds=10)
+            loops[step] = Progress(step, total, seconds=10)
         line = loops[step].step()
         if line is not None:
             print(line, flush=True)

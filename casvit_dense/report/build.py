@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense import __version__
-from casvit_dense.analysis.sources import Progress, no_progress
+from casvit_dense.analysis.sources import OnProgress, no_progress
 from casvit_dense.optional import require
 from casvit_dense.report.conditions import (
     command_grid,
@@ -91,7 +91,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def build_report(options: ReportOptions, progress: Progress = no_progress) -> Report:
+def build_report(options: ReportOptions, progress: OnProgress = no_progress) -> Report:
     """Reads, compares, analyses and renders.
 
     Args:
@@ -135,7 +135,7 @@ def build_report(options: ReportOptions, progress: Progress = no_progress) -> Re
 
 
 def _models(
-    sources: Sources, images: int, pictures: Pictures, progress: Progress
+    sources: Sources, images: int, pictures: Pictures, progress: OnProgress
 ) -> tuple[list[Model], list[str]]:
     """The sections of all models, and a note on whatever is missing."""
     chosen = with_predictions(sources.evaluations)

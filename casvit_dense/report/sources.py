@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from casvit_dense.benchmark.rows import Row as CsvRow
 from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import METRICS_FILE
 from casvit_dense.report.training_logs import find_logs
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id
@@ -148,7 +149,7 @@ def _read_table(path: Path) -> tuple[list[Speed], list[CsvRow]]:
 def row_of_folder(folder: Path) -> str | None:
     """The id of the row that the predictions in a folder belong to, by its ``metrics.json``."""
     try:
-        row = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("row")
+        row = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")).get("row")
     except (OSError, ValueError, AttributeError):
         return None
     return row if isinstance(row, str) else None

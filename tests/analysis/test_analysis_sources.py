@@ -92,6 +92,16 @@ def test_truth_of_boxes_is_found(detected: Path, level: int) -> None:
     assert Path(result.images, result.detection["bbox"].worst[0].file).is_file()
 
 
+def test_the_newest_evaluation_of_a_work_directory_is_taken(detected: Path) -> None:
+    work_dir = detected.parent / "work"
+    for name, time in (("first", "20261127T141530Z"), ("second", "20261127T141530Z-02")):
+        folder = shutil.copytree(detected, work_dir / "test" / time)
+        edit(folder, lambda content, name=name: content.update(config=name))
+    (work_dir / "test/20261128T000000Z").mkdir()  # has not ended
+    assert [analyse(folder).name for folder in (work_dir, work_dir / "test")] == ["second"] * 2
+    assert analyse(work_dir / "test/20261127T141530Z").name == "first"
+
+
 def test_truth_of_maps_is_found(segmented: Path) -> None:
     result = analyse(segmented)
     assert result.maps is not None and result.maps.miou == 100 and result.notes == []

@@ -277,16 +277,16 @@ def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: 
     alone = report_files.result_row("y", {"mIoU": 40.0}, "a", form="fused", folder="y/test")
     ledger = tmp_path / "results.jsonl"
     append_rows(ledger, [*rows, alone])
-    said: list[str] = []
-    page = build_report(ReportOptions([ledger]), lambda n, total, name: said.append(name)).html
-    assert sorted(said) == [
+    names: list[str] = []
+    page = build_report(ReportOptions([ledger]), lambda name, n, total: names.append(name)).html
+    assert sorted(names) == [
         "x, fused, eager",
         "x, fused, onnxruntime",
         "x, reference, eager, elsewhere/test",
         "x, reference, eager, x/test",
         "y",
     ]
-    assert all(f"<h3>{name}</h3>".encode() in page for name in said)
+    assert all(f"<h3>{name}</h3>".encode() in page for name in names)
 
 
 def test_logs_have_names_that_tell_them_apart(tmp_path: Path) -> None:
