@@ -30,13 +30,14 @@ def install_torch() -> None:
     """Installs the locked torch unless one is there, then the build tools."""
     version = _installed_version("torch")
     if version is None:
-        _pip("install", "-c", str(LOCK), "torch")
+        _install("-c", str(LOCK), "torch", "-r", str(BUILD_TOOLS))
+        _write_constraints()
     else:
         print(f"    torch {version} is here and stays")
+        _write_constraints()
+        _install("-q", "-c", str(CONSTRAINTS), "-r", str(BUILD_TOOLS))
     if not _python("import torch"):
         sys.exit("error: torch is installed but does not import; mend or uninstall it, run again")
-    _write_constraints()
-    _pip("install", "-q", "-c", str(CONSTRAINTS), "-r", str(BUILD_TOOLS))
 
 
 def install_mmcv(wheelhouse: Path | None) -> None:
@@ -60,7 +61,7 @@ def install_mmcv(wheelhouse: Path | None) -> None:
 def install_packages() -> None:
     """Installs the project, editable, with all it can use here, all but torch locked."""
     project = f"{ROOT}[dev,export,openvino,report]"
-    _pip("install", "-q", "-c", str(CONSTRAINTS), "--no-build-isolation", "-e", project)
+    _install("-q", "-c", str(CONSTRAINTS), "--no-build-isolation", "-e", project)
     _pip("check")
 
 
@@ -71,7 +72,7 @@ def install_opencv() -> None:
     and only the headless one loads without libGL.
     """
     headless = f"opencv-python-headless=={_installed_version('opencv-python-headless')}"
-    _pip("install", "-q", "--force-reinstall", "--no-deps", headless)
+    _install("-q", "--force-reinstall", "--no-deps", headless)
     if not _python("import cv2"):
         sys.exit(f"error: {headless} does not import; the line above says what is missing")
 
@@ -107,8 +108,8 @@ def _install_wheel(version: str, folder: Path) -> bool:
     wheel = next(folder.glob(f"onedl_mmcv-{version}-{_python_tag()}-*.whl"), None)
     if wheel is None:
         return False
-    install = ("install", "-q", "--force-reinstall", "--no-deps", "--no-index", str(wheel))
-    if _pip(*install, check=False) and _ops_load():
+    install = ("-q", "--force-reinstall", "--no-deps", "--no-index", str(wheel))
+    if _install(*install, check=False) and _ops_load():
         print(f"    from {wheel}")
         return True
     print(f"    {wheel} does not work with torch {_torch_facts().version}")
@@ -189,6 +190,11 @@ def _installed_version(name: str) -> str | None:
 
 def _locked_version(name: str) -> str:
     return re.findall(rf"^{name}==(\S+)", LOCK.read_text(), re.MULTILINE)[0]
+
+
+def _install(*arguments: str, check: bool = True) -> bool:
+    """Installs without byte-compiling everything: Python compiles what is used, when it is."""
+    return _pip("install", "--no-compile", *arguments, check=check)
 
 
 def _pip(*arguments: str, check: bool = True) -> bool:
