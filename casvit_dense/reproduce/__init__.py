@@ -1,1 +1,1 @@
-"""The whole plan: train and evaluate every recipe, whatever interrupts it."""
+"""Trains and evaluates every model of a plan, and continues after any interruption."""

@@ -14,12 +14,21 @@ MARKUP = re.compile(r"[\\`*<\[|]|(?<!\w)_|_(?!\w)")
 
 #: Characters with a meaning in LaTeX, and those that its fonts have under another name.
 LATEX = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-        **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
-        **{"±": r"$\pm$", "\u00d7": r"$\times$", "†": r"$^{\dagger}$", "…": r"\ldots{}"},
-        **{"\u2013": "--", "\u2014": "---", "\u2212": "$-$"},  # dashes and minus
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "\u00d7": r"$\times$",
+        "†": r"$^{\dagger}$",
+        "…": r"\ldots{}",
+        "\u2013": "--",
+        "\u2014": "---",
+        "\u2212": "$-$",
     }
 )
 
@@ -73,8 +82,8 @@ class Table:
             _line(marks[letter] for letter in self.alignment),
             *(_line(map(_markdown, row)) for row in self.rows),
         ]
-        above = [_markdown(self.caption), ""] if self.caption else []
-        return "\n".join(above + lines + [line for n in self.notes for line in ("", _markdown(n))])
+        parts = ["\n".join(lines), *map(_markdown, self.notes)]
+        return "\n\n".join([_markdown(self.caption), *parts] if self.caption else parts)
 
     def csv(self) -> str:
         """Headings and rows as comma-separated values; neither caption nor notes."""
@@ -86,14 +95,20 @@ class Table:
 
     def latex(self) -> str:
         """A ``table`` with booktabs' rules; needs no other package."""
-        body = [_latex_line(row) for row in self.rows]
+        caption = [rf"  \caption{{{_latex(self.caption)}}}"] if self.caption else []
+        notes = [rf"  \par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in self.notes]
         lines = [
-            *(r"\begin{table}", r"  \centering"),
-            *([rf"  \caption{{{_latex(self.caption)}}}"] if self.caption else []),
-            *(rf"  \begin{{tabular}}{{{self.alignment}}}", r"    \toprule"),
-            *(_latex_line(self.columns), r"    \midrule", *body, r"    \bottomrule"),
+            r"\begin{table}",
+            r"  \centering",
+            *caption,
+            rf"  \begin{{tabular}}{{{self.alignment}}}",
+            r"    \toprule",
+            _latex_line(self.columns),
+            r"    \midrule",
+            *map(_latex_line, self.rows),
+            r"    \bottomrule",
             r"  \end{tabular}",
-            *(rf"  \par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in self.notes),
+            *notes,
             r"\end{table}",
         ]
         return "\n".join(lines) + "\n"
@@ -108,7 +123,7 @@ def _markdown(text: str) -> str:
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    """Cells of a line. A first one in brackets would be taken for the option of ``\\\\``."""
+    """A line of cells; ``{}`` keeps LaTeX from reading a first ``[…]`` as an option of ``\\\\``."""
     text = " & ".join(map(_latex, cells))
     return f"    {'{}' if text.startswith(('[', '*')) else ''}{text} \\\\"
 

@@ -1,6 +1,6 @@
 """The tables of results: published beside ours, peers as papers print them, speeds.
 
-Figures from elsewhere bear a dagger, or stand in a column whose heading bears it.
+Figures from elsewhere are marked with a dagger, or their column is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,25 +37,22 @@ class ModelSize:
 Sizes = Mapping[str, ModelSize]  # by config stem
 
 
-def verdict_table(
-    findings: Sequence[Finding], sizes: Sizes | None = None, caption: str = ""
-) -> Table:
-    """Published, ours with its spread over seeds, the band around the published, the verdict.
+def verdict_table(findings: Sequence[Finding], sizes: Sizes, caption: str = "") -> Table:
+    """Size, published, ours with its spread over seeds, the band around the published, the verdict.
 
     Args:
-        findings: one a line, in their order.
-        sizes: adds columns of parameters and multiply-adds.
+        findings: one per line, in their order.
+        sizes: counted models.
         caption: of the table.
     """
-    size_columns = [] if sizes is None else ["M parameters", "GMACs"]
     rows = []
     for finding in findings:
-        size = (sizes or {}).get(finding.target.config or "")
-        counted = [shown(size.params_m), shown(size.gmacs, "{:.1f}")] if size else [NOTHING] * 2
+        size = sizes.get(finding.target.config or "")
         rows.append(
             [
                 f"{finding.target.family.title}, {finding.target.backbone}",
-                *(counted if size_columns else ()),
+                shown(size.params_m if size else None),
+                shown(size.gmacs if size else None, "{:.1f}"),
                 METRICS[finding.metric].title,
                 published(finding.published),
                 ours(finding),
@@ -64,19 +61,14 @@ def verdict_table(
                 "; ".join((finding.verdict.value, *finding.reasons, *finding.notes)),
             ]
         )
-    columns = ["Model", *size_columns, "Metric", f"Published{QUOTED}", "Ours", "Difference"]
-    used = [size for f in findings if (size := (sizes or {}).get(f.target.config or ""))]
-    return Table(
-        [*columns, "Band", "Verdict"],
-        rows,
-        caption,
-        [LEGEND, *inputs_note(used)],
-        align="l" + "r" * len(size_columns) + "lrrrrl",
-    )
+    columns = ["Model", "M parameters", "GMACs", "Metric", f"Published{QUOTED}", "Ours"]
+    columns += ["Difference", "Band", "Verdict"]
+    used = [size for f in findings if (size := sizes.get(f.target.config or ""))]
+    return Table(columns, rows, caption, [LEGEND, *inputs_note(used)], align="lrrlrrrrl")
 
 
 def published(value: float) -> str:
-    """A published figure with the digits that it has, one at least behind the point."""
+    """A published figure with all its digits, and at least one decimal."""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
 
 
@@ -87,13 +79,13 @@ def ours(finding: Finding) -> str:
 
 
 def band(finding: Finding) -> str:
-    """From where to where a result counts as within."""
+    """The range in which a result counts as within."""
     low, high = (finding.published + sign * finding.target.tolerance for sign in (-1, 1))
     return f"{published(round(low, 6))} to {published(round(high, 6))}"
 
 
 def inputs_note(sizes: Iterable[ModelSize]) -> list[str]:
-    """A line on what was counted; ``[]`` where nothing was."""
+    """A note on what was counted; ``[]`` where nothing was."""
     inputs = sorted({size.input for size in sizes})
     if not inputs:
         return []
@@ -106,12 +98,12 @@ def inputs_note(sizes: Iterable[ModelSize]) -> list[str]:
 def overview_table(
     targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes, caption: str = ""
 ) -> Table:
-    """A line a backbone, a column a head and metric: what was published, and ours where we have it.
+    """A line for each backbone, a column for each head and metric: published, and ours if any.
 
     Args:
         targets: of the backbones, in their order.
         findings: those that were compared are shown.
-        sizes: where the parameters of backbones are from.
+        sizes: counted models, for the parameters of the backbones.
         caption: of the table.
     """
     heads = [
@@ -149,7 +141,7 @@ def peer_table(
 
     Args:
         targets: of one head.
-        findings: where one was compared, a line of our own figures follows the published ones.
+        findings: where one was compared, a line of our figures follows the published ones.
         sizes: counted models, preferred to published sizes.
         caption: of the table.
     """
@@ -194,7 +186,7 @@ def _quoted(value: float | None) -> str:
 
 
 def _also(targets: Iterable[Target]) -> list[str]:
-    """A line of other published figures of mIoU; ``[]`` where there are none."""
+    """A note on other published figures of mIoU; ``[]`` where there are none."""
     found = [
         f"{target.backbone} {published(value)}{QUOTED} ({where})"
         for target in targets
