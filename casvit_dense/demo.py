@@ -15,12 +15,11 @@ from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
-from casvit_dense.files import config_folder
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
 from casvit_dense.predictor.results import write_image
 from casvit_dense.progress import format_duration
-from casvit_dense.zoo import DEMO_MODELS, DemoModel
+from casvit_dense.zoo import DEMO_MODELS, DemoModel, config_file
 
 NUM_PICTURES = 6
 IGNORED = 255  # mmseg's label for pixels that do not count
@@ -98,9 +97,9 @@ def find_config(stem: str) -> Path:
     Raises:
         UserError: there is none of that name.
     """
-    path = config_folder() / "demo" / f"{stem}.py"
-    if not path.is_file():
-        raise UserError(f"no config demo/{stem}.py among those of the project; install it anew")
+    path = config_file(stem)
+    if path is None:
+        raise UserError(f"no config {stem}.py among those of the project; install it anew")
     return path
 
 
@@ -147,9 +146,9 @@ def with_unlabelled(labels: Labels) -> Labels:
 def summary(results: Sequence[DemoResult], seconds: float) -> list[str]:
     """The closing table, one line a model, and the verdict."""
     width = max(len(result.model.config) for result in results)
-    head = f"{'model':{width}}  {'metric':16}  {'value':>6}  {'least':>6}  {'time':>12}  folder"
+    head = f"{'model':{width}}  {'metric':16}  {'value':>6}  {'minimum':>7}  {'time':>12}  folder"
     rows = [
-        f"{r.model.config:{width}}  {r.model.metric:16}  {r.value:6.4g}  {r.model.minimum:6.4g}  "
+        f"{r.model.config:{width}}  {r.model.metric:16}  {r.value:6.4g}  {r.model.minimum:7.4g}  "
         f"{format_duration(r.seconds):>12}  {r.folder}"
         for r in results
     ]

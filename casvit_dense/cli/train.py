@@ -3,6 +3,7 @@
 import argparse
 
 from casvit_dense.cli.options import add_run_options, run_options
+from casvit_dense.options import AMP_DTYPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="go on from the newest checkpoint of the work directory, or from the one named",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision (GPU)")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="fp16",
+        choices=tuple(AMP_DTYPES),
+        help="mixed precision (GPU), fp16 without a value",
+    )
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",

@@ -202,7 +202,7 @@ def continued(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Mappi
     """The record of a resumed training; ``before`` is None where the checkpoint has none."""
     if before is not None:
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-        if changed <= {"seed"}:
+        if changed <= {"seed", "precision"}:  # the recipe's hash covers the precision
             return before
     return {**now, "seed": None, "recipe_sha256": digest(plain([before, now]))}
 

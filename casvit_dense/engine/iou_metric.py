@@ -24,8 +24,8 @@ class DenseIoUMetric(IoUMetric):
             numbered as the data set's own.
 
     Attributes:
-        per_class: after evaluation, percent by class name for ``IoU``, ``Acc`` and whatever else
-            was asked for; NaN where a class neither occurs nor is predicted.
+        per_class: after evaluation, percent by class name for ``IoU``, ``Acc`` and the other
+            metrics asked for; NaN where a class neither occurs nor is predicted.
     """
 
     def __init__(self, classwise: bool = False, **kwargs: Any) -> None:

@@ -61,6 +61,8 @@ def set_randomness(cfg: Config, options: RunOptions) -> None:
         return
     randomness = cfg.setdefault("randomness", ConfigDict())
     randomness.deterministic = options.deterministic
+    if options.deterministic:  # cuBLAS reads it when it starts, and torch insists on it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if options.seed is not None:
         randomness.seed = options.seed
 
@@ -152,4 +154,4 @@ def check_decoder(cfg: Config, decoder: str) -> None:
             'Debian 12) pip install "PyTurboJPEG<2", with libjpeg-turbo 3 pip install PyTurboJPEG'
         ) from error
     finally:
-        mmcv.use_backend("cv2")  # the default of whatever names no decoder
+        mmcv.use_backend("cv2")  # still the default elsewhere

@@ -222,7 +222,16 @@ def training_record(
         "planned_iterations": runner.max_iters,
         "images": sum(map(len, leaves(runner.train_dataloader.dataset))),
         "seed": runner.seed,
+        "precision": training_precision(cfg),
     }
+
+
+def training_precision(cfg: Config) -> str:
+    """``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.get("type") != "AmpOptimWrapper":
+        return "fp32"
+    return "bf16" if "bfloat16" in str(wrapper.get("dtype")) else "fp16"
 
 
 def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
@@ -246,7 +255,7 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
         "batch_size": loader.batch_size,
         "dataset": loader.dataset.to_dict(),  # paths and the whole test pipeline
         "python": platform.python_version(),
-        "versions": installed_versions(STACK),
+        "versions": {**installed_versions(STACK), **gpu_versions()},
         **more,
     }
 
@@ -254,6 +263,13 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
 def device_name() -> str:
     """The GPU's model, or the processor's where there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
+
+
+def gpu_versions() -> dict[str, str]:
+    """Versions of CUDA and cuDNN; none where no GPU is."""
+    if not torch.cuda.is_available():
+        return {}
+    return {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
 
 
 def cpu_name() -> str:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
 from casvit_dense.engine.console import QuietRunner, log_entry
@@ -36,11 +37,17 @@ def process_group_closed() -> Iterator[None]:
 
 
 def open_process_group(cfg: Config) -> None:
-    """Lets the processes of a launcher meet, so that they can share what the first one decides."""
+    """Opens the process group of a launcher, as mmengine's runner does later.
+
+    The processes need it earlier: the first one decides where an evaluation goes.
+    """
     if cfg.launcher == "none" or is_distributed():
         return
+    environment = cfg.get("env_cfg") or {}
+    # Before `init_dist`, which would have loaders spawn their workers.
+    set_multi_processing(**environment.get("mp_cfg", {}), distributed=True)
     if torch.cuda.is_available():
-        init_dist(cfg.launcher, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {}))
+        init_dist(cfg.launcher, **environment.get("dist_cfg", {}))
     else:  # mmengine would select a GPU first
         torch.distributed.init_process_group(backend="gloo")
 
@@ -89,6 +96,10 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
             pack_index(getattr(runner, loop).dataloader.dataset)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    if (cfg.get("randomness") or {}).get("deterministic"):
+        # mmengine would end the run at the first operation that no GPU does deterministically,
+        # such as the loss of segmentation; now torch warns of it.
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):  # a config from elsewhere
         runner.register_hook(ProgressHook())
     log_entry("log file", runner.logger.log_file)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, fold
@@ -20,7 +22,7 @@ from casvit_dense.engine.hooks import (
     backbone_record,
 )
 from casvit_dense.engine.machine import world_size
-from casvit_dense.engine.record import device_name, training_record
+from casvit_dense.engine.record import device_name, training_precision, training_record
 from casvit_dense.engine.runner import build_runner, process_group_closed, unwrapped
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
@@ -81,6 +83,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
     for message in messages:
         log_entry("note", message)
     model: Any = unwrapped(runner.model)
+    if training_precision(cfg) == "bf16":
+        keep_mmcv_operators_in_fp32(model)
     if options.fold is not None:
         fold(model.backbone, options.fold)
     if cfg.get("load_from"):
@@ -108,6 +112,26 @@ def first_weights(cfg: Config) -> str:
         return f"{cfg.load_from} ({'resumed' if cfg.resume else 'of the whole model'})"
     files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
     return f"{files[-1]} (backbone)" if files else "random"
+
+
+def keep_mmcv_operators_in_fp32(model: nn.Module) -> None:
+    """Casts bfloat16 tensors to float32 where mmdet gives them to operators of mmcv.
+
+    These have no kernels of bfloat16: focal loss and NMS, which take what dense heads return, and
+    RoIAlign in RoI extractors. mmdet 2 did the same for float16 (``force_fp32``).
+    """
+    for module in model.modules():
+        bases = {base.__name__ for base in type(module).__mro__}
+        if "BaseDenseHead" in bases:
+            module.register_forward_hook(lambda module, args, output: _in_fp32(output))
+        elif "BaseRoIExtractor" in bases:
+            module.register_forward_pre_hook(lambda module, args: _in_fp32(args))
+
+
+def _in_fp32(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:
+        return value.float()
+    return tuple(map(_in_fp32, value)) if isinstance(value, (list, tuple)) else value
 
 
 def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[str]]:

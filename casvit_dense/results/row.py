@@ -62,6 +62,7 @@ class Training(_Strict):
         planned_iterations: steps of the whole schedule.
         images: of the training set, after its filters.
         seed: of the training run.
+        precision: ``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision; part of the recipe.
     """
 
     recipe_sha256: Sha256
@@ -70,6 +71,7 @@ class Training(_Strict):
     planned_iterations: int | None = None
     images: int | None = None
     seed: int | None = None
+    precision: str | None = None
 
 
 class Software(_Strict):

@@ -8,9 +8,9 @@ import hotcoco
 import numpy as np
 import pytest
 from analysis_data import Script, invent_truth, write
+from coco_results import invent
 from test_analysis_errors import ELSEWHERE, HALF, OBJECT, Found, analysed, hand_results, hand_truth
 from test_analysis_precision import as_text, reference
-from test_coco_backends import invent
 
 from casvit_dense.analysis import CocoSource, analyse_source
 

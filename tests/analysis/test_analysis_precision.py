@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from analysis_data import Script, invent_truth, write
+from coco_results import invent
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_coco_backends import invent
 
 from casvit_dense.analysis.bootstrap import average_precision, rankings
 from casvit_dense.analysis.coco_arrays import Detections, Truth, read_detections, read_truth

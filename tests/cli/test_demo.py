@@ -79,7 +79,7 @@ def test_configs_know_the_classes_of_the_data(name):
 
 
 def test_config_that_is_nowhere_is_named():
-    with pytest.raises(UserError, match="demo/nonsense"):
+    with pytest.raises(UserError, match="no config nonsense.py"):
         find_config("nonsense")
 
 

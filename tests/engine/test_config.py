@@ -1,6 +1,7 @@
 """From config file and options to the config that runs."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,22 @@ import torch
 from mmengine.config import Config
 
 from casvit_dense.engine.checks import check_weights
-from casvit_dense.engine.config import resolve
+from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.config_tree import leaf_datasets, weight_parts
 from casvit_dense.engine.machine import set_launcher, world_size
+from casvit_dense.engine.record import training_precision
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-m_fpn_8xb4-1x_coco.py"
 SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
+
+
+@cache
+def read(path: Path) -> Config:
+    """Read once: bases from mmdet take half a second. `resolve` leaves it as it is."""
+    return read_config(path)
 
 
 def test_missing_and_broken_config(tmp_path: Path) -> None:
@@ -32,7 +40,7 @@ def test_missing_and_broken_config(tmp_path: Path) -> None:
 
 
 def test_one_flag_moves_every_path_of_the_data() -> None:
-    cfg = resolve(RETINANET, RunOptions(data_root="/somewhere/else")).config
+    cfg = resolve(read(RETINANET), RunOptions(data_root="/somewhere/else")).config
     roots = {
         dataset.data_root
         for key in ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -44,12 +52,12 @@ def test_one_flag_moves_every_path_of_the_data() -> None:
 
 
 def test_data_sets_inside_wrappers_are_moved() -> None:
-    cfg = resolve(RETINANET, RunOptions()).config
+    cfg = resolve(read(RETINANET), RunOptions()).config
     plain = cfg.train_dataloader.dataset
     repeated = dict(type="RepeatDataset", times=2, dataset=plain)
     wrapped = dict(type="ConcatDataset", datasets=[plain, repeated])
     options = {"train_dataloader.dataset": wrapped}
-    cfg = resolve(RETINANET, RunOptions(data_root="/else", cfg_options=options)).config
+    cfg = resolve(read(RETINANET), RunOptions(data_root="/else", cfg_options=options)).config
     moved = list(leaf_datasets(cfg.train_dataloader.dataset))
     assert [dataset.data_root for dataset in moved] == ["/else", "/else"]
 
@@ -73,24 +81,58 @@ def test_work_dir_flag_beats_file_beats_stem(
 ) -> None:
     overrides = {"work_dir": in_file} if in_file else {}
     assert (
-        resolve(RETINANET, RunOptions(work_dir=option, cfg_options=overrides)).config.work_dir
+        resolve(read(RETINANET), RunOptions(work_dir=option, cfg_options=overrides)).config.work_dir
         == expected
     )
 
 
 def test_seed_and_determinism() -> None:
-    cfg = resolve(RETINANET, RunOptions(seed=7, deterministic=True)).config
+    cfg = resolve(read(RETINANET), RunOptions(seed=7, deterministic=True)).config
     assert cfg.randomness == dict(seed=7, deterministic=True)
 
 
+def test_memory_is_pinned_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = resolve(read(RETINANET), RunOptions()).config
+    if not torch.cuda.is_available():
+        assert "pin_memory" not in cfg.train_dataloader
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    overrides = {"val_dataloader.pin_memory": False}
+    cfg = resolve(read(RETINANET), RunOptions(cfg_options=overrides)).config
+    assert cfg.train_dataloader.pin_memory and cfg.test_dataloader.pin_memory
+    assert not cfg.val_dataloader.pin_memory  # the user's choice
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("fp16", {"loss_scale": "dynamic"}),
+        ("bf16", {"loss_scale": {"enabled": False}, "dtype": "bfloat16"}),
+    ],
+)
+def test_mixed_precision(precision: str, expected: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    cfg = resolve(read(RETINANET), RunOptions(amp=precision)).config
+    wrapper = cfg.optim_wrapper.to_dict()
+    assert wrapper.pop("type") == "AmpOptimWrapper"
+    assert {key: wrapper[key] for key in ("loss_scale", "dtype") if key in wrapper} == expected
+    assert training_precision(cfg) == precision
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    if precision == "bf16":
+        with pytest.raises(UserError, match="computes no bfloat16"):
+            resolve(read(RETINANET), RunOptions(amp=precision))
+
+
 def test_workers_none_means_none_kept_alive() -> None:
-    cfg = resolve(RETINANET, RunOptions(cfg_options={"train_dataloader.num_workers": 0})).config
+    cfg = resolve(
+        read(RETINANET), RunOptions(cfg_options={"train_dataloader.num_workers": 0})
+    ).config
     assert cfg.train_dataloader.persistent_workers is False
     assert cfg.val_dataloader.persistent_workers is True
 
 
 def test_missing_weights_stop_with_the_place_to_get_them() -> None:
-    cfg = resolve(RETINANET, RunOptions()).config
+    cfg = resolve(read(RETINANET), RunOptions()).config
     with pytest.raises(UserError) as caught:
         check_weights(cfg)
     for part in ("pretrained/casvit-m_in1k.pth", "MODEL_ZOO.md", "--from-scratch", "'m'"):
@@ -100,7 +142,7 @@ def test_missing_weights_stop_with_the_place_to_get_them() -> None:
 def test_pretrained_flag_replaces_the_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     torch.save({"model": {}}, file)
-    cfg = resolve(RETINANET, RunOptions(pretrained=str(file))).config
+    cfg = resolve(read(RETINANET), RunOptions(pretrained=str(file))).config
     check_weights(cfg)
     assert cfg.model.backbone.init_cfg == dict(type="CASViTWeights", checkpoint=str(file))
     assert cfg.model.backbone.norm_eval is True
@@ -110,11 +152,11 @@ def test_damaged_weights_stop_before_anything_is_built(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"half a file")
     with pytest.raises(UserError, match="weights.pth is damaged or no weight file"):
-        check_weights(resolve(RETINANET, RunOptions(pretrained=str(file))).config)
+        check_weights(resolve(read(RETINANET), RunOptions(pretrained=str(file))).config)
 
 
 def test_from_scratch_trains_norms_and_says_so() -> None:
-    resolved = resolve(RETINANET, RunOptions(from_scratch=True))
+    resolved = resolve(read(RETINANET), RunOptions(from_scratch=True))
     cfg, (note, _) = resolved.config, resolved.messages
     assert cfg.model.backbone.init_cfg is None
     assert cfg.model.backbone.norm_eval is False
@@ -153,7 +195,7 @@ def test_batch_against_learning_rate(
     )
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    resolved = resolve(RETINANET, options)
+    resolved = resolve(read(RETINANET), options)
     cfg, notes = resolved.config, resolved.messages
     assert len(notes) == (note is not None)
     for line in notes:
@@ -169,13 +211,13 @@ def test_an_allocation_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_only_what_is_asked_for_changes_the_randomness() -> None:
     demo = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
-    cfg = resolve(demo, RunOptions(deterministic=True)).config
+    cfg = resolve(read(demo), RunOptions(deterministic=True)).config
     assert cfg.randomness == dict(seed=0, deterministic=True)
 
 
 def test_from_scratch_freezes_nothing() -> None:
     overrides = {"model.backbone.frozen_stages": 1}
-    cfg = resolve(RETINANET, RunOptions(from_scratch=True, cfg_options=overrides)).config
+    cfg = resolve(read(RETINANET), RunOptions(from_scratch=True, cfg_options=overrides)).config
     assert cfg.model.backbone.frozen_stages == -1
 
 
@@ -194,7 +236,7 @@ def test_pretrained_flag_for_another_backbone(
 ) -> None:
     file = tmp_path / "weights.pth"
     torch.save({"state_dict": {f"{prefix}conv1.weight": torch.ones(1)}}, file)
-    cfg = resolve(RETINANET, RunOptions()).config
+    cfg = resolve(read(RETINANET), RunOptions()).config
     cfg.model.backbone = dict(type="ResNet", depth=18, init_cfg=init_cfg)
     cfg = resolve(cfg, RunOptions(pretrained=str(file))).config
     check_weights(cfg)
@@ -221,7 +263,7 @@ def test_the_older_key_of_weight_files_is_read(place: str, tmp_path: Path) -> No
 
 
 def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:
-    cfg = resolve(RETINANET, RunOptions()).config
+    cfg = resolve(read(RETINANET), RunOptions()).config
     cfg.model.backbone.init_cfg = [dict(type="Constant"), cfg.model.backbone.init_cfg]
     with pytest.raises(UserError, match="no pretrained weights"):
         check_weights(cfg)
@@ -230,26 +272,26 @@ def test_weights_in_a_list_of_initialisers_are_looked_for() -> None:
 def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="add --launcher pytorch"):
-        resolve(RETINANET, RunOptions())
+        resolve(read(RETINANET), RunOptions())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
 class TestWithoutGPU:
     def test_mixed_precision_is_refused(self) -> None:
         with pytest.raises(UserError, match="--amp needs a GPU"):
-            resolve(RETINANET, RunOptions(amp="fp16"))
+            resolve(read(RETINANET), RunOptions(amp="fp16"))
 
     def test_sync_bn_becomes_bn(self) -> None:
-        cfg = resolve(SEM_FPN, RunOptions()).config
+        cfg = resolve(read(SEM_FPN), RunOptions()).config
         assert cfg.model.decode_head.norm_cfg.type == "BN"
 
     def test_processes_talk_by_gloo(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", "0")
-        cfg = resolve(RETINANET, RunOptions()).config
+        cfg = resolve(read(RETINANET), RunOptions()).config
         set_launcher(cfg, "pytorch")
         assert cfg.env_cfg.dist_cfg.backend == "gloo"
         assert cfg.model_wrapper_cfg.device_ids is None
 
     def test_slurm_is_refused(self) -> None:
         with pytest.raises(UserError, match="torchrun"):
-            resolve(RETINANET, RunOptions(launcher="slurm"))
+            resolve(read(RETINANET), RunOptions(launcher="slurm"))

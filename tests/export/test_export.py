@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from exported_models import STEMS, Model, export, picture
-from test_export_files import write_identity
+from onnx_files import write_identity
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from onnx_files import write_identity
 from torch import nn
 
 from casvit_dense.cli import main
@@ -52,21 +53,6 @@ ABOUT = {
 
 def texts_of(**changes: object) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in {**ABOUT, **changes}.items()}
-
-
-def write_identity(path: Path, texts: dict[str, str]) -> None:
-    """An ONNX file of one operator, with these texts inside."""
-    onnx = pytest.importorskip("onnx")
-    image, same = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, "h", "w"])
-        for name in ("image", "same")
-    )
-    nodes = [onnx.helper.make_node("Identity", ["image"], ["same"])]
-    opset = [onnx.helper.make_opsetid("", 20)]
-    graph = onnx.helper.make_graph(nodes, "identity", [image], [same])
-    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
-    onnx.helper.set_model_props(model, texts)
-    onnx.save(model, str(path))
 
 
 class Trap:

@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
-from test_launch import CONFIGS, TASKS, config_of, options_of
+from demo_runs import CONFIGS, TASKS, Runs, config_of, hashes_by_hand, options_of
 
 from casvit_dense import __version__
 from casvit_dense.benchmark.rows import read_rows, speed_of
@@ -32,7 +29,7 @@ from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions
-from casvit_dense.results.hashes import ConfigHashes, digest, hashes_of
+from casvit_dense.results.hashes import ConfigHashes, digest
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import Evaluation, Training, row_id
 
@@ -44,21 +41,19 @@ Evaluated = tuple[Evaluation, Path, RunOptions]
 
 
 @pytest.fixture(scope="module", params=["retinanet", "fpn"])
-def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory) -> tuple[str, Path]:
+def trained(request: pytest.FixtureRequest, runs: Runs) -> tuple[str, Path]:
     """A task and the checkpoint of one short round."""
-    work_dir = tmp_path_factory.mktemp("runs") / f"{request.param}-recorded"
-    options = options_of(request.param, shapes, work_dir)
-    return request.param, train(config_of(request.param), options)
+    return request.param, runs[request.param]
 
 
-def evaluated(trained: tuple[str, Path], shapes: Path, **more: Any) -> Evaluated:
+def evaluated(trained: tuple[str, Path], shapes: Path, work_dir: Path, **more: Any) -> Evaluated:
     """Evaluates with some more options."""
     task, checkpoint = trained
-    options = options_of(task, shapes, checkpoint.parent)
+    options = options_of(task, shapes, work_dir)
     for name, value in more.items():
         setattr(options, name, value)
     evaluate(config_of(task), checkpoint, options)
-    ledger = options.ledger or checkpoint.parents[1] / "results.jsonl"
+    ledger = options.ledger or work_dir.parent / "results.jsonl"
     rows, rejected = read_ledger(ledger)
     assert rejected == []
     assert isinstance(rows[-1], Evaluation)
@@ -66,9 +61,12 @@ def evaluated(trained: tuple[str, Path], shapes: Path, **more: Any) -> Evaluated
 
 
 @pytest.fixture(scope="module")
-def first(trained: tuple[str, Path], shapes: Path) -> Evaluated:
-    """What came of an ordinary evaluation."""
-    return evaluated(trained, shapes, command="casvit-dense test …")
+def first(
+    trained: tuple[str, Path], shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Evaluated:
+    """The result of an ordinary evaluation."""
+    work_dir = tmp_path_factory.mktemp("first") / trained[0]
+    return evaluated(trained, shapes, work_dir, command="casvit-dense test …")
 
 
 def sha256(content: bytes) -> str:
@@ -78,7 +76,7 @@ def sha256(content: bytes) -> str:
 def test_a_row_says_what_was_evaluated(trained: tuple[str, Path], first: Evaluated) -> None:
     task, checkpoint = trained
     row, ledger, options = first
-    assert row.folder is not None and row.folder.startswith(f"{checkpoint.parent.name}/test/")
+    assert row.folder is not None and row.folder.startswith(f"{task}/test/")
     left = json.loads((ledger.parent / row.folder / "metrics.json").read_text())
     assert left["row"] == row_id(row)
     assert row.config == TASKS[task][0]
@@ -90,7 +88,7 @@ def test_a_row_says_what_was_evaluated(trained: tuple[str, Path], first: Evaluat
     for name, value in left["metrics"].items():
         assert row.metrics[name] == (None if value == -1 else value)
     assert row.per_class == left["per_class"]
-    asked = hashes(config_of(task), options.cfg_options)
+    asked = hashes_by_hand(config_of(task), options.cfg_options)
     assert asked == ConfigHashes(row.config_sha256, row.pipeline_sha256, row.recipe_sha256)
 
 
@@ -119,7 +117,7 @@ def test_a_part_of_the_images_is_counted_as_such(
     task, _ = trained
     whole, _, options = first
     overrides = {**options.cfg_options, "test_dataloader.dataset.indices": 2}
-    part, _, _ = evaluated(trained, shapes, cfg_options=overrides, ledger=tmp_path / "l.jsonl")
+    part, _, _ = evaluated(trained, shapes, tmp_path / "part", cfg_options=overrides)
     assert part.dataset.images == 2
     assert part.config_sha256 != whole.config_sha256
     assert part.pipeline_sha256 == whole.pipeline_sha256
@@ -147,6 +145,7 @@ def test_a_checkpoint_says_how_it_was_trained(
         planned_iterations=steps,
         images=images,
         seed=0,
+        precision="fp32",
     )
     best = next(checkpoint.parent.glob("best_*.pth"))
     assert training_of(read_checkpoint(best)) == row.training
@@ -159,7 +158,7 @@ def test_the_fused_form_is_a_row_of_its_own(
     trained: tuple[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "elsewhere" / "mine.jsonl"
-    row, _, _ = evaluated(trained, shapes, fuse=True, ledger=ledger)
+    row, _, _ = evaluated(trained, shapes, tmp_path / "work", fuse=True, ledger=ledger)
     assert (row.form, row.backend) == ("fused", "eager")
     assert row.folder is not None
     assert (ledger.parent / row.folder / "metrics.json").is_file()
@@ -169,7 +168,7 @@ def test_a_ledger_that_cannot_be_written_is_said_before_the_test(
     trained: tuple[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="cannot be written"):
-        evaluated(trained, shapes, ledger=tmp_path, work_dir=tmp_path / "work")
+        evaluated(trained, shapes, tmp_path / "work", ledger=tmp_path)
     assert not (tmp_path / "work").exists()
 
 
@@ -182,7 +181,7 @@ def test_metrics_survive_a_ledger_that_breaks_meanwhile(
 
     monkeypatch.setattr(evaluation, "append_rows", full_disk)
     with pytest.raises(UserError, match="no space"):
-        evaluated(trained, shapes, ledger=tmp_path / "results.jsonl", work_dir=tmp_path / "work")
+        evaluated(trained, shapes, tmp_path / "work")
     content = json.loads((find_evaluation(tmp_path / "work") / "metrics.json").read_text())
     assert content["metrics"] and len(content["row"]) == 12
 
@@ -190,79 +189,6 @@ def test_metrics_survive_a_ledger_that_breaks_meanwhile(
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "text", [1, 2]])
 def test_what_is_no_finite_number_is_no_figure(value: object) -> None:
     assert finite("mIoU", value) is None
-
-
-@cache
-def read(config: Path) -> Config:
-    return Config.fromfile(config)
-
-
-def hashes(config: Path, overrides: dict[str, Any]) -> ConfigHashes:
-    cfg = deepcopy(read(config))
-    cfg.merge_from_dict(overrides)
-    return hashes_of(cfg.to_dict())
-
-
-SAME: list[dict[str, Any]] = [
-    {"work_dir": "/somewhere", "launcher": "slurm", "log_level": "ERROR"},
-    {"train_dataloader.dataset.data_root": "/data", "test_dataloader.dataset.data_root": "/data"},
-    {"test_dataloader.num_workers": 0, "test_dataloader.persistent_workers": False},
-    {"train_dataloader.num_workers": 16, "train_dataloader.pin_memory": True},
-    {"model.backbone.init_cfg.checkpoint": "/weights/xs.pth", "model.backbone.with_cp": True},
-    {"visualizer.name": "x", "default_hooks.logger.interval": 1, "custom_hooks.0.seconds": 5.0},
-    {"randomness": {"seed": 3}, "env_cfg.cudnn_benchmark": False, "resume": True},
-    {"test_evaluator.outfile_prefix": "/out", "test_evaluator.backend": "pycocotools"},
-    {"test_dataloader.dataset.pipeline.0.imdecode_backend": "cv2"},
-    {"test_dataloader.dataset.data_prefix": {"img": "images/"}},
-]
-
-
-@pytest.mark.parametrize("overrides", SAME, ids=lambda overrides: next(iter(overrides)))
-def test_places_and_machines_change_no_hash(overrides: dict[str, Any]) -> None:
-    assert hashes(RETINANET, overrides) == hashes(RETINANET, {})
-
-
-#: Override -> which of config, pipeline and recipe it changes.
-CHANGED: list[tuple[str, Any, tuple[bool, bool, bool]]] = [
-    ("test_dataloader.dataset.pipeline.1.scale", (640, 480), (True, True, False)),
-    ("test_dataloader.dataset.pipeline.0.imdecode_backend", "turbojpeg", (True, True, False)),
-    ("test_dataloader.batch_size", 2, (True, False, False)),
-    ("test_dataloader.dataset.indices", 100, (True, False, False)),
-    ("model.test_cfg.score_thr", 0.5, (True, False, False)),
-    ("test_evaluator.metric", ["bbox", "segm"], (True, False, False)),
-    ("train_cfg.val_interval", 3, (True, False, False)),
-    ("train_dataloader.batch_size", 8, (True, False, False)),  # see Training.global_batch
-    ("train_cfg.max_epochs", 24, (True, False, True)),
-    ("optim_wrapper.optimizer.lr", 1e-4, (True, False, True)),
-    ("optim_wrapper.type", "AmpOptimWrapper", (True, False, True)),
-    ("optim_wrapper.accumulative_counts", 2, (True, False, True)),
-    ("param_scheduler.1.milestones", [16, 22], (True, False, True)),
-    ("train_dataloader.dataset.pipeline.3.prob", 0.0, (True, False, True)),
-    ("train_dataloader.dataset.filter_cfg.min_size", 8, (True, False, True)),
-    ("train_dataloader.sampler.shuffle", False, (True, False, True)),
-    ("model.backbone.norm_eval", False, (True, False, True)),
-    ("model.backbone.init_cfg", None, (True, False, True)),
-    ("model.neck.out_channels", 128, (True, False, True)),
-    ("custom_hooks", [{"type": "EMAHook"}], (True, False, True)),
-    ("load_from", "/some/model.pth", (False, False, True)),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "changed"), CHANGED, ids=[key for key, *_ in CHANGED])
-def test_what_matters_changes_its_hash(
-    key: str, value: Any, changed: tuple[bool, bool, bool]
-) -> None:
-    before, after = hashes(RETINANET, {}), hashes(RETINANET, {key: value})
-    names = ("config", "pipeline", "recipe")
-    assert tuple(getattr(before, n) != getattr(after, n) for n in names) == changed
-
-
-def test_hashes_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On CPUs `prepare` puts BN in the place of SyncBN; the recipe stays what it is."""
-    asked = resolve(SEM_FPN, RunOptions()).hashes
-    assert asked == hashes_of(Config.fromfile(SEM_FPN, import_custom_modules=False).to_dict())
-    changed = hashes(SEM_FPN, {"model.decode_head.norm_cfg.type": "BN"})
-    assert changed.recipe != asked.recipe
 
 
 def test_a_digest_is_of_canonical_json() -> None:
@@ -307,6 +233,8 @@ RECORD = {
 
 def test_a_run_in_two_parts_is_of_one_recipe_or_of_none() -> None:
     assert continued(RECORD, {**RECORD, "seed": 2}) == RECORD
+    # Records of versions before 0.2 name no precision; the recipe's hash covers it.
+    assert continued(RECORD, {**RECORD, "precision": "fp32"}) == RECORD
     unknown = continued(None, RECORD)
     assert unknown["recipe_sha256"] != RECORD["recipe_sha256"] and unknown["seed"] is None
     Training.model_validate({**unknown, "iterations": 100})
@@ -331,7 +259,7 @@ def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:
     options.work_dir = tmp_path / "fpn-other"
     options.cfg_options["optim_wrapper.optimizer.lr"] = 1e-4
     other = training_of(read_checkpoint(train(config, options)))
-    asked = hashes(config, options.cfg_options)
+    asked = hashes_by_hand(config, options.cfg_options)
     assert whole is not None and other is not None
     assert other.recipe_sha256 not in (whole.recipe_sha256, asked.recipe)
 
@@ -354,7 +282,7 @@ def test_a_checkpoint_that_does_not_say_is_not_believed(meta: Any) -> None:
     assert training_of({}) is None
 
 
-def test_from_scratch_and_scaled_rates_are_other_recipes(
+def test_the_record_of_a_training_is_of_the_config_that_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runner = SimpleNamespace(
@@ -365,17 +293,15 @@ def test_from_scratch_and_scaled_rates_are_other_recipes(
         chosen = RunOptions(**options)
         return training_record(resolve(RETINANET, chosen), chosen, runner)
 
-    ours = hashes(RETINANET, {}).recipe
-    usual = record()
-    assert usual == {
+    ours = hashes_by_hand(RETINANET, {}).recipe
+    assert record() == {
         "recipe_sha256": ours,
         "global_batch": 4,
         "planned_iterations": 7,
         "images": 100,
         "seed": 3,
+        "precision": "fp32",
     }
-    assert record(pretrained="/weights/xs.pth")["recipe_sha256"] == ours
-    assert record(from_scratch=True)["recipe_sha256"] != ours
     assert record(auto_scale_lr=True)["recipe_sha256"] != ours
     monkeypatch.setenv("WORLD_SIZE", "8")
     eight = record(auto_scale_lr=True, launcher="pytorch")
