@@ -30,8 +30,10 @@ help:  ## this list
 
 setup: $(STAMPS)/opencv  ## environment, torch, mmcv, the project
 
+# One process a core, a test file in one of them: its tests share what they set up. Each takes a
+# gigabyte of memory and seconds to start, so that more than eight do not pay.
 test: setup  ## set-up and the test suite
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 # One thread: a second one saves a quarter of the time on idle cores, but threads that wait for each
 # other spin, and beside other work that makes training ten times slower.

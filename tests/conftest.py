@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from exported_models import Model
@@ -33,18 +34,27 @@ def _seed() -> None:
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run that the processes of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def shapes(run_folder: Path) -> Path:
     """A small generated data set in both layouts: ``coco/`` and ``ade/``. Not to be changed."""
     from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, ShapesSpec(train=10, val=5, size=64))
+    root = run_folder / "shapes"
+    with FileLock(run_folder / "shapes.lock"):
+        if not root.exists():
+            generate_shapes(root, ShapesSpec(train=10, val=5, size=64))
     return root
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> "dict[str, Model]":
+def models(run_folder: Path, shapes: Path) -> "dict[str, Model]":
     """The demo's three heads with random weights, and their exported files. Not to be changed."""
     from exported_models import Models
 
-    return Models(tmp_path_factory.mktemp("models"), shapes)
+    return Models(run_folder / "models", shapes)

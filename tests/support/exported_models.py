@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from filelock import FileLock
 from mmengine.config import Config
 from torch import nn
 
@@ -55,7 +56,10 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 class Models(dict[str, Model]):
-    """Each head, exported with the command's defaults when it is first asked for."""
+    """Each head, exported with the command's defaults when it is first asked for.
+
+    The processes of one run share the files: each head is exported once.
+    """
 
     def __init__(self, folder: Path, shapes: Path) -> None:
         super().__init__()
@@ -64,22 +68,42 @@ class Models(dict[str, Model]):
 
     def __missing__(self, name: str) -> Model:
         # Nearly all of the time is tracing, which takes as long for small images as for large.
-        self[name] = exported_model(name, self.folder, self.shapes)
+        self.folder.mkdir(exist_ok=True)
+        finished = self.folder / f"{name}.txt"
+        with FileLock(self.folder / f"{name}.lock"):
+            if not finished.exists():
+                finished.write_text(export_model(name, self.folder, self.shapes))
+        self[name] = Model(
+            config=config_of(name),
+            checkpoint=self.folder / f"{name}.pth",
+            data=data_of(name, self.shapes),
+            exported=self.folder / f"{name}.onnx",
+            said=finished.read_text(),
+        )
         return self[name]
 
 
-def exported_model(name: str, folder: Path, shapes: Path) -> Model:
-    config = CONFIGS / f"{STEMS[name]}.py"
+def config_of(name: str) -> Path:
+    return CONFIGS / f"{STEMS[name]}.py"
+
+
+def data_of(name: str, shapes: Path) -> Path:
+    return shapes / ("ade" if name == "fpn" else "coco")
+
+
+def export_model(name: str, folder: Path, shapes: Path) -> str:
+    """Writes weights and exported file; returns what the export printed."""
+    config = config_of(name)
     cfg = Config.fromfile(config)
     registry = __import__(f"{register_scope(cfg)}.registry").registry
     checkpoint = folder / f"{name}.pth"
     torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
-    data = shapes / ("ade" if name == "fpn" else "coco")
-    said: list[str] = []
-    file = folder / f"{name}.onnx"
-    options = exporter.ExportOptions(out=file, data_root=str(data), size=(96, 128))
-    exporter.export(config, checkpoint, options, log=said.append)
-    return Model(config, checkpoint, data, file, "\n".join(said))
+    lines: list[str] = []
+    options = exporter.ExportOptions(
+        out=folder / f"{name}.onnx", data_root=str(data_of(name, shapes)), size=(96, 128)
+    )
+    exporter.export(config, checkpoint, options, log=lines.append)
+    return "\n".join(lines)
 
 
 def picture(height: int, width: int) -> np.ndarray:
