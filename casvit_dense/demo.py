@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
+from casvit_dense.engine.console import quiet_console
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
@@ -86,7 +87,8 @@ def run_model(
     words = ("test", config, checkpoint, "--data-root", data, "--work-dir", folder)
     options.command = shlex.join(("casvit-dense", *map(str, words)))
     metrics = evaluate(config, checkpoint, options)
-    save_pictures(config, checkpoint, data, folder / "pictures")
+    with quiet_console():  # data sets print while they load
+        save_pictures(config, checkpoint, data, folder / "pictures")
     seconds = time.monotonic() - started
     return DemoResult(model, metrics[model.metric], seconds, folder)
 

@@ -255,7 +255,8 @@ def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
     real, lr = processes * batch * steps, optimizer.lr
     if real == base:
         return []
-    counted = f"{processes} process(es) x {batch} images" + f" x {steps} steps" * (steps > 1)
+    counted = f"{processes} process{'es' * (processes > 1)} x {batch} images"
+    counted += f" x {steps} steps" * (steps > 1)
     if options.auto_scale_lr:
         optimizer.lr = lr * real / base
         return [

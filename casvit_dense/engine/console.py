@@ -160,6 +160,12 @@ def log_entry(label: str, text: object) -> None:
     LOG.info(f"{label:<11}  {text}")
 
 
+def short_path(path: str | Path) -> Path:
+    """A path as people would type it: relative to the current folder if it lies below that."""
+    here = Path.cwd()
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
+
+
 def log_model(cfg: Config) -> None:
     """Logs which config is used and what model it builds."""
     family, backbone = family_of(Path(cfg.filename).stem), cfg.model.backbone

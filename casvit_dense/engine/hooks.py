@@ -124,7 +124,7 @@ def training_state(runner: Runner, outputs: Mapping[str, Any]) -> list[str]:
     """
     scalars, window = runner.message_hub.log_scalars, runner.log_processor.window_size
     losses = {
-        name.replace("loss_", ""): f"{scalars[f'train/{name}'].mean(window):.3g}"
+        name.replace("loss_", ""): f"{scalars[f'train/{name}'].mean(window):.3f}"
         for name in outputs
         if "loss" in name and f"train/{name}" in scalars
     }

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
-from casvit_dense.engine.console import QuietRunner, log_entry
+from casvit_dense.engine.console import QuietRunner, log_entry, short_path
 from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.errors import UserError
 
@@ -102,7 +102,7 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         torch.use_deterministic_algorithms(True, warn_only=True)
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):  # a config from elsewhere
         runner.register_hook(ProgressHook())
-    log_entry("log file", runner.logger.log_file)
+    log_entry("log file", short_path(runner.logger.log_file))
     return runner
 
 

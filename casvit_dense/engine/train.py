@@ -14,7 +14,14 @@ from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, fold
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import weight_parts
-from casvit_dense.engine.console import LOG, log_entry, log_model, log_schedule, quiet_console
+from casvit_dense.engine.console import (
+    LOG,
+    log_entry,
+    log_model,
+    log_schedule,
+    quiet_console,
+    short_path,
+)
 from casvit_dense.engine.hooks import (
     BACKBONE_RECORD,
     RepeatableHook,
@@ -101,8 +108,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
             "no checkpoint was written: the schedule was over, or the config keeps none"
         )
     if "best_ckpt" in runner.message_hub.runtime_info:
-        LOG.info(f"best checkpoint: {runner.message_hub.get_info('best_ckpt')}")
-    LOG.info(f"trained in {format_duration(time.monotonic() - started)}: {last}")
+        LOG.info(f"best checkpoint: {short_path(runner.message_hub.get_info('best_ckpt'))}")
+    LOG.info(f"trained in {format_duration(time.monotonic() - started)}: {short_path(last)}")
     return Path(last)
 
 

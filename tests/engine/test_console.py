@@ -16,6 +16,7 @@ from casvit_dense.engine.console import (
     format_metrics,
     log_entry,
     quiet_console,
+    short_path,
     show_prints,
 )
 from casvit_dense.errors import UserError
@@ -127,6 +128,15 @@ def test_facts_are_aligned(caplog: pytest.LogCaptureFixture) -> None:
     log_entry("config", "a.py")
     log_entry("data", "train: 5 images")
     assert caplog.messages == ["config       a.py", "data         train: 5 images"]
+
+
+def test_paths_below_the_current_folder_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert short_path(tmp_path / "work/a.log") == Path("work/a.log")
+    assert short_path(str(tmp_path.parent / "a.log")) == tmp_path.parent / "a.log"
+    assert short_path("work/a.log") == Path("work/a.log")
 
 
 def test_metrics_are_shown_in_percent() -> None:
