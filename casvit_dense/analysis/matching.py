@@ -50,29 +50,20 @@ def evaluate(truth: Truth, detections: Detections, kind: str) -> hotcoco.COCOeva
         hotcoco's evaluation after ``evaluate()``; its ids are indices into the arrays, plus 1.
     """
     outline = "bbox" if kind == "bbox" else "segmentation"
-    objects = hotcoco.COCO(
-        {
-            "images": [
-                {"id": i, "height": height, "width": width, "file_name": name}
-                for i, ((height, width), name) in enumerate(
-                    zip(truth.sizes.tolist(), truth.file_names, strict=True), 1
-                )
-            ],
-            "categories": [{"id": i, "name": name} for i, name in enumerate(truth.classes, 1)],
-            "annotations": [
-                {"id": i, "area": area, "iscrowd": int(crowd), **entry}
-                for i, (area, crowd, entry) in enumerate(
-                    zip(truth.area.tolist(), truth.crowd, _entries(truth, outline), strict=True), 1
-                )
-            ],
-        }
-    )
-    results = [
-        {"score": score, **entry}
-        for score, entry in zip(
-            detections.score.tolist(), _entries(detections, outline), strict=True
+    images = [
+        {"id": i, "height": height, "width": width, "file_name": name}
+        for i, (name, (height, width)) in enumerate(
+            zip(truth.file_names, truth.sizes.tolist(), strict=True), 1
         )
     ]
+    categories = [{"id": i, "name": name} for i, name in enumerate(truth.classes, 1)]
+    annotations = _entries(truth, outline)
+    for i, entry in enumerate(annotations):
+        entry.update(id=i + 1, area=float(truth.area[i]), iscrowd=int(truth.crowd[i]))
+    results = _entries(detections, outline)
+    for entry, score in zip(results, detections.score.tolist(), strict=True):
+        entry["score"] = score
+    objects = hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
     evaluation = hotcoco.COCOeval(objects, objects.load_res(results), kind)
     evaluation.evaluate()
     return evaluation
@@ -80,11 +71,10 @@ def evaluate(truth: Truth, detections: Detections, kind: str) -> hotcoco.COCOeva
 
 def _entries(data: Truth | Detections, outline: str) -> list[dict[str, Any]]:
     outlines = data.outlines if isinstance(data.outlines, list) else data.outlines.tolist()
+    columns = zip(data.image.tolist(), data.label.tolist(), outlines, strict=True)
     return [
         {"image_id": image + 1, "category_id": label + 1, outline: value}
-        for image, label, value in zip(
-            data.image.tolist(), data.label.tolist(), outlines, strict=True
-        )
+        for image, label, value in columns
     ]
 
 
@@ -95,7 +85,7 @@ def matches_of(
     diagnostics = evaluation.image_diagnostics(iou_thr=overlap)
     status, pairs = diagnostics["dt_status"], diagnostics["dt_match"]
     counted = np.zeros(len(detections.score), bool)
-    counted[np.fromiter(status, int, len(status)) - 1] = True  # it has no status for ignored ones
+    counted[np.fromiter(status, int, len(status)) - 1] = True  # ignored ones have no status
     found = np.full(len(detections.score), -1)
     found[np.fromiter(pairs, int, len(pairs)) - 1] = np.fromiter(pairs.values(), int) - 1
     found[~counted] = -1

@@ -16,12 +16,12 @@ from casvit_dense.analysis.records import (
 #: A figure as text.
 Show = Callable[[float | None], str]
 
-#: Rows of the lists of confusions, images and classes.
+#: Rows of the lists of confusions and images.
 SHOWN = 10
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of which the first column is flush left, the others right."""
+    """A table with the first column aligned left, the others right."""
     cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -106,7 +106,7 @@ def _maps(name: str, m: MapAnalysis) -> Iterator[str]:
 
 
 def _confusions(confusion: Confusion, unit: str) -> str:
-    """What was confused most, without the background: that is another table's matter."""
+    """The most frequent confusions; of detections without the background, see the error kinds."""
     names = [name for name in confusion.names if unit == "pixels" or name != "background"]
     most = sorted(
         (
@@ -123,7 +123,7 @@ def _confusions(confusion: Confusion, unit: str) -> str:
 
 
 def _images(images: Sequence[ImageScore], score: str, show: Show) -> str:
-    """The first few; of maps without the columns that they do not have."""
+    """The first `SHOWN` images; those of maps have no counts."""
     counts = ("correct", "wrong", "missed") if any(i.wrong is not None for i in images) else ()
     rows = [
         (image.file, show(image.score), *(getattr(image, count) for count in counts))

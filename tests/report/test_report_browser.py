@@ -19,6 +19,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
 
+#: Longest wait for a state of the page; a busy machine may be very slow.
+PATIENCE_MS = 120_000
+playwright.expect.set_options(timeout=PATIENCE_MS)
+
 CPU = Path(__file__).parents[2] / "docs/speed/cpu.csv"
 
 
@@ -48,7 +52,7 @@ class Tab:
     def __init__(self, browser: Any, file: Path, width: int = 1280, **options: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -93,8 +97,13 @@ def open_model(page: Any, kind: str) -> Any:
 def scroll_through(page: Any) -> None:
     """Everything is drawn when it comes near the screen."""
     for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 600):
-        page.evaluate(f"scrollTo(0, {y})")
-        page.wait_for_timeout(20)
+        page.evaluate(
+            """y => new Promise(done => {
+                scrollTo(0, y);
+                requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
+            })""",
+            y,
+        )
 
 
 def test_sorting(browser: Any, report: Path) -> None:
@@ -271,8 +280,10 @@ def test_opening_a_picture(browser: Any, report: Path) -> None:
         assert stage.bounding_box()["width"] == pytest.approx(fitted, abs=2)
         stage.hover()
         page.mouse.wheel(0, -400)
-        page.wait_for_timeout(50)
-        assert stage.bounding_box()["width"] > 2 * fitted
+        page.wait_for_function(
+            "([node, width]) => node.getBoundingClientRect().width > width",
+            arg=[stage.element_handle(), 2 * fitted],
+        )
         dialog.get_by_role("button", name="Fit").click()
         dialog.locator("summary").click()
         listed = dialog.locator("tbody tr").count()
@@ -314,10 +325,9 @@ def test_narrow_screens(browser: Any, report: Path, width: int) -> None:
 def test_paper(browser: Any, report: Path) -> None:
     with Tab(browser, report, color_scheme="dark") as page:
         page.emulate_media(media="print")
-        page.wait_for_timeout(300)
+        playwright.expect(page.locator("details.model:not([open])")).to_have_count(0)
+        page.wait_for_function("document.querySelectorAll('svg.chart').length >= 5")
         assert len(visible_rows(page, "verdicts")) == 47
-        assert page.locator("details.model:not([open])").count() == 0
-        assert page.locator("svg.chart").count() >= 5
         assert page.locator(".control:visible, nav:visible").count() == 0
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == "rgb(255, 255, 255)"
@@ -373,8 +383,17 @@ def test_copying_a_command(browser: Any, report: Path) -> None:
     with Tab(browser, report, permissions=permissions) as page:
         row = page.locator("#commands tr", has_text=report_files.DETECTOR)
         command = row.locator("code").text_content()
+        # The text changes when the clipboard has answered, and back soon after.
+        row.get_by_role("button").evaluate(
+            """button => {
+                window.texts = [];
+                new MutationObserver(() => texts.push(button.textContent))
+                    .observe(button, { childList: true });
+            }"""
+        )
         row.get_by_role("button").click()
-        assert row.get_by_role("button").text_content() == "Copied"
+        page.wait_for_function("texts.length > 0")
+        assert page.evaluate("texts[0]") == "Copied"
         assert page.evaluate("navigator.clipboard.readText()") == command
 
 

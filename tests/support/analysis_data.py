@@ -1,4 +1,4 @@
-"""Invented truth, detections with scripted faults, and noisy systems, for tests of the analysis."""
+"""Invented truth, detections with scripted errors, and noisy systems, for tests of the analysis."""
 
 import json
 from collections import Counter
@@ -86,10 +86,10 @@ def shifted(place: Place, dx: int, dy: int) -> Place:
 
 
 class Script:
-    """Detections made from the truth by faults at the rates of `SCRIPT` and `INVENTED`.
+    """Detections made from the truth by errors at the rates of `SCRIPT` and `INVENTED`.
 
-    A detection that would lie on another object or crowd of its class is no fault by COCO's rules;
-    where a fault would end so, the object is detected correctly instead.
+    A detection that would lie on another object or crowd of its class is no error by COCO's rules;
+    where an error would end so, the object is detected correctly instead.
 
     Args:
         truth: content of an instances file.
@@ -98,7 +98,7 @@ class Script:
 
     Attributes:
         found: the detections.
-        made: how often each fault was made. An object that was detected in the wrong place and as
+        made: how often each error was made. An object that was detected in the wrong place and as
             the wrong class was also missed.
     """
 
@@ -111,10 +111,10 @@ class Script:
         self.annotations = truth["annotations"]
         self.categories = [category["id"] for category in truth["categories"]]
         objects = [a for a in self.annotations if not a["iscrowd"]]
-        faults = [f for f, rate in SCRIPT.items() for _ in range(round(rate * len(objects)))]
-        faults = (faults + ["correct"] * len(objects))[: len(objects)]
-        for a, fault in zip(objects, self.rng.permutation(faults).tolist(), strict=True):
-            self.commit(a, fault)
+        errors = [name for name, rate in SCRIPT.items() for _ in range(round(rate * len(objects)))]
+        errors = (errors + ["correct"] * len(objects))[: len(objects)]
+        for a, error in zip(objects, self.rng.permutation(errors).tolist(), strict=True):
+            self.commit(a, error)
         for _ in range(round(INVENTED * len(objects))):
             self.invent(objects)
 
@@ -123,11 +123,11 @@ class Script:
         places = [self.place(a) for a in others]
         return rle.iou([place], places, [a["iscrowd"] for a in others]).max() if others else 0.0
 
-    def commit(self, a: dict, fault: str) -> None:
+    def commit(self, a: dict, error: str) -> None:
         category, place = a["category_id"], self.place(a)
-        if fault in ("classification", "both"):
+        if error in ("classification", "both"):
             category = int(self.rng.choice([c for c in self.categories if c != category]))
-        if fault in ("localisation", "both"):
+        if error in ("localisation", "both"):
             place = self.misplaced(a)
         others = [
             other
@@ -135,12 +135,12 @@ class Script:
             if (other["image_id"], other["category_id"]) == (a["image_id"], category)
             and other["id"] != a["id"]
         ]
-        if fault not in ("correct", "missed") and self.overlap(place, others) >= 0.5:
-            fault, category, place = "correct", a["category_id"], self.place(a)
-        self.made.update(["both", "missed"] if fault == "both" else [fault])
-        if fault != "missed":
+        if error not in ("correct", "missed") and self.overlap(place, others) >= 0.5:
+            error, category, place = "correct", a["category_id"], self.place(a)
+        self.made.update(["both", "missed"] if error == "both" else [error])
+        if error != "missed":
             self.detect(a["image_id"], category, place, self.rng.uniform(0.5, 1))
-        if fault == "duplicate":
+        if error == "duplicate":
             self.detect(a["image_id"], category, place, self.rng.uniform(0, 0.5))
 
     def misplaced(self, a: dict) -> Place:
