@@ -113,7 +113,7 @@ def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> n
 
 
 def _read_map(path: Path) -> np.ndarray:
-    # Pillow refuses images above 179 megapixels by an exception of its own kind.
+    # Pillow refuses images above 179 megapixels with DecompressionBombError.
     try:
         labels = np.asarray(Image.open(path))
     except (OSError, ValueError, Image.DecompressionBombError) as error:

@@ -137,7 +137,7 @@ def build_report(options: ReportOptions, progress: OnProgress = no_progress) -> 
 def _models(
     sources: Sources, images: int, pictures: Pictures, progress: OnProgress
 ) -> tuple[list[Model], list[str]]:
-    """The sections of all models, and a note on whatever is missing."""
+    """The sections of all models, and a note on everything that is missing."""
     chosen = with_predictions(sources.evaluations)
     models, notes = [], []
     titles = titles_of(chosen)

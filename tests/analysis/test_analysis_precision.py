@@ -87,7 +87,7 @@ def test_every_image_once_is_cocos_ap(tmp_path: Path, kind: str) -> None:
 
 
 def repeated(truth: dict, results: list[dict], weights: np.ndarray) -> tuple[dict, list[dict]]:
-    """A data set that holds the images so many times, each copy an image of its own."""
+    """A data set that holds the images so many times, each copy with a new id."""
     images, annotations, found = [], [], []
     for image, weight in zip(truth["images"], weights.tolist(), strict=True):
         for copied in range(weight):

@@ -368,18 +368,18 @@ def test_command_refuses(flags: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         *((["--score-thr", t], "give a number from 0 to 1") for t in ("7", "-0.1", "nan", "x")),
         (["--out", "{}"], "is a folder; give a file"),
     ],
 )
 def test_command_refuses_before_it_reads(
-    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         main(["analyze", "none", *(flag.format(tmp_path) for flag in flags)])
-    assert end.value.code == 2 and said in capsys.readouterr().err
+    assert end.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_sources_are_of_their_kinds(detected: Path, segmented: Path) -> None:

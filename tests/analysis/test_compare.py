@@ -184,7 +184,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("conditions", "changes", "added"), OTHERS)
-def test_evaluations_of_one_config_are_told_apart(
+def test_evaluations_of_one_config_get_unique_labels(
     detected: Path,  # noqa: F811
     conditions: dict,
     changes: dict,
@@ -261,7 +261,7 @@ def test_command(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--resamples", "0"], "--resamples: '0': give a whole number, 1 or more"),
         (["--seed", "-1"], "--seed: '-1': give a whole number, 0 or more"),
@@ -270,8 +270,8 @@ def test_command(
     ],
 )
 def test_command_refuses_before_it_reads(
-    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         main(["compare", "none", "none", *(flag.format(tmp_path) for flag in flags)])
-    assert end.value.code == 2 and said in capsys.readouterr().err
+    assert end.value.code == 2 and message in capsys.readouterr().err

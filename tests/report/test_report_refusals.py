@@ -62,7 +62,7 @@ def surrogate(folder: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (results(lambda d: d.update(bbox=[float("nan"), 1, 2, 3])), "'bbox' is [nan, 1, 2, 3]"),
         (results(lambda d: d.update(score=float("inf"))), "'score' is inf"),
@@ -73,12 +73,12 @@ def surrogate(folder: Path, data: Path) -> None:
         (surrogate, "'file_name' is not readable text"),
     ],
 )
-def test_a_broken_file_costs_its_own_place_alone(
-    ledger: Path, data: Path, spoil: Callable, said: str
+def test_a_broken_file_leaves_the_rest_of_the_page(
+    ledger: Path, data: Path, spoil: Callable, message: str
 ) -> None:
     spoil(ledger.parent / DETECTOR / "test", data)
     report = build_report(ReportOptions([ledger], images=3))
-    assert [said in note for note in report.notes if note.startswith(DETECTOR)] == [True]
+    assert [message in note for note in report.notes if note.startswith(DETECTOR)] == [True]
     models = models_of(ledger)
     assert models[DETECTOR].data["gallery"] is None
     assert models[SEGMENTER].data["gallery"] is not None and models[SEGMENTER].data["analysis"]
