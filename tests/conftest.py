@@ -54,7 +54,7 @@ def shapes(run_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def models(run_folder: Path, shapes: Path) -> "dict[str, Model]":
-    """The demo's three heads with random weights, and their exported files. Not to be changed."""
+    """Three heads with random weights, and their exported files. Not to be changed."""
     from exported_models import Models
 
     return Models(run_folder / "models", shapes)

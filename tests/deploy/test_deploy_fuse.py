@@ -129,24 +129,26 @@ def test_small_images_are_still_refused():
         fuse(CASViT(TINY))(torch.randn(1, 3, 64, 31))
 
 
-def model_of(config: str) -> nn.Module:
-    cfg = resolve(config, RunOptions()).config
+def model_of(config: str, **options: object) -> nn.Module:
+    cfg = resolve(config, RunOptions(cfg_options=options)).config
     register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     return import_module(f"{cfg.default_scope}.registry").MODELS.build(cfg.model)
 
 
 @pytest.mark.parametrize(
-    ("config", "left"),
+    ("name", "levels", "left"),
     [
         # RetinaNet's extra levels start from the last input: its norm stays.
-        ("configs/retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py", ["backbone.norm6"]),
-        ("configs/mask_rcnn/mask-rcnn_casvit-xs_fpn_8xb4-1x_coco.py", []),
-        ("configs/demo/retinanet_casvit-mini_fpn_shapes.py", ["backbone.norm6"]),
+        ("retinanet", 3, ["backbone.norm6"]),
+        ("retinanet", 5, ["backbone.norm6"]),
+        ("mask-rcnn", 4, []),
+        ("mask-rcnn", 5, []),
     ],
 )
-def test_output_norms_go_into_the_neck(config, left):
-    model = with_statistics(model_of(config)).double()
+def test_output_norms_go_into_the_neck(name, levels, left):
+    config = f"configs/demo/{name}_casvit-mini_fpn_shapes.py"
+    model = with_statistics(model_of(config, **{"model.neck.num_outs": levels})).double()
     fused = fuse(model)
     x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():

@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from exported_models import STEMS, Model, export, picture
+from exported_models import CONFIGS, Model, export, picture
+from mmengine.config import Config
 from onnx_files import write_identity
 
 from casvit_dense.checkpoint.reader import file_sha256
@@ -30,7 +32,7 @@ pytest.importorskip("onnxruntime")
 EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "run_onnx.py")
 
 
-@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_file_predicts_what_torch_predicts(models: dict[str, Model], name: str) -> None:
     # 160 pixels high or wide by the config's pipeline: sizes that nobody traced, and resizing.
     model = models[name]
@@ -47,45 +49,72 @@ def test_a_file_predicts_what_torch_predicts(models: dict[str, Model], name: str
         assert outcome.good, outcome.text
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"), [*((name, ".onnx") for name in STEMS), ("fpn", ".xml")]
-)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_file_evaluates_as_its_checkpoint(
-    models: dict[str, Model],
-    name: str,
-    suffix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    models: dict[str, Model], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models[name]
-    written = model.exported
-    if suffix == ".xml":
-        pytest.importorskip("openvino")
-        # By way of the ONNX file that is there already: tracing once more would give the same.
+    files = {"torch": model.checkpoint, "onnxruntime": model.exported}
+    if name == "fpn" and find_spec("openvino"):
+        # Made of the ONNX file that is there already: tracing again would give the same.
         monkeypatch.setattr(
             writers, "write_onnx", lambda graph, path, *rest: shutil.copy(model.exported, path)
         )
-        written = tmp_path / "fpn.xml"
-        assert export(model, "--format", "openvino", "--out", written, "--input", "96x128") == 0
-    contents = []
-    for file in (model.checkpoint, written):
-        folder = tmp_path / f"run{file.suffix}"
-        more = ("--data-root", model.data, "--work-dir", folder)
+        files["openvino"] = tmp_path / "fpn.xml"
+        more = ("--format", "openvino", "--out", files["openvino"], "--input", "96x128")
+        assert export(model, *more) == 0
+    contents, predictions = {}, {}
+    for backend, file in files.items():
+        work_dir = tmp_path / backend
+        more = ("--data-root", model.data, "--work-dir", work_dir)
         assert main(["test", *model.arguments(*more, file=file)]) == 0
-        contents.append(json.loads((find_evaluation(folder) / "metrics.json").read_text()))
-    plain, exported = contents
-    assert exported["metrics"] == pytest.approx(plain["metrics"], abs=1e-3)
-    conditions = exported["conditions"]
-    assert conditions["weights_sha256"] == plain["conditions"]["weights_sha256"]
-    backend = {".onnx": "onnxruntime", ".xml": "openvino"}[suffix]
-    assert (conditions["form"], conditions["backend"]) == ("exported", backend)
-    assert conditions["fused"] is True
-    of_checkpoint, of_file = read_ledger(tmp_path / "results.jsonl")[0]
-    assert (of_file.form, of_file.backend, of_file.precision) == ("fused", backend, "fp32")
-    assert of_file.weights.sha256 == file_sha256(Path(written))
-    assert of_file.weights.source_sha256 == of_checkpoint.weights.sha256
-    assert of_file.config_sha256 == of_checkpoint.config_sha256
-    assert row_id(of_file) == exported["row"]
+        folder = find_evaluation(work_dir)
+        contents[backend] = json.loads((folder / "metrics.json").read_text())
+        predictions[backend] = written_predictions(folder)
+    of_checkpoint, *of_files = read_ledger(tmp_path / "results.jsonl")[0]
+    for row, backend in zip(of_files, list(files)[1:], strict=True):
+        content = contents[backend]
+        assert predictions[backend] == pytest.approx(predictions["torch"], abs=2e-3)
+        assert content["metrics"] == pytest.approx(contents["torch"]["metrics"], abs=1e-3)
+        conditions = content["conditions"]
+        assert conditions["weights_sha256"] == contents["torch"]["conditions"]["weights_sha256"]
+        assert (conditions["form"], conditions["backend"]) == ("exported", backend)
+        assert conditions["fused"] is True
+        assert (row.form, row.backend, row.precision) == ("fused", backend, "fp32")
+        assert row.weights.sha256 == file_sha256(files[backend])
+        assert row.weights.source_sha256 == of_checkpoint.weights.sha256
+        assert row.config_sha256 == of_checkpoint.config_sha256
+        assert row_id(row) == content["row"]
+
+
+def written_predictions(folder: Path) -> list[float]:
+    """Scores of the detections in order, or the share of each class: never nothing."""
+    maps = sorted(folder.glob("maps/*.png"))
+    if maps:
+        pixels = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in maps])
+        return (np.bincount(pixels.ravel(), minlength=8) / pixels.size).tolist()
+    scores = [row["score"] for row in json.loads((folder / "predictions.bbox.json").read_text())]
+    assert len(scores) > 20
+    return sorted(scores)
+
+
+def test_predict_works_from_a_work_directory_after_test(
+    models: dict[str, Model], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An evaluation must not replace the config that training wrote there."""
+    model, work_dir = models["fpn"], tmp_path / "work"
+    work_dir.mkdir()
+    config = work_dir / model.config.name
+    Config.fromfile(model.config).dump(config)
+    before = config.read_bytes()
+    arguments = [str(config), str(model.exported)]
+    more = ["--data-root", str(model.data), "--work-dir", str(work_dir)]
+    assert main(["test", *arguments, *more]) == 0
+    assert config.read_bytes() == before
+    images = str(model.data / "images" / "validation")
+    capsys.readouterr()
+    assert main(["predict", *arguments, images, "--out", str(tmp_path / "out")]) == 0
+    assert "predicted 5 images (0 skipped)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["mask-rcnn", "fpn"])

@@ -1,4 +1,4 @@
-"""The demo's models with random weights, and the files that the command exports them to."""
+"""Tiny models of each head with random weights, and the files that the command exports them to."""
 
 import re
 from dataclasses import dataclass
@@ -15,23 +15,56 @@ from casvit_dense.cli import main
 from casvit_dense.engine.config import register_scope
 from casvit_dense.export import exporter
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "demo"
-STEMS = {
-    "retinanet": "retinanet_casvit-mini_fpn_shapes",
-    "mask-rcnn": "mask-rcnn_casvit-mini_fpn_shapes",
-    "fpn": "fpn_casvit-mini_shapes",
+DEMO = Path(__file__).parents[2] / "configs" / "demo"
+
+# Tracing takes nearly all of an export's time, and as long for small images and few channels as for
+# large ones. So these have two stages, two pyramid levels and one convolution in each branch.
+MODEL = """
+_base_ = "{base}"
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=[1, 1, 1, 1], dims=[8, 16, 16, 16]), out_indices=(0, 1)
+    ),
+    neck=dict(in_channels=[8, 16], out_channels=16, num_outs=2),
+"""
+CONFIGS = {
+    "retinanet": MODEL.format(base=DEMO / "retinanet_casvit-mini_fpn_shapes.py")
+    + """
+    bbox_head=dict(
+        in_channels=16, feat_channels=16, stacked_convs=1, anchor_generator=dict(strides=[4, 8])
+    ),
+)
+""",
+    "mask-rcnn": MODEL.format(base=DEMO / "mask-rcnn_casvit-mini_fpn_shapes.py")
+    + """
+    rpn_head=dict(in_channels=16, feat_channels=16, anchor_generator=dict(strides=[4, 8])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16, featmap_strides=[4, 8]),
+        bbox_head=dict(in_channels=16, fc_out_channels=16),
+        mask_roi_extractor=dict(out_channels=16, featmap_strides=[4, 8]),
+        mask_head=dict(num_convs=1, in_channels=16, conv_out_channels=16),
+    ),
+)
+""",
+    "fpn": MODEL.format(base=DEMO / "fpn_casvit-mini_shapes.py")
+    + """
+    decode_head=dict(
+        in_channels=[16, 16], in_index=[0, 1], feature_strides=[4, 8], channels=16
+    ),
+)
+""",
 }
 
 
 @dataclass(frozen=True)
 class Model:
-    """A demo config with random weights, its data, and the file it was exported to."""
+    """A config with random weights, its data, and the file it was exported to."""
 
     config: Path
     checkpoint: Path
     data: Path
     exported: Path
-    said: str
+    messages: str
 
     def arguments(self, *more: object, file: Path | None = None) -> list[str]:
         return list(map(str, (self.config, file or self.checkpoint, *more)))
@@ -67,24 +100,23 @@ class Models(dict[str, Model]):
         self.shapes = shapes
 
     def __missing__(self, name: str) -> Model:
-        # Nearly all of the time is tracing, which takes as long for small images as for large.
         self.folder.mkdir(exist_ok=True)
         finished = self.folder / f"{name}.txt"
         with FileLock(self.folder / f"{name}.lock"):
             if not finished.exists():
                 finished.write_text(export_model(name, self.folder, self.shapes))
         self[name] = Model(
-            config=config_of(name),
+            config=config_of(name, self.folder),
             checkpoint=self.folder / f"{name}.pth",
             data=data_of(name, self.shapes),
             exported=self.folder / f"{name}.onnx",
-            said=finished.read_text(),
+            messages=finished.read_text(),
         )
         return self[name]
 
 
-def config_of(name: str) -> Path:
-    return CONFIGS / f"{STEMS[name]}.py"
+def config_of(name: str, folder: Path) -> Path:
+    return folder / f"tiny-{name}.py"
 
 
 def data_of(name: str, shapes: Path) -> Path:
@@ -92,18 +124,19 @@ def data_of(name: str, shapes: Path) -> Path:
 
 
 def export_model(name: str, folder: Path, shapes: Path) -> str:
-    """Writes weights and exported file; returns what the export printed."""
-    config = config_of(name)
+    """Writes config, weights and exported file; returns what the export printed."""
+    config = config_of(name, folder)
+    config.write_text(CONFIGS[name])
     cfg = Config.fromfile(config)
     registry = __import__(f"{register_scope(cfg)}.registry").registry
     checkpoint = folder / f"{name}.pth"
     torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
-    lines: list[str] = []
+    messages: list[str] = []
     options = exporter.ExportOptions(
         out=folder / f"{name}.onnx", data_root=str(data_of(name, shapes)), size=(96, 128)
     )
-    exporter.export(config, checkpoint, options, log=lines.append)
-    return "\n".join(lines)
+    exporter.export(config, checkpoint, options, log=messages.append)
+    return "\n".join(messages)
 
 
 def picture(height: int, width: int) -> np.ndarray:
