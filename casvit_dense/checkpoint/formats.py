@@ -157,7 +157,7 @@ def is_own_classifier(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def kind_of(state: Mapping[str, Tensor], wrapper: str) -> Kind:
-    """What the tensors make up."""
+    """Whether the tensors are of a classifier, a dense model or a backbone."""
     rest = {name.split(".")[0] for name in state if not name.startswith(BACKBONE)}
     if rest & set(CLASSIFIER_PARTS):
         return "classification"

@@ -12,7 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument(
         "--format",
-        dest="form",
         choices=("onnx", "openvino", "coreml", "torch-export"),
         default="onnx",
         help="default %(default)s",

@@ -1,4 +1,4 @@
-"""Checks of a COCO-format data set that cost seconds and save hours."""
+"""Checks a data set in COCO format, in seconds, before a training of hours."""
 
 import json
 from collections import Counter
@@ -50,7 +50,7 @@ def check_coco(
         )
     in_file_order = [name for name in names if name in classes]
     if in_file_order != list(classes):
-        # mmdet numbers labels in the file's order, whatever the order of the classes.
+        # mmdet numbers labels in the file's order, not in that of the classes.
         raise UserError(
             f"{ann_file}: its categories come as {some(in_file_order)}, the classes of the config "
             f"as {some(classes)}; write the classes in the file's order"
@@ -73,7 +73,7 @@ def _read(ann_file: Path) -> dict:
 
 
 def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
-    """Looks for what the data loader would trip over, or drop without a word.
+    """Looks for records on which the data loader would fail, or which it would silently drop.
 
     Raises:
         UserError: with the first record that lacks a key, repeats an id, or refers to nothing.
@@ -105,10 +105,10 @@ def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
 
 
 def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:
-    """Looks for the id by which COCO's evaluation means that a detection matched nothing.
+    """Looks for the id 0, which COCO's evaluation uses for a detection without a match.
 
-    pycocotools keeps the id of a detection's partner and counts the detection as correct where
-    that is not 0; faster-coco-eval does the same.
+    pycocotools stores the id of a detection's match and counts the detection as correct if that
+    is not 0; so does faster-coco-eval.
 
     Raises:
         UserError: an annotation has the id 0.

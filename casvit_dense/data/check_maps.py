@@ -35,7 +35,7 @@ def check_maps(
 
     Raises:
         UserError: missing folder or map, no image, a map that is not an index map, or a label
-            that no class of the head stands for.
+            that no class of the head has.
     """
     for folder in (image_dir, map_dir):
         if not folder.is_dir():

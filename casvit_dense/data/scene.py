@@ -1,4 +1,4 @@
-"""One generated picture: coloured shapes that hide each other, and who owns which pixel."""
+"""One generated picture: coloured shapes that overlap, and the object of every pixel."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class Region:
 
     Attributes:
         label: index into ``SHAPES``.
-        mask: ``(size, size)``, true where the object is seen.
-        crowd: whether the region is a group that is not told apart.
+        mask: ``(size, size)``, true where the object is visible.
+        crowd: whether the region is a group of objects without separate masks.
     """
 
     label: int
@@ -49,8 +49,8 @@ def draw_scene(rng: np.random.Generator, size: int, num_objects: int, crowd: boo
     Args:
         rng: source of every choice; the same state gives the same scene.
         size: side of the picture in pixels.
-        num_objects: objects wanted; one that finds no place where it leaves enough of the
-            others visible is left out.
+        num_objects: objects to draw; an object is left out if every tried position would hide too
+            much of the others.
         crowd: whether to draw a crowd region first, below the objects.
 
     Returns:
@@ -130,8 +130,8 @@ def draw_crowd(rng: np.random.Generator, image: NDArray[np.float64], label: int)
 def paint(rng: np.random.Generator, image: NDArray[np.float64], stencil: Mask) -> None:
     """Fills a stencil with one colour, brighter than the ground.
 
-    The colour says nothing of the class, so a network has to learn the shapes; that the light
-    parts are the objects lets it begin with that at once.
+    The colour does not depend on the class, so a network has to learn the shapes; bright objects
+    on a dark ground make the first steps easy.
     """
     image[stencil] = rng.uniform(130, 250, 3)
 

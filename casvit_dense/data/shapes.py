@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from casvit_dense.data.scene import SHAPES, Mask, Region, Scene, draw_scene, outlines
 from casvit_dense.errors import UserError
 
-#: Raised with every change of the pictures or labels, so that old folders are not reused.
+#: Increased with every change of the pictures or labels, so that old folders are not reused.
 VERSION = 1
 
 MANIFEST = "shapes.json"
@@ -47,7 +47,7 @@ class ShapesSpec:
 
 
 def generate_shapes(root: Path, spec: ShapesSpec | None = None) -> bool:
-    """Makes the data set, or finds it made.
+    """Makes the data set unless it exists already.
 
     Writes below ``root``: ``coco/{train,val}2017/*.png``,
     ``coco/annotations/instances_{train,val}2017.json`` (polygons along pixel edges; crowd regions
@@ -64,7 +64,7 @@ def generate_shapes(root: Path, spec: ShapesSpec | None = None) -> bool:
         True if written now, False if the same data set was there.
 
     Raises:
-        UserError: ``root`` holds something else, or only a part of the data set.
+        UserError: ``root`` holds other files, or only a part of the data set.
     """
     spec = spec or ShapesSpec()
     if root.exists() and not root.is_dir():

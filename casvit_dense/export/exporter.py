@@ -52,7 +52,7 @@ class ExportOptions:
     """What a user can ask of an export.
 
     Attributes:
-        form: a key of `writers.SUFFIXES`.
+        format: a key of `writers.SUFFIXES`.
         part: ``'backbone' | 'model'``.
         size: height and width to trace with; default: the short side of the test pipeline's
             resizing, squared.
@@ -67,7 +67,7 @@ class ExportOptions:
         cfg_options: overrides by dotted key.
     """
 
-    form: str = "onnx"
+    format: str = "onnx"
     part: str = "model"
     size: Size | None = None
     batch: int = 1
@@ -101,7 +101,7 @@ def export(
     """
     started = time.monotonic()
     check_options(options, checkpoint)
-    if options.form == "coreml":
+    if options.format == "coreml":
         check_coreml_choice(config, options)
     target = target_file(Path(config).stem, options)
     predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
@@ -112,9 +112,9 @@ def export(
     with scratch_beside(target) as scratch:
         file = scratch / target.name
         open_or_fixed = "height and width open" if options.dynamic else "size fixed"
-        log(f"writing {options.form}, {options.part}, {size[0]}x{size[1]}, {open_or_fixed} ...")
-        write_graph(graph, options.form, file, example, about)
-        if options.form == "coreml":
+        log(f"writing {options.format}, {options.part}, {size[0]}x{size[1]}, {open_or_fixed} ...")
+        write_graph(graph, options.format, file, example, about)
+        if options.format == "coreml":
             log(check_coreml(file, about))
         else:
             compare(predictor, file, about, size, log)
@@ -145,7 +145,7 @@ def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
             f"--batch {options.batch}: a whole model takes one image at a time; a larger batch is "
             "for --part backbone"
         )
-    if options.int8 and (options.form, options.part) != ("onnx", "model"):
+    if options.int8 and (options.format, options.part) != ("onnx", "model"):
         raise UserError("--int8 is for --format onnx and --part model")
     if options.calibration and options.int8 != "static":
         raise UserError("--calibration is for --int8 static")
@@ -168,14 +168,14 @@ def check_coreml_choice(config: str | Path, options: ExportOptions) -> None:
 
 def target_file(stem: str, options: ExportOptions) -> Path:
     """The file to write, checked before the work begins."""
-    suffix = SUFFIXES[options.form]
+    suffix = SUFFIXES[options.format]
     if options.part == "backbone":
         stem += "-backbone"
     if options.int8:
         stem += "-int8"
     target = options.out or Path("outputs", stem + suffix)
     if target.suffix != suffix:
-        raise UserError(f"--out {target}: a file of format {options.form} ends in {suffix}")
+        raise UserError(f"--out {target}: a file of format {options.format} ends in {suffix}")
     for path in files_of(target):
         if path.exists() and not options.force:
             raise UserError(f"{path} exists already; remove it, or replace it with --force")

@@ -26,20 +26,22 @@ SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "coreml
 OPSET = 20
 
 
-def write_graph(graph: Graph, form: str, path: Path, example: Tensor, about: Description) -> None:
+def write_graph(
+    graph: Graph, format_name: str, path: Path, example: Tensor, about: Description
+) -> None:
     """Writes a graph.
 
     Args:
         graph: in eval mode.
-        form: a key of `SUFFIXES`.
+        format_name: a key of `SUFFIXES`.
         path: the file to write; OpenVINO puts a ``.bin`` beside it.
         example: input to trace with.
-        about: description to write into the file; says whether height and width are open.
+        about: description to write into the file; its ``dynamic`` leaves height and width open.
 
     Raises:
         UserError: a package is missing, or the format cannot hold this graph.
     """
-    WRITERS[form](graph, path, example, about)
+    WRITERS[format_name](graph, path, example, about)
 
 
 def write_onnx(graph: Graph, path: Path, example: Tensor, about: Description) -> None:

@@ -90,10 +90,11 @@ def _visualizer() -> Any:
 
 
 def draw_map(image: np.ndarray, indices: np.ndarray, labels: Labels) -> np.ndarray:
-    """The image tinted by class, large regions named, a legend at its right.
+    """The image tinted by class, with names on large regions and a legend at the right.
 
-    Not by mmseg's visualiser: it writes a name at the first pixel of a row, beyond the edge if
-    need be, and sorts the coordinates of all pixels to find it (seconds for a photograph).
+    mmseg's visualiser has no legend, writes a box with the name of every class, however small or
+    cut off by the picture's edge, and sorts the coordinates of all pixels to place it, which takes
+    seconds for a photograph.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR.

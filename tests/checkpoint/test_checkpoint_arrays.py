@@ -26,7 +26,7 @@ def blank(kind: type = np.ndarray, shape: tuple = (0,), code: bytes = b"b") -> R
 
 
 def array(*state: object) -> Built:
-    """An array as numpy pickles it, with a state of one's own."""
+    """An array as numpy pickles it, with the given state."""
     return Built(blank(), state)
 
 
@@ -172,7 +172,7 @@ def test_scalars_come_back(scalar, tmp_path):
     assert read == scalar
 
 
-def test_arrays_come_back_wherever_they_stand(tmp_path):
+def test_arrays_come_back_from_any_place_in_a_file(tmp_path):
     shared, log = np.arange(3), HistoryBuffer([1.0, 2.0], [1, 1])
     content = {
         "table": {"a": shared},

@@ -68,7 +68,7 @@ def write_dialect(dialect: str, path: Path) -> dict[str, Tensor]:
         "plain backbone, safetensors",
     ],
 )
-def test_every_dialect_loads_whole_whatever_the_file_is_called(dialect, tmp_path):
+def test_every_format_loads_under_any_file_name(dialect, tmp_path):
     path = tmp_path / "weights.bin"
     expected = write_dialect(dialect, path)
     backbone = CASViT(TINY)

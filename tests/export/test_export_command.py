@@ -1,4 +1,4 @@
-"""What the command writes and says, what it refuses, and its other forms."""
+"""The export command: what it writes and reports, what it refuses, other formats."""
 
 import re
 import shutil

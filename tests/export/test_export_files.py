@@ -23,7 +23,7 @@ from casvit_dense.export.runtime import open_runtime
 CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
 
 
-#: What a file of ours says of itself: a detector of three classes.
+#: The description of a detector of three classes.
 ABOUT = {
     "config": CONFIG.stem,
     "part": "model",
@@ -188,7 +188,7 @@ def test_openvino_needs_both_files_whole(tmp_path: Path, opens: Callable[[Path],
 
 @pytest.mark.parametrize("existing", ["model.xml", "model.bin"])
 def test_neither_file_of_openvino_is_written_over(tmp_path: Path, existing: str) -> None:
-    options = {"form": "openvino", "out": tmp_path / "model.xml"}
+    options = {"format": "openvino", "out": tmp_path / "model.xml"}
     (tmp_path / existing).touch()
     with pytest.raises(UserError, match=f"{existing} exists already"):
         target_file("stem", ExportOptions(**options))

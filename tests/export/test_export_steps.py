@@ -187,7 +187,7 @@ def test_runtime_refuses_with_a_reason(tmp_path: Path, monkeypatch: pytest.Monke
     file = tmp_path / "damaged.onnx"
     with pytest.raises(UserError, match="no exported file"):
         open_runtime(file)
-    file.write_bytes(b"nothing of the kind")
+    file.write_bytes(b"no onnx")
     with pytest.raises(UserError, match="cannot be loaded by onnxruntime"):
         open_runtime(file)
     with pytest.raises(UserError, match="torch does not run"):

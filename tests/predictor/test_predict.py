@@ -294,10 +294,10 @@ def test_bad_images_are_named_and_the_rest_goes_on(
     skipped = [Path(entry["file_name"]).name for entry in index["skipped"]]
     assert done == ["a.png", "c.png", "d.png", "e.png"]
     assert skipped == ["b.jpg", "f.png"]
-    said = capsys.readouterr().out
-    assert f"skipped {folder / 'b.jpg'}: " in said
-    assert f"skipped {folder / 'f.png'}: 600x1 pixels do not fit" in said
-    assert "predicted 4 images (2 skipped)" in said
+    printed = capsys.readouterr().out
+    assert f"skipped {folder / 'b.jpg'}: " in printed
+    assert f"skipped {folder / 'f.png'}: 600x1 pixels do not fit" in printed
+    assert "predicted 4 images (2 skipped)" in printed
 
 
 def test_interrupt_keeps_what_is_finished(
@@ -335,7 +335,7 @@ def test_missing_files_end_with_one_line(
     }
     out = tmp_path / "out"
     assert main(["predict", *map(str, files.values()), "--out", str(out), "--device", "cpu"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: ") and "missing.jpg" in said
-    assert "\n" not in said
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ") and "missing.jpg" in printed
+    assert "\n" not in printed
     assert not out.exists()

@@ -164,7 +164,7 @@ def test_category_ids_of_the_annotation_file(tmp_path: Path) -> None:
     file = tmp_path / "instances.json"
     file.write_text(json.dumps({"categories": [{"id": 9, "name": "b"}, {"id": 4, "name": "a"}]}))
     assert category_ids(["a", "b"], file) == (4, 9)
-    assert category_ids(["a", "c"], file) == (1, 2)  # a file of other classes says nothing
+    assert category_ids(["a", "c"], file) == (1, 2)  # a file of other classes is ignored
 
 
 def test_category_ids_of_coco_without_its_file(tmp_path: Path) -> None:
