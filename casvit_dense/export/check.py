@@ -205,24 +205,21 @@ def compare_detections(expected: Any, found: Any, score_thr: float, limit: int) 
 
 
 def match(a: Any, b: Any) -> dict[int, int]:
-    """Pairs of equal detections: index in ``a`` to index in ``b``, each used once."""
+    """Pairs of equal detections: index in ``a`` to index in ``b``, each used once.
+
+    Equal are those of the same class whose score and box differ within the tolerances.
+    """
+    gap = (a.bboxes[:, None] - b.bboxes).abs().amax(-1)
+    size = (a.bboxes[:, 2:] - a.bboxes[:, :2]).amax(-1).clamp(min=100)
+    near = gap <= BOX_TOLERANCE * size[:, None]
+    near &= (a.scores[:, None] - b.scores).abs() <= SCORE_TOLERANCE
+    near &= a.labels[:, None] == b.labels
     pairs: dict[int, int] = {}
-    free = set(range(len(b)))
     for i in range(len(a)):
-        near = [j for j in free if is_match(a, i, b, j)]
-        if near:
-            pairs[i] = min(near, key=lambda j: float((a.bboxes[i] - b.bboxes[j]).abs().max()))
-            free.remove(pairs[i])
+        if near[i].any():
+            pairs[i] = int(gap[i].masked_fill(~near[i], torch.inf).argmin())
+            near[:, pairs[i]] = False
     return pairs
-
-
-def is_match(a: Any, i: int, b: Any, j: int) -> bool:
-    """Same class, and score and box within the tolerances."""
-    if a.labels[i] != b.labels[j] or abs(a.scores[i] - b.scores[j]) > SCORE_TOLERANCE:
-        return False
-    size = float((a.bboxes[i, 2:] - a.bboxes[i, :2]).max())
-    gap = float((a.bboxes[i] - b.bboxes[j]).abs().max())
-    return gap <= BOX_TOLERANCE * max(size, 100.0)
 
 
 def mask_gap(a: Tensor, b: Tensor, pairs: dict[int, int]) -> float:
