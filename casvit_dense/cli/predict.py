@@ -33,12 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from casvit_dense.engine.console import quiet_console
     from casvit_dense.predictor import Predictor, find_images, predict_files
 
     folder = args.out or Path("outputs", Path(args.config).stem)
     files = find_images(args.inputs, exclude=folder)
-    predictor = Predictor(
-        args.config, args.checkpoint, args.device, args.cfg_options, args.data_root, args.fuse
+    with quiet_console():
+        predictor = Predictor(
+            args.config, args.checkpoint, args.device, args.cfg_options, args.data_root, args.fuse
+        )
+    print(
+        f"weights {args.checkpoint} (sha256 {predictor.weights_sha256[:12]}), "
+        f"{len(predictor.labels.names)} classes, on {predictor.device}"
     )
     summary = predict_files(predictor, files, folder, args.score_thr, not args.no_pictures)
     print(

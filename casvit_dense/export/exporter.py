@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from casvit_dense.deploy import fuse
 from casvit_dense.doctor import installed_versions
 from casvit_dense.engine.config import read_config
+from casvit_dense.engine.console import quiet_console
 from casvit_dense.errors import UserError
 from casvit_dense.export.check import (
     Size,
@@ -104,7 +105,8 @@ def export(
     if options.format == "coreml":
         check_coreml_choice(config, options)
     target = target_file(Path(config).stem, options)
-    predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
+    with quiet_console():
+        predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
     size = options.size or default_size(predictor.cfg)
     example = torch.rand(options.batch, 3, *size)
     graph = build_graph(predictor.model, example, options)
