@@ -83,7 +83,7 @@ def test_losses_in_bfloat16(task: str, shapes: Path, tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
-@pytest.mark.parametrize("aim", ["time", "memory"])
+@pytest.mark.parametrize("aim", [pytest.param("time", marks=pytest.mark.slow), "memory"])
 def test_training_in_the_folded_form(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aim: str
 ) -> None:
@@ -212,13 +212,6 @@ def test_nothing_left_to_train_is_an_error(copied: Copied, shapes: Path) -> None
     options.resume = "auto"
     with pytest.raises(UserError, match="the schedule was over"):
         train(config_of("fpn"), options)
-
-
-def test_the_config_that_training_left_can_be_resumed(copied: Copied, shapes: Path) -> None:
-    folder = copied("fpn").parent
-    options = options_of("fpn", shapes, folder, rounds=2)
-    options.resume = "auto"
-    assert train(folder / config_of("fpn").name, options).name == "iter_4.pth"
 
 
 @pytest.mark.parametrize("key", ["train_dataloader", "train_cfg", "optim_wrapper"])
