@@ -13,29 +13,32 @@ class UserError(Exception):
     """
 
 
+#: Mistakes whose kind says everything, by pydantic's names.
+_PROBLEMS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known key",
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+}
+
+
 def validation_message(error: "ValidationError") -> str:
     """The first mistake that pydantic found, as one line: where it is, what it is, what is there.
 
     Rows of a list are counted from 1, as people do.
     """
     first = error.errors(include_url=False)[0]
-    place = ", ".join(f"row {key + 1}" if isinstance(key, int) else key for key in first["loc"])
-    if first["type"] in ("missing", "extra_forbidden", "too_short", "string_too_short"):
-        text = {"missing": "is missing", "extra_forbidden": "is not a known key"}
-        problem = text.get(first["type"], "is empty")
-    elif first["type"] == "value_error":
+    kind, message, found = first["type"], first["msg"], repr(first["input"])
+    if kind in _PROBLEMS:
+        problem = _PROBLEMS[kind]
+    elif kind == "value_error":
         problem = str(first["ctx"]["error"])
-    elif first["type"] == "json_invalid":
-        problem = first["msg"]
+    elif kind == "json_invalid":
+        problem = message
     else:
-        problem = f"{_as_demand(first['msg'])}, not {_shortened(repr(first['input']))}"
+        if kind in ("model_type", "dict_type"):
+            message = "Input should be keys with values"
+        demand = message.replace("Input should be", "must be", 1)
+        problem = f"{demand}, not {found if len(found) <= 60 else found[:59] + '…'}"
+    place = ", ".join(f"row {key + 1}" if isinstance(key, int) else key for key in first["loc"])
     return f"{place}: {problem}" if place else problem
-
-
-def _as_demand(message: str) -> str:
-    start = "Input should be "
-    return f"must be {message.removeprefix(start)}" if message.startswith(start) else message
-
-
-def _shortened(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

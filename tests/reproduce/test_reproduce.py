@@ -380,7 +380,7 @@ def test_a_row_whose_data_are_gone_counts_with_a_word(
 
 
 @pytest.mark.parametrize("kind", ["train", "test"])
-def test_a_failing_step_is_told_and_the_others_go_on(
+def test_a_failing_step_is_reported_and_the_others_continue(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     bench = Bench(planned(shapes, FPN, RETINANET), tmp_path / "w", monkeypatch)
@@ -410,7 +410,7 @@ def test_a_step_without_its_product_has_failed(
     assert "it ended without an error, but a last checkpoint is not there" in bench.text
 
 
-def test_a_part_of_a_published_data_set_is_said_before_days_of_work(bench: Bench) -> None:
+def test_a_part_of_a_published_data_set_is_reported_first(bench: Bench) -> None:
     (state,) = bench.look()
     found = Job(bench.plan, bench.settings, print).estimate(state)
     assert found.images == Known(10, "counted")

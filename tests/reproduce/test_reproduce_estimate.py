@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.estimate import (
     Estimate,
@@ -37,6 +38,16 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
 SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
 DEMO = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
+
+
+@cache
+def as_read(path: Path) -> Config:
+    """Bases from mmdet take half a second each time."""
+    return read_config(path)
+
+
+def resolved(path: Path, data_root: str | None = None) -> Config:
+    return resolve(as_read(path), RunOptions(data_root=data_root)).config
 
 
 def by_epoch(**changes: object) -> Schedule:
@@ -82,8 +93,8 @@ def test_disk(changes: dict, checkpoints: int, best: int) -> None:
 
 
 def test_schedules_of_the_recipes() -> None:
-    assert schedule_of(resolve(RETINANET, RunOptions()).config) == by_epoch()
-    assert schedule_of(resolve(SEM_FPN, RunOptions()).config) == Schedule(
+    assert schedule_of(resolved(RETINANET)) == by_epoch()
+    assert schedule_of(resolved(SEM_FPN)) == Schedule(
         length=40_000,
         by_epoch=False,
         batch=4,
@@ -194,7 +205,7 @@ def speed(**changes: object) -> Speed:
 
 
 def test_time_from_the_benchmark_goes_by_images_and_pixels() -> None:
-    cfg = resolve(SEM_FPN, RunOptions()).config  # four crops of 512x512
+    cfg = resolved(SEM_FPN)  # four crops of 512x512
     assert training_pixels(cfg) == 512 * 512
     found = benchmarked("m", cfg, [speed(median_ms=1.0), speed()])
     assert found == Known(0.1 * 4 / 2 * 2, "100 ms for 2 images of 256x512, H200")
@@ -210,7 +221,7 @@ def test_time_from_the_benchmark_goes_by_images_and_pixels() -> None:
 
 
 def test_given_times_go_before_logs_and_logs_before_the_benchmark(tmp_path: Path) -> None:
-    cfg = resolve(SEM_FPN, RunOptions()).config
+    cfg = resolved(SEM_FPN)
     rows = [speed()]
     assert step_time("m", cfg, {}, [tmp_path], rows).value == pytest.approx(0.4)
     write_log(tmp_path, "1", [{"lr": 1, "time": 3.0}])
@@ -223,7 +234,7 @@ def test_given_times_go_before_logs_and_logs_before_the_benchmark(tmp_path: Path
 
 def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> None:
     generate_shapes(tmp_path / "shapes", ShapesSpec(train=40, val=1, size=64))
-    cfg = resolve(DEMO, RunOptions(data_root=str(tmp_path / "shapes/coco"))).config
+    cfg = resolved(DEMO, str(tmp_path / "shapes/coco"))
     file = tmp_path / "shapes/coco/annotations/instances_train2017.json"
     content = json.loads(file.read_text())
     drawn = {annotation["image_id"] for annotation in content["annotations"]}
@@ -244,9 +255,7 @@ def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> Non
 
 
 def test_published_images_are_those_of_the_whole_data_sets() -> None:
-    retinanet, fpn = (
-        resolve(path, RunOptions(data_root="no")).config for path in (RETINANET, SEM_FPN)
-    )
+    retinanet, fpn = (resolved(path, "no") for path in (RETINANET, SEM_FPN))
     # cocoapi's issue 76: 118,287 images, 1,021 of them without an object.
     for cfg, whole in ((retinanet, 118_287 - 1_021), (fpn, 20_210)):
         images = count_images(cfg)
@@ -257,7 +266,7 @@ def test_published_images_are_those_of_the_whole_data_sets() -> None:
         "ann_file": "annotations/instances_minitrain2017.json",
         "metainfo": {"classes": ("dog",)},
     }.items():
-        other = resolve(RETINANET, RunOptions()).config
+        other = resolved(RETINANET)
         other.train_dataloader.dataset[key] = value
         if key == "filter_cfg":
             other.train_dataloader.dataset.filter_cfg.filter_empty_gt = False
@@ -270,7 +279,7 @@ def test_a_damaged_annotation_file_is_one_message(shapes: Path, tmp_path: Path, 
     shutil.copytree(shapes / "coco", folder)
     for split in ("train", "val"):
         (folder / f"annotations/instances_{split}2017.json").write_text(text)
-    cfg = resolve(DEMO, RunOptions(data_root=str(folder))).config
+    cfg = resolved(DEMO, str(folder))
     for found, split in ((count_images(cfg), "train"), (read_truth(cfg), "val")):
         assert found[0] is None
         assert found.problem.startswith(f"the data in {folder}/annotations/instances_{split}2017.")
@@ -279,7 +288,7 @@ def test_a_damaged_annotation_file_is_one_message(shapes: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("path", [DEMO, SEM_FPN])
 def test_parameters_are_those_of_the_real_model(path: Path) -> None:
-    cfg = resolve(path, RunOptions()).config
+    cfg = resolved(path)
     held, trained = count_parameters(cfg)
     register_scope(cfg)
     cfg.model.backbone.init_cfg = None

@@ -137,7 +137,7 @@ class Reproduction:
         """The id of the process group; at the end it gets SIGKILL, as when a machine goes down."""
         return forked(lambda: main(self.flags), self.out)
 
-    def finish(self, seconds: float = 240) -> None:
+    def finish(self, seconds: float = 1800) -> None:
         with self.running() as pid:
             wait_for(lambda: ended(pid), seconds)
         assert "runs have their row" in self.out.read_text().splitlines()[-1]
@@ -153,7 +153,7 @@ def test_killed_in_its_training_it_ends_as_undisturbed(shapes: Path, tmp_path: P
     plan = write_plan(tmp_path / "plan.json", shapes, FPN)
     disturbed = Reproduction(plan, tmp_path / "killed")
     with disturbed.running():
-        wait_for(lambda: list((tmp_path / "killed" / FPN).glob("iter_*.pth")), 100)
+        wait_for(lambda: list((tmp_path / "killed" / FPN).glob("iter_*.pth")), 900)
         time.sleep(random.Random(0).uniform(0, 0.4))
     assert not (tmp_path / "killed" / LEDGER).exists()
     disturbed.finish()

@@ -75,7 +75,7 @@ def test_each_metric_has_its_own_verdict() -> None:
     assert masks.difference == pytest.approx(30.0 - 34.9)
 
 
-def test_what_was_not_run_is_said_of_every_config_with_figures() -> None:
+def test_every_config_with_figures_is_not_run_at_first() -> None:
     found = verify([speed()], TARGETS)
     assert {f.verdict for f in found} == {Verdict.NOT_RUN}
     assert {f.target.config for f in found} == {t.config for t in TARGETS.dense if t.config}
@@ -163,7 +163,7 @@ def test_what_cannot_be_compared_says_why(case: str) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.365, 0.99])
 @pytest.mark.parametrize("config", [RETINANET, MASK_RCNN, SEM_FPN])
-def test_a_subset_never_counts_whatever_its_figures(config: str, value: float) -> None:
+def test_a_subset_never_counts(config: str, value: float) -> None:
     whole = evaluation(config)
     part = whole.dataset.model_copy(update={"images": whole.dataset.images // 10})
     metrics = {"coco/bbox_mAP": value, "coco/segm_mAP": value, "mIoU": 100 * value}
@@ -217,7 +217,7 @@ def test_of_one_seed_the_newest_row_counts() -> None:
     assert found.ours == pytest.approx((36.8 + 36.4) / 2)
 
 
-def test_weights_without_a_seed_are_told_apart_by_their_file() -> None:
+def test_weights_without_a_seed_are_distinguished_by_their_file() -> None:
     rows = [
         evaluation(
             hour=i,
