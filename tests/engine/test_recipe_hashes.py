@@ -89,13 +89,13 @@ def test_every_option_is_of_the_recipe_or_not(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_decoder_is_the_same_by_flag_and_by_override(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "check_decoder", lambda cfg, decoder: None)
-    by_flag = resolve(RETINANET, RunOptions(image_decoder="turbojpeg")).hashes
+    cfg = read_config(RETINANET)
+    by_flag = resolve(cfg, RunOptions(image_decoder="turbojpeg")).hashes
     places = [f"{part}_dataloader.dataset.pipeline.0" for part in ("train", "val", "test")]
     overrides = {f"{place}.imdecode_backend": "turbojpeg" for place in places}
     assert by_flag == hashes_by_hand(RETINANET, overrides)
-    assert resolve(RETINANET, RunOptions(image_decoder="cv2")).hashes == hashes_by_hand(
-        RETINANET, {}
-    )
+    usual = hashes_by_hand(RETINANET, {})
+    assert resolve(cfg, RunOptions(image_decoder="cv2")).hashes == usual
 
 
 SAME: list[dict[str, Any]] = [

@@ -15,7 +15,7 @@ from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.engine import evaluate as evaluation
-from casvit_dense.engine.config import resolve
+from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.hooks import TRAINING_RECORD, continued
 from casvit_dense.engine.record import (
@@ -289,9 +289,11 @@ def test_the_record_of_a_training_is_of_the_config_that_runs(
         max_iters=7, seed=3, train_dataloader=SimpleNamespace(dataset=range(100))
     )
 
+    cfg = read_config(RETINANET)
+
     def record(**options: Any) -> dict[str, Any]:
         chosen = RunOptions(**options)
-        return training_record(resolve(RETINANET, chosen), chosen, runner)
+        return training_record(resolve(cfg, chosen), chosen, runner)
 
     ours = hashes_by_hand(RETINANET, {}).recipe
     assert record() == {
@@ -303,6 +305,7 @@ def test_the_record_of_a_training_is_of_the_config_that_runs(
         "precision": "fp32",
     }
     assert record(auto_scale_lr=True)["recipe_sha256"] != ours
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "8")
     eight = record(auto_scale_lr=True, launcher="pytorch")
     assert (eight["recipe_sha256"], eight["global_batch"]) == (ours, 32)
