@@ -41,11 +41,11 @@ demo: setup  ## set-up, then three models trained and evaluated on generated dat
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/casvit-dense demo
 
 speed: setup  ## every CPU figure of docs/speed.md; says how long that takes
-	$(VENV)/bin/casvit-dense benchmark --suite cpu --out docs/speed/cpu.csv
-	$(VENV)/bin/casvit-dense benchmark --suite paper --out docs/speed/paper.csv
+	$(VENV)/bin/casvit-dense benchmark --suite cpu --ledger docs/speed/cpu.jsonl
+	$(VENV)/bin/casvit-dense benchmark --suite paper --ledger docs/speed/paper.jsonl
 	$(MAKE) speed-page
 
-speed-page: setup  ## tables and charts of docs/speed.md from docs/speed/*.csv
+speed-page: setup  ## tables and charts of docs/speed.md from docs/speed/*.jsonl
 	$(VENV)/bin/casvit-dense benchmark --page docs/speed.md
 
 results-page: setup  ## docs/results.md, the README's table and the metafiles, from rows and targets

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from casvit_dense.benchmark.networks import (
     example,
     flatten,
     freeze_norms,
+    learned,
     results_of,
 )
 from casvit_dense.deploy import compiled
@@ -29,7 +29,6 @@ from casvit_dense.errors import UserError
 
 #: Largest difference from the reference, relative to an output's largest value.
 TOLERANCE = 1e-4
-TF32_TOLERANCE = 0.02  # convolutions of a GPU whose factors have 11 bits
 HALF_TOLERANCE = 0.1  # factors of 8 or 11 bits, rounded after every layer
 # Of many almost equal candidates, rounding decides which are detected.
 RESULTS_TOLERANCE = 0.01
@@ -106,25 +105,18 @@ def _prepare_training(case: BenchmarkCase, backbone: nn.Module) -> Prepared:
         from casvit_dense.deploy import training_form
 
         module = training_form(module, save_memory=case.form == "fused-memory")
-    images = _input(case, example(case, case.device))
-    if case.backend != "eager":
-        compiled_module = _compile(case, module)
-        step = TrainingStep(compiled_module, learned(module), images, autocast_of(case))
+    eager = case.backend == "eager"
+    step = TrainingStep(
+        module if eager else _compile(case, module),
+        learned(module),
+        example(case, case.device),
+        autocast_of(case),
+        partial(_input, case),
+    )
+    if not eager:  # the compiler keeps what it likes, where no hook can look
         return Prepared(step, lambda: {"gradients": step.outputs()})
-    step = TrainingStep(module, learned(module), images, autocast_of(case))
-    compared = partial(_exact_gradients, module, images) if case.dtype == "fp32" else step.outputs
+    compared = step.exact_outputs if case.dtype == "fp32" else step.outputs
     return Prepared(step, lambda: {"gradients": compared()}, step.saved_bytes)
-
-
-def _exact_gradients(module: nn.Module, images: Tensor) -> list[Tensor]:
-    """Gradients in double precision: in single, a ReLU near zero flips by rounding alone."""
-    exact = deepcopy(module).double()
-    return TrainingStep(exact, learned(exact), images.double()).outputs()
-
-
-def learned(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that get a gradient, by name."""
-    return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def plain_tensors(outputs: Any) -> list[Tensor]:
@@ -199,8 +191,7 @@ def tolerance(case: BenchmarkCase, kind: str) -> float:
         return HALF_TOLERANCE
     if kind == "results":
         return RESULTS_TOLERANCE
-    rounded = case.device == "cuda" and torch.backends.cudnn.allow_tf32
-    return TF32_TOLERANCE if rounded else TOLERANCE
+    return TOLERANCE
 
 
 def prepare_runtime(
@@ -248,7 +239,12 @@ def _prepare_model(case: BenchmarkCase, model: Any, threads: int, path: Path) ->
     images = example(case) * graph.std + graph.mean
     if not path.exists():
         to_onnx(
-            *(graph, path, images, graph.input_name, graph.output_names, False),
+            graph,
+            path,
+            images,
+            graph.input_name,
+            graph.output_names,
+            dynamic=False,
             custom_ops=onnx_translations(),
         )
     run = open_runtime(path, case.backend, threads)

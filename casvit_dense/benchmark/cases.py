@@ -1,4 +1,7 @@
-"""Benchmark cases: one network in one form, on one backend, at one input; and suites of them."""
+"""Benchmark cases: one network in one form, on one backend, at one input; and suites of them.
+
+Imports without torch, since the command's help needs it.
+"""
 
 import dataclasses
 import itertools
@@ -7,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
 from casvit_dense.zoo import FAMILIES, casvit_configs, family_of, peer_configs
 
 PARTS = ("backbone", "model")
 MODES = ("infer", "train", "count")
-FORMS = ("reference", "fused", "fused-memory", "fused-time")
+INFERENCE_FORMS = ("reference", "fused")
 TRAINING_FORMS = ("fused-memory", "fused-time")  # what "fused" means in training
+FORMS = (*INFERENCE_FORMS, *TRAINING_FORMS)
 BACKENDS = ("eager", "compile", "cudagraphs", "onnxruntime", "openvino")
 RUNTIMES = ("onnxruntime", "openvino")  # run an exported file
 DTYPES = ("fp32", "autocast", "bf16", "fp16")
@@ -82,15 +85,23 @@ class BenchmarkCase:
         return f"{self.name} {self.part}, {self.mode}, {self.batch}x3x{height}x{width}"
 
     def unsupported_reason(self) -> str | None:
-        """Why no such thing exists, or ``None``."""
-        file = self.backend in RUNTIMES
+        """Why there is no such thing, or not on this machine; ``None`` where there is."""
+        exported = self.backend in RUNTIMES
+        compiled = self.backend in ("compile", "cudagraphs")
         reasons = {
             "training is measured on the backbone": self.mode == "train" and self.part == "model",
-            f"{self.backend} does not train": self.mode == "train" and file,
-            f"{self.backend} files are fp32": file and self.dtype != "fp32",
-            f"{self.backend} runs on the CPU here": file and self.device != "cpu",
-            f"{self.backend} chooses its own layout": file and self.memory_format != "default",
+            f"{self.backend} does not train": self.mode == "train" and exported,
+            f"{self.backend} files are fp32": exported and self.dtype != "fp32",
+            f"{self.backend} runs on the CPU here": exported and self.device != "cpu",
+            f"{self.backend} chooses its own layout": exported and self.memory_format != "default",
             "CUDA graphs need a GPU": self.backend == "cudagraphs" and self.device == "cpu",
+            "CUDA graphs of a model's parts would overwrite each other's outputs": (
+                self.backend == "cudagraphs" and self.part == "model"
+            ),
+            # What is kept for the backward pass is then the compiler's choice.
+            "fused-memory decides what torch keeps, in eager mode": (
+                self.form == "fused-memory" and compiled
+            ),
             f"{self.form} is a form for training": (
                 self.mode != "train" and self.form in TRAINING_FORMS
             ),
@@ -101,7 +112,13 @@ class BenchmarkCase:
                 self.part == "model" and not self.model.endswith(".py")
             ),
         }
-        return next((reason for reason, holds in reasons.items() if holds), None)
+        if reason := next((reason for reason, holds in reasons.items() if holds), None):
+            return reason
+        if self.dtype == "fp32":
+            return None
+        from casvit_dense.benchmark.machine import missing_precision
+
+        return missing_precision(self.device, self.dtype)
 
 
 def product(**values: Sequence[Any]) -> list[BenchmarkCase]:
@@ -134,16 +151,16 @@ def _order(case: BenchmarkCase) -> tuple[int, int, int, int]:
     )
 
 
-def possible(cases: Iterable[BenchmarkCase]) -> tuple[list[BenchmarkCase], list[str]]:
-    """The cases that can exist, and a line about every kind of the others.
+def supported(cases: Iterable[BenchmarkCase]) -> tuple[list[BenchmarkCase], list[str]]:
+    """The cases that can be measured here, and a line about every kind of the others.
 
     Raises:
         UserError: none can.
     """
     cases = list(cases)
-    obstacles = {case: case.unsupported_reason() for case in cases}
-    left = [case for case in cases if obstacles[case] is None]
-    reasons = list(dict.fromkeys(reason for reason in obstacles.values() if reason))
+    reasons_of = {case: case.unsupported_reason() for case in cases}
+    left = [case for case in cases if reasons_of[case] is None]
+    reasons = list(dict.fromkeys(reason for reason in reasons_of.values() if reason))
     if not left:
         raise UserError(f"nothing to measure: {'; '.join(reasons) or 'no case was named'}")
     return left, [f"left out: {reason}" for reason in reasons]
@@ -179,7 +196,9 @@ def parse_spec(text: str, base: BenchmarkCase) -> BenchmarkCase:
         UserError: an unknown field or value.
     """
     choices: Mapping[str, Sequence[str]] = {
-        **{"form": FORMS, "backend": BACKENDS, "dtype": DTYPES},
+        "form": FORMS,
+        "backend": BACKENDS,
+        "dtype": DTYPES,
         "memory_format": MEMORY_FORMATS,
     }
     fields: dict[str, str] = {}
@@ -193,10 +212,24 @@ def parse_spec(text: str, base: BenchmarkCase) -> BenchmarkCase:
     return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
 
 
+def pairs(bases: Iterable[BenchmarkCase], specs: Sequence[str]) -> list[BenchmarkCase]:
+    """For each base, the two cases that ``specs`` make of it.
+
+    Raises:
+        UserError: one of them cannot be measured, or both are the same.
+    """
+    found = []
+    for base in bases:
+        two = [parse_spec(text, base) for text in specs]
+        reason = two[0].unsupported_reason() or two[1].unsupported_reason()
+        if reason or two[0] == two[1]:
+            raise UserError(f"--compare {' '.join(specs)}: {reason or 'both are the same'}")
+        found += two
+    return found
+
+
 #: How the names of backbones without a config begin.
 PLAIN = "casvit-"
-VARIANTS = tuple(PLAIN + name for name in ARCHS)
-FORMS_OF_SUITES = ("reference", "fused")
 CPU_BACKENDS = ("eager", "compile", *RUNTIMES)
 SCALING_SIDES = (224, 320, 512, 768, 1024, 1536, 2048)  # pixels
 TRAINING_BATCH = 2
@@ -205,20 +238,29 @@ GPU_BATCHES = (1, 64)
 PAPER_SIZE = (224, 224)
 
 
+def variants() -> tuple[str, ...]:
+    """Our backbones without a config, the smallest first."""
+    from casvit_dense.casvit import ARCHS
+
+    return tuple(PLAIN + name for name in ARCHS)
+
+
 def cpu() -> list[BenchmarkCase]:
     """Backbones at 512x512 on every backend, training steps, areas from 224 to 2048, peers."""
     return [
-        *product(model=VARIANTS, form=FORMS_OF_SUITES, backend=CPU_BACKENDS),
-        *product(model=VARIANTS, form=FORMS_OF_SUITES, mode=["train"], batch=[TRAINING_BATCH]),
+        *product(model=variants(), form=INFERENCE_FORMS, backend=CPU_BACKENDS),
+        *product(model=variants(), form=INFERENCE_FORMS, mode=["train"], batch=[TRAINING_BATCH]),
         *(
             case
             for side in SCALING_SIDES
             for case in [
-                *product(model=VARIANTS[:1], size=[(side, side)]),
-                *product(model=VARIANTS[:1], size=[(side, side)], form=["fused"], backend=RUNTIMES),
+                *product(model=variants()[:1], size=[(side, side)]),
+                *product(
+                    model=variants()[:1], size=[(side, side)], form=["fused"], backend=RUNTIMES
+                ),
             ]
         ),
-        *product(model=peers(), form=FORMS_OF_SUITES, backend=("eager", *RUNTIMES)),
+        *product(model=peers(), form=INFERENCE_FORMS, backend=("eager", *RUNTIMES)),
         *counts(),
     ]
 
@@ -243,15 +285,15 @@ def peers() -> list[str]:
 def gpu() -> list[BenchmarkCase]:
     """Backbones in fp32, autocast and bf16, one image and 64, inference and training."""
     cases = []
-    for mode in ("infer", "train"):
+    for mode, recorded in (("infer", "fused"), ("train", "fused-time")):
         for size in GPU_SIZES:
             shared = dict(
-                model=VARIANTS, mode=[mode], size=[size], batch=GPU_BATCHES, device=["cuda"]
+                model=variants(), mode=[mode], size=[size], batch=GPU_BATCHES, device=["cuda"]
             )
             cases += [
                 *product(**shared, form=["reference"], dtype=("fp32", "autocast")),
                 *product(**shared, form=["fused"], dtype=("fp32", "bf16")),
-                *product(**shared, form=["fused"], dtype=["bf16"], backend=["cudagraphs"]),
+                *product(**shared, form=[recorded], dtype=["bf16"], backend=["cudagraphs"]),
             ]
     return cases
 
@@ -260,11 +302,11 @@ def paper() -> list[BenchmarkCase]:
     """Throughput at 224x224 of ours and the peers: ONNX Runtime, and the GPU where there is one."""
     import torch
 
-    models = (*VARIANTS, *peers())
-    cases = product(model=models, size=[PAPER_SIZE], form=FORMS_OF_SUITES, backend=["onnxruntime"])
+    models = (*variants(), *peers())
+    cases = product(model=models, size=[PAPER_SIZE], form=INFERENCE_FORMS, backend=["onnxruntime"])
     if torch.cuda.is_available():
         shared = dict(model=models, size=[PAPER_SIZE], batch=[64], device=["cuda"])
-        cases += product(**shared, form=FORMS_OF_SUITES, dtype=("fp32", "bf16"))
+        cases += product(**shared, form=INFERENCE_FORMS, dtype=("fp32", "bf16"))
     return cases
 
 

@@ -4,10 +4,11 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from itertools import pairwise
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
+from casvit_dense.benchmark.machine import provenance
 from casvit_dense.engine.coco_backends import collector_paused, open_evaluation, read_numbers
 from casvit_dense.engine.coco_metric import COCO_NUMBERS, coco_results
 from casvit_dense.options import COCO_BACKENDS
+from casvit_dense.results.row import EvaluatorSpeed
 
 REFERENCE = "pycocotools"
 HEIGHT, WIDTH = 480, 640
@@ -35,14 +38,25 @@ class EvaluationSize:
     seed: int = 0
 
 
+def evaluator_jobs() -> list[tuple[EvaluatorSpeed, Callable[[], list[EvaluatorSpeed]]]]:
+    """A measurement for each task, with the row that it has if it fails; see `run.run_jobs`."""
+    return [
+        (
+            EvaluatorSpeed(**provenance("cpu"), task=task),
+            partial(measure_evaluation, tasks=(task,)),
+        )
+        for task in ("bbox", "segm")
+    ]
+
+
 def measure_evaluation(
     images: int = 5000,
     categories: int = 80,
     detections: int = 500_000,
     seed: int = 0,
-    kinds: Sequence[str] = ("bbox",),
+    tasks: Sequence[str] = ("bbox",),
     backends: Sequence[str] = COCO_BACKENDS,
-) -> list[dict[str, Any]]:
+) -> list[EvaluatorSpeed]:
     """Runs every package on the same data, one after the other, each in its own process.
 
     Args:
@@ -50,11 +64,11 @@ def measure_evaluation(
         categories: their categories, some frequent and most rare.
         detections: detections over all images.
         seed: of the generated data.
-        kinds: ``'bbox'``, ``'segm'``.
-        backends: those of `coco_backends.BACKENDS` to run.
+        tasks: ``'bbox'``, ``'segm'``.
+        backends: those of `options.COCO_BACKENDS` to run.
 
     Returns:
-        One row for every kind, backend and phase. Phases: ``results`` (predictions to COCO's
+        One row for every task, backend and phase. Phases: ``results`` (predictions to COCO's
         results format), ``load`` (the package's data structures), ``evaluate`` (overlaps and
         matching; all of faster-coco-eval's work), ``accumulate`` (the twelve numbers), ``total``.
         With ``seconds``; ``peak_mib``, the most memory of the process up to then; ``speedup``,
@@ -63,25 +77,26 @@ def measure_evaluation(
     """
     size = EvaluationSize(images, categories, detections, seed)
     rows = []
-    for kind in kinds:
-        runs = {backend: _in_own_process(size, kind, backend) for backend in backends}
+    for task in tasks:
+        runs = {backend: _in_own_process(size, task, backend) for backend in backends}
         for backend, (phases, numbers) in runs.items():
             reference, expected = runs.get(REFERENCE, ({}, None))
             difference = None if expected is None else float(np.abs(numbers - expected).max())
             for phase, (seconds, peak) in phases.items():
                 base = reference.get(phase)
                 rows.append(
-                    {
-                        "kind": kind,
-                        "backend": backend,
-                        "phase": phase,
+                    EvaluatorSpeed(
+                        **provenance("cpu"),
                         **vars(size),
-                        "seconds": seconds,
-                        "peak_mib": peak,
-                        "speedup": None if base is None else base[0] / max(seconds, 1e-9),
-                        "largest_difference": difference,
-                        **dict(zip(COCO_NUMBERS, map(float, numbers), strict=True)),
-                    }
+                        task=task,
+                        backend=backend,
+                        phase=phase,
+                        seconds=seconds,
+                        peak_mib=peak,
+                        speedup=None if base is None else base[0] / max(seconds, 1e-9),
+                        largest_difference=difference,
+                        metrics=dict(zip(COCO_NUMBERS, map(float, numbers), strict=True)),
+                    )
                 )
     return rows
 
@@ -89,20 +104,20 @@ def measure_evaluation(
 Phases = dict[str, tuple[float, float]]
 
 
-def _in_own_process(size: EvaluationSize, kind: str, backend: str) -> tuple[Phases, np.ndarray]:
+def _in_own_process(size: EvaluationSize, task: str, backend: str) -> tuple[Phases, np.ndarray]:
     context = multiprocessing.get_context("spawn")  # a forked one would inherit our peak
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(run_evaluation, size, kind, backend).result()
+        return pool.submit(run_evaluation, size, task, backend).result()
 
 
 @collector_paused()
-def run_evaluation(size: EvaluationSize, kind: str, backend: str) -> tuple[Phases, np.ndarray]:
+def run_evaluation(size: EvaluationSize, task: str, backend: str) -> tuple[Phases, np.ndarray]:
     """Evaluates once in this process.
 
     Returns:
         ``{phase: (seconds, peak memory in MiB)}`` and the twelve numbers.
     """
-    truth, predictions = generate(size, masks=kind == "segm")
+    truth, predictions = generate(size, masks=task == "segm")
     category_ids = [category["id"] for category in truth["categories"]]
     image_ids = [image["id"] for image in truth["images"]]
     phases: Phases = {}
@@ -114,9 +129,9 @@ def run_evaluation(size: EvaluationSize, kind: str, backend: str) -> tuple[Phase
         return now
 
     with redirect_stdout(StringIO()):
-        results = coco_results(predictions, kind, category_ids)
+        results = coco_results(predictions, task, category_ids)
         last = done("results", last)
-        evaluation = open_evaluation(truth, results, kind, category_ids, image_ids, backend)
+        evaluation = open_evaluation(truth, results, task, category_ids, image_ids, backend)
         last = done("load", last)
         evaluation.evaluate()
         last = done("evaluate", last)

@@ -1,4 +1,4 @@
-"""One group of cases: prepared side by side, compared with the reference, timed in turns."""
+"""One group of cases: compared with the reference, prepared side by side, timed in turns."""
 
 import gc
 import tempfile
@@ -10,17 +10,19 @@ from typing import Any
 import torch
 
 from casvit_dense.benchmark import backends, memory
-from casvit_dense.benchmark.cases import BenchmarkCase
-from casvit_dense.benchmark.machine import OtherLoad, condition, now
+from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
+from casvit_dense.benchmark.machine import OtherLoad
 from casvit_dense.benchmark.timing import (
     TURN_SECONDS,
-    cpu_stopwatch,
-    cuda_stopwatch,
     interleave,
     interval_of_median,
     ratios,
     spread,
+    stopwatch,
 )
+
+#: Steps of a case that `Group.measure` reports, beside one for each round.
+STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -42,53 +44,65 @@ class Settings:
     turn_seconds: float = TURN_SECONDS
 
 
-#: Steps of a case that `Group.measure` reports, beside one for each round.
-STEPS = 2
-
-
 class Group:
-    """Cases of one input, and what becomes of them.
+    """Cases of one input, and what is measured of them.
 
     Args:
         cases: what is timed against each other; the first is the base of the ratios.
         settings: see `Settings`.
 
     Attributes:
-        rows: the columns of each case's row; ``error`` says why there is no figure.
+        figures: of each case, fields of its row; ``error`` says why there are none.
         samples: seconds of a call in each round, of those that did not fail.
     """
 
     def __init__(self, cases: Iterable[BenchmarkCase], settings: Settings) -> None:
         self.cases = list(cases)
         self.settings = settings
-        self.rows: dict[BenchmarkCase, dict[str, Any]] = {s: condition(s) for s in self.cases}
+        self.figures: dict[BenchmarkCase, dict[str, Any]] = {case: {} for case in self.cases}
         self.samples: dict[BenchmarkCase, list[float]] = {}
         self._prepared: dict[BenchmarkCase, backends.Prepared] = {}
 
-    def measure(self, step: Callable[[], None]) -> None:
-        """Fills ``rows`` and ``samples``.
+    def measure(self, progress: Callable[[], None]) -> None:
+        """Fills ``figures`` and ``samples``.
 
         Args:
-            step: is called after every step of the work.
+            progress: is called after every step of the work.
         """
         torch.compiler.reset()  # other sizes would count as further shapes of the same network
-        with tempfile.TemporaryDirectory(prefix="casvit-dense-") as folder:
-            self._prepare(Path(folder), step)
-            self._measure_memory(Path(folder), step)
-            self._time(step)
+        with tempfile.TemporaryDirectory(prefix="casvit-dense-") as name:
+            folder = Path(name)
+            exported = [case for case in self.cases if case.backend in RUNTIMES]
+            # A process of its own needs the memory of a GPU, too, so this one takes none before.
+            for case in self.cases:
+                if case not in exported:
+                    self._measure_memory(case, folder, progress)
+            self._prepare(folder, progress)
+            for case in exported:  # the file is there now, and its making does not count
+                if case in self._prepared:
+                    self._measure_memory(case, folder, progress)
+                else:
+                    progress()
+            self._time(progress)
         self._prepared.clear()
         release(self.cases[0].device)
-        for case in self.cases:
-            self.rows[case]["date"] = now()
-
-    def _left(self) -> list[BenchmarkCase]:
-        return [case for case in self.cases if case in self._prepared]
 
     def _fail(self, case: BenchmarkCase, error: Exception) -> None:
-        self.rows[case]["error"] = reason_of(error)
+        self.figures[case]["error"] = reason_of(error)
         self._prepared.pop(case, None)
 
-    def _prepare(self, folder: Path, step: Callable[[], None]) -> None:
+    def _measure_memory(
+        self, case: BenchmarkCase, folder: Path, progress: Callable[[], None]
+    ) -> None:
+        if self.settings.memory:
+            try:
+                peak = memory.peak_bytes(case, self.settings.threads, folder)
+                self.figures[case]["peak_mb"] = peak / 1e6
+            except Exception as error:  # the time is measured all the same
+                self.figures[case]["memory_error"] = reason_of(error)
+        progress()
+
+    def _prepare(self, folder: Path, progress: Callable[[], None]) -> None:
         reference: backends.Outputs = {}
         for case in dict.fromkeys([self.cases[0].group, *self.cases]):
             try:
@@ -96,19 +110,19 @@ class Group:
                 found = prepared.outputs()
                 if case == case.group:
                     reference = found
-                if case not in self.rows:
+                if case not in self.figures:
                     continue
                 self._prepared[case] = prepared
                 self._compare(case, found, reference)
                 if prepared.saved_bytes is not None:
-                    self.rows[case]["saved_mb"] = prepared.saved_bytes() / 1e6
+                    self.figures[case]["saved_mb"] = prepared.saved_bytes() / 1e6
             except Exception as error:
-                if case in self.rows:
+                if case in self.figures:
                     self._fail(case, error)
             if case not in self._prepared:
                 release(case.device)
-            if case in self.rows:
-                step()
+            if case in self.figures:
+                progress()
 
     def _compare(
         self, case: BenchmarkCase, found: backends.Outputs, reference: backends.Outputs
@@ -117,57 +131,43 @@ class Group:
             raise RuntimeError("the reference in eager fp32 fails, so nothing can be compared")
         for kind, outputs in found.items():
             gap = backends.difference(outputs, reference[kind])
-            self.rows[case].setdefault("difference", gap)  # of the most telling kind
+            if gap == gap:  # a row holds no NaN
+                self.figures[case].setdefault("difference", gap)  # of the most telling kind
             most = backends.tolerance(case, kind)
             if not gap <= most:  # nor is NaN
                 raise ValueError(
                     f"{kind} differ from the reference's by {gap:.2g}, more than {most:g}"
                 )
 
-    def _measure_memory(self, folder: Path, step: Callable[[], None]) -> None:
-        for case in self.cases:
-            if self.settings.memory and case in self._prepared:
-                try:
-                    peak = memory.peak_bytes(case, self.settings.threads, folder)
-                    self.rows[case]["peak_mb"] = peak / 1e6
-                except Exception as error:
-                    self._fail(case, error)
-                if case not in self._prepared:
-                    release(case.device)
-            step()
-
-    def _time(self, step: Callable[[], None]) -> None:
+    def _time(self, progress: Callable[[], None]) -> None:
         load = OtherLoad()
-        cuda = self.cases[0].device == "cuda"
+        device = self.cases[0].device
         timings = interleave(
-            {case: self._prepared[case].call for case in self._left()},
+            {case: self._prepared[case].call for case in self.cases if case in self._prepared},
             self.settings.rounds,
-            cuda_stopwatch if cuda else cpu_stopwatch,
+            lambda call, times: stopwatch(call, times, device),
             self.settings.turn_seconds,
-            after_turn=step,
+            after_turn=progress,
         )
         cores = load.cores()
         for case, error in timings.errors.items():
             self._fail(case, error)
         self.samples = timings.samples
         for case in self.samples:
-            self.rows[case] |= {"other_load": cores, **self._time_columns(case)}
+            self.figures[case] |= {"other_load": cores, **self._times(case)}
 
-    def _time_columns(self, case: BenchmarkCase) -> dict[str, Any]:
-        samples = self.samples[case]
-        milliseconds = [1e3 * seconds for seconds in samples]
+    def _times(self, case: BenchmarkCase) -> dict[str, Any]:
+        milliseconds = [1e3 * seconds for seconds in self.samples[case]]
         times = spread(milliseconds)
         base = self.cases[0]
         return {
-            "rounds": len(samples),
+            "rounds_ms": milliseconds,
             "median_ms": times.median,
             "p10_ms": times.p10,
             "p90_ms": times.p90,
-            "images_per_s": 1e3 * case.batch / times.median,
             "base": base.label,
             "ratio": self.ratio(base, case),
             "form_ratio": self.ratio(case.path_reference, case),
-            "rounds_ms": " ".join(f"{value:.5g}" for value in milliseconds),
         }
 
     def ratio(self, base: BenchmarkCase, case: BenchmarkCase) -> float | None:
@@ -176,9 +176,31 @@ class Group:
             return None
         return spread(ratios(self.samples[base], self.samples[case])).median
 
+    def verdict(self, a: BenchmarkCase, b: BenchmarkCase) -> str:
+        """How many times as fast as ``a`` the case ``b`` is, in words with spread and interval.
+
+        The interval is a bootstrap one of the median: where it holds 1, the run shows no
+        difference.
+        """
+        failed = [case for case in (a, b) if case not in self.samples]
+        if failed:
+            reasons = "; ".join(
+                f"{case.label}: {self.figures[case].get('error')}" for case in failed
+            )
+            return f"{a.input_words}: no comparison, since {reasons}"
+        values = ratios(self.samples[a], self.samples[b])
+        over_rounds, (low, high) = spread(values), interval_of_median(values)
+        conclusion = " (no difference is shown)" if low <= 1 <= high else ""
+        return (
+            f"{a.input_words}: B ({b.label}) is {over_rounds.median:.3f} times as fast as "
+            f"A ({a.label}){conclusion}\n"
+            f"  over {len(values)} rounds: {over_rounds.p10:.3f} to {over_rounds.p90:.3f} "
+            f"(10th and 90th percentile); 95 % interval of the median: {low:.3f} to {high:.3f}"
+        )
+
 
 def release(device: str) -> None:
-    """Gives back the memory of what nobody uses any more; networks lie in circles of references."""
+    """Frees the memory of unused networks, which are often part of reference cycles."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -189,23 +211,3 @@ def reason_of(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     name = type(error).__name__
     return f"{name}: {lines[0].strip()}" if lines else name
-
-
-def verdict(group: Group, a: BenchmarkCase, b: BenchmarkCase) -> str:
-    """How many times as fast as ``a`` the case ``b`` is, with spread and interval.
-
-    The interval is a bootstrap one of the median: where it holds 1, the run shows no difference.
-    """
-    failed = [s for s in (a, b) if s not in group.samples]
-    if failed:
-        reasons = "; ".join(f"{s.label}: {group.rows[s].get('error')}" for s in failed)
-        return f"{a.input_words}: no comparison, since {reasons}"
-    values = ratios(group.samples[a], group.samples[b])
-    over_rounds, (low, high) = spread(values), interval_of_median(values)
-    verdict = " (no difference is shown)" if low <= 1 <= high else ""
-    return (
-        f"{a.input_words}: B ({b.label}) is {over_rounds.median:.3f} times as fast as "
-        f"A ({a.label}){verdict}\n"
-        f"  over {len(values)} rounds: {over_rounds.p10:.3f} to {over_rounds.p90:.3f} "
-        f"(10th and 90th percentile); 95 % interval of the median: {low:.3f} to {high:.3f}"
-    )

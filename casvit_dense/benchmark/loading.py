@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,39 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from casvit_dense.benchmark.machine import provenance
 from casvit_dense.engine.checks import check_data
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
 from casvit_dense.options import IMAGE_DECODERS, RunOptions
+from casvit_dense.results.row import LoadingSpeed
 
 Result = TypeVar("Result")
+
+
+def loading_jobs(
+    configs: Sequence[str], data_root: str | None
+) -> list[tuple[LoadingSpeed, Callable[[], list[LoadingSpeed]]]]:
+    """A measurement for each config, with the row that it has if it fails; see `run.run_jobs`.
+
+    Raises:
+        UserError: no config is named, or one or its data are not as they should be.
+    """
+    if not configs:
+        raise UserError("--mode data: name a config, whose images are loaded")
+    missing = [config for config in configs if not Path(config).is_file()]
+    if missing:
+        raise UserError(f"no config file {', '.join(missing)}")
+    options = RunOptions(data_root=data_root)
+    for config in configs:  # all of them before the first is measured
+        check_loading(config, options)
+    return [
+        (
+            LoadingSpeed(**provenance("cpu"), config=Path(config).stem),
+            partial(measure_loading, config, options),
+        )
+        for config in configs
+    ]
 
 
 def measure_loading(
@@ -33,8 +61,8 @@ def measure_loading(
     repeats: int = 3,
     workers: int = 2,
     decoders: Sequence[str] = IMAGE_DECODERS,
-    say: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
+    log: Callable[[str], None] = print,
+) -> list[LoadingSpeed]:
     """Times every step of a config's own training pipeline, then its loader with workers.
 
     Files are read once before, so that ``read`` is that of a warm file cache.
@@ -46,7 +74,7 @@ def measure_loading(
         repeats: passes over the images; of each image and step the fastest counts.
         workers: processes of the loader.
         decoders: image decoders to compare; those after the first need not work here.
-        say: takes a line on each that does not.
+        log: takes a line on each that does not.
 
     Returns:
         A row for every decoder and step with ``ms`` (median), ``ms_mean``, ``ms_p10`` and
@@ -57,29 +85,35 @@ def measure_loading(
     Raises:
         UserError: anything that is wrong with config, options or data.
     """
-    prepared = usable(config, options, decoders, say)
+    prepared = usable(config, options, decoders, log)
     datasets = {decoder: build_dataset(cfg) for decoder, cfg in prepared.items()}
     times = time_steps(datasets, images, repeats)
     first, cfg = next(iter(prepared.items()))  # what follows decoding is the same for all
     batch = cfg.train_dataloader.batch_size
     for step, seconds in time_batches(cfg, datasets[first], batch).items():
         times[first, step] = seconds
-    rows: list[dict[str, Any]] = [
-        {"decoder": decoder, "step": step, **spread_ms(seconds)}
-        for (decoder, step), seconds in times.items()
+    found = {key: spread_ms(seconds) for key, seconds in times.items()}
+    for decoder, cfg in prepared.items():
+        found[decoder, "loader"] = measure_workers(cfg, workers, images)
+    return [
+        LoadingSpeed(
+            **provenance("cpu"),
+            config=Path(config).stem,
+            images=images,
+            batch=batch,
+            workers=workers,
+            decoder=decoder,
+            step=step,
+            **figures,
+        )
+        for (decoder, step), figures in found.items()
     ]
-    rows += [
-        {"decoder": decoder, "step": "loader", **measure_workers(cfg, workers, images)}
-        for decoder, cfg in prepared.items()
-    ]
-    shared = {"config": Path(config).stem, "images": images, "batch": batch, "workers": workers}
-    return [{**shared, **row} for row in rows]
 
 
 def usable(
-    config: str | Path, options: RunOptions, decoders: Sequence[str], say: Callable[[str], None]
+    config: str | Path, options: RunOptions, decoders: Sequence[str], log: Callable[[str], None]
 ) -> dict[str, Config]:
-    """The prepared config for each decoder that works here; the others are said.
+    """The prepared config for each decoder that works here; the others are logged.
 
     Raises:
         UserError: the first of the decoders does not work.
@@ -91,7 +125,7 @@ def usable(
         except UserError as error:
             if not prepared:
                 raise
-            say(f"not measured: {decoder}: {error}")
+            log(f"not measured: {decoder}: {error}")
     return prepared
 
 
@@ -109,7 +143,7 @@ def check_loading(config: str | Path, options: RunOptions) -> Config:
     return cfg
 
 
-def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
+def spread_ms(seconds: Sequence[float]) -> dict[str, Any]:
     """Median, mean and 10th and 90th percentile; a step of a few heavy images needs the mean."""
     low, middle, high = np.percentile(1e3 * np.array(seconds), [10, 50, 90]).tolist()
     mean = 1e3 * float(np.mean(seconds))

@@ -1,13 +1,21 @@
-"""The machine: its best rates, the load of other processes, and the conditions of a row."""
+"""The machine: its best rates, its precisions, the load of others, what is installed on it.
+
+The rates are those of the largest square matrix products and of copies that no cache holds. They
+are measured beside the cases, since a shared machine drifts by half from hour to hour.
+"""
 
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,17 +24,40 @@ import torch
 from torch.utils.mkldnn import to_mkldnn
 
 from casvit_dense import __version__
-from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
-from casvit_dense.benchmark.timing import Stopwatch, cpu_stopwatch, cuda_stopwatch
-from casvit_dense.commit import code_commit
+from casvit_dense.benchmark.timing import stopwatch
+from casvit_dense.commit import code_commit, split_commit
 from casvit_dense.engine.record import cpu_name
+from casvit_dense.results.row import Software
 
 MATMUL_SIDES = (1024, 1536, 2048)
 CUDA_MATMUL_SIDES = (4096, 8192)
 COPY_BYTES = 1 << 28  # beyond every cache
 TRIALS = 6
-BLAS_SCRIPT = Path(__file__).with_name("blas.py")
+RATE_SECONDS = 10.0  # for the trials of one product; a slow machine makes fewer
+BLAS_SECONDS = 60.0  # for numpy's program
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+#: Flags in Linux's report on processors that compute in a precision, on x86 and on ARM.
+CPU_FLAGS = {
+    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
+
+#: Prints the rate of numpy's matrix product. A process of its own, since BLAS settles its threads
+#: when it is loaded.
+BLAS_PROGRAM = """
+import json, sys, time
+import numpy as np
+best, generator = 0.0, np.random.default_rng(0)
+for side in json.loads(sys.argv[1]):
+    a, b = (generator.standard_normal((side, side), np.float32) for _ in range(2))
+    out = np.empty_like(a)
+    for _ in range(int(sys.argv[2])):
+        start = time.perf_counter()
+        np.matmul(a, b, out=out)
+        best = max(best, 2 * side**3 / (time.perf_counter() - start))
+print(best)
+"""
 
 
 @dataclass(frozen=True)
@@ -46,8 +77,64 @@ class Rates:
         return Rates(faster.matmul, max(self.copy, other.copy), faster.library)
 
 
+@contextmanager
+def fixed_settings(threads: int) -> Iterator[None]:
+    """Torch's settings while something is measured; those of before come back.
+
+    cuDNN chooses its algorithms by trial, as training does. TF32 is off: what is named fp32
+    computes in fp32.
+
+    Args:
+        threads: of the CPU.
+    """
+    backends = torch.backends
+    before = torch.get_num_threads(), backends.cudnn.benchmark
+    tf32 = backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads)
+    backends.cudnn.benchmark = True
+    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        backends.cudnn.benchmark = before[1]
+        backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = tf32
+
+
+def missing_precision(device: str, dtype: str) -> str | None:
+    """Why this machine does not compute in a precision, None where it does.
+
+    An emulated precision is slower than fp32, and a row that names it would mislead. A CPU whose
+    system does not list its features is taken to have them.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        dtype: ``fp32``, ``autocast`` (bf16 on CPUs, fp16 on GPUs), ``bf16`` or ``fp16``.
+    """
+    if device == "cuda":
+        if dtype != "bf16" or not torch.cuda.is_available():
+            return None
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return None if native else "this GPU does not compute in bf16"
+    needed = CPU_FLAGS.get("bf16" if dtype == "autocast" else dtype)
+    found = _cpu_flags()
+    if needed is None or not found or needed & found:
+        return None
+    name = "bf16 (torch's autocast)" if dtype == "autocast" else dtype
+    return f"this CPU does not compute in {name}: it has none of {', '.join(sorted(needed))}"
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    """Features that Linux lists, empty elsewhere."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.is_file() else ""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found[1].split()) if found else frozenset()
+
+
 def measure_rates(device: str, dtype: str = "fp32") -> Rates:
-    """Measures both rates; takes seconds.
+    """Measures both rates; takes seconds, on a slow machine some tens of them.
 
     Args:
         device: ``cpu`` (with torch's present number of threads; in fp32 the best of torch's
@@ -55,70 +142,81 @@ def measure_rates(device: str, dtype: str = "fp32") -> Rates:
         dtype: of the matrix product: ``fp32``, ``bf16`` or ``fp16``.
     """
     cuda = device == "cuda"
-    sides, watch = (CUDA_MATMUL_SIDES, cuda_stopwatch) if cuda else (MATMUL_SIDES, cpu_stopwatch)
-    rates: dict[str, float] = {}
-    with torch.inference_mode(), _convolution_precision(device):
-        rates["torch"] = max(_product_rate(n, device, TORCH_DTYPES[dtype], watch) for n in sides)
-        copies = _copy_rate(device, watch)
-    if not cuda and dtype == "fp32":
-        if torch.backends.mkldnn.is_available():
-            rates["oneDNN"] = max(map(_onednn_rate, sides))
-        rates["numpy"] = _blas_rate(torch.get_num_threads())
+    sides = CUDA_MATMUL_SIDES if cuda else MATMUL_SIDES
+    with torch.inference_mode():
+        rates = {"torch": _product_rate(sides, device, TORCH_DTYPES[dtype])}
+        copies = _copy_rate(device)
+        if not cuda and dtype == "fp32":
+            if torch.backends.mkldnn.is_available():
+                rates["oneDNN"] = _onednn_rate(sides)
+            rates["numpy"] = _blas_rate(torch.get_num_threads())
+    if cuda:
+        torch.cuda.empty_cache()
     library = max(rates, key=lambda name: rates[name])
     return Rates(rates[library], copies, library)
 
 
-class _convolution_precision:
-    """Lets matrix products use TF32 on a GPU where convolutions may: the networks' own rate."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.before = torch.backends.cuda.matmul.allow_tf32
-
-    def __enter__(self) -> None:
-        if self.device == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-
-    def __exit__(self, *error: object) -> None:
-        if self.device == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = self.before
+def _fastest(call: Callable[[], object], device: str) -> float:
+    stopwatch(call, 1, device)
+    begun, best = time.perf_counter(), float("inf")
+    for _ in range(TRIALS):
+        best = min(best, stopwatch(call, 1, device))
+        if time.perf_counter() - begun > RATE_SECONDS:
+            break
+    return best
 
 
-def _fastest(call: Callable[[], object], watch: Stopwatch) -> float:
-    watch(call, 1)
-    return min(watch(call, 1) for _ in range(TRIALS))
+def _best_product(sides: Sequence[int], seconds: Callable[[int], float]) -> float:
+    """Operations a second of the best side, from the smallest; too slow ones are left out."""
+    best = 0.0
+    for side in sides:
+        operations = 2 * side**3
+        if best and operations / best > RATE_SECONDS:
+            break
+        best = max(best, operations / seconds(side))
+    return best
 
 
-def _product_rate(side: int, device: str, dtype: torch.dtype, watch: Stopwatch) -> float:
-    a, b, out = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(3))
-    return 2 * side**3 / _fastest(lambda: torch.mm(a, b, out=out), watch)
+def _product_rate(sides: Sequence[int], device: str, dtype: torch.dtype) -> float:
+    def seconds(side: int) -> float:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        return _fastest(lambda: torch.mm(a, b, out=out), device)
+
+    return _best_product(sides, seconds)
 
 
-def _onednn_rate(side: int) -> float:
+def _onednn_rate(sides: Sequence[int]) -> float:
     """Rate of a linear layer whose weights lie as oneDNN wants them, as in a compiled network."""
-    layer = to_mkldnn(torch.nn.Linear(side, side, bias=False))
-    x = torch.ones(side, side).to_mkldnn()
-    with torch.no_grad():
-        return 2 * side**3 / _fastest(lambda: layer(x), cpu_stopwatch)
+
+    def seconds(side: int) -> float:
+        layer = to_mkldnn(torch.nn.Linear(side, side, bias=False))
+        x = torch.randn(side, side).to_mkldnn()
+        return _fastest(lambda: layer(x), "cpu")
+
+    return _best_product(sides, seconds)
 
 
-def _copy_rate(device: str, watch: Stopwatch) -> float:
+def _copy_rate(device: str) -> float:
     source, target = (torch.ones(COPY_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
-    return 2 * COPY_BYTES / _fastest(lambda: target.copy_(source), watch)
+    return 2 * COPY_BYTES / _fastest(lambda: target.copy_(source), device)
 
 
 def _blas_rate(threads: int) -> float:
-    """Rate of numpy's BLAS, whose threads are settled when it is loaded; 0 where it fails."""
+    """Rate of numpy's BLAS; 0 where its program fails or takes too long."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-    sides = json.dumps(MATMUL_SIDES)
-    done = subprocess.run(
-        [sys.executable, str(BLAS_SCRIPT), sides, str(TRIALS)],
-        env={**os.environ, **dict.fromkeys(names, str(threads))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return float(done.stdout) if done.returncode == 0 else 0.0
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", BLAS_PROGRAM, json.dumps(MATMUL_SIDES), str(TRIALS)],
+            env={**os.environ, **dict.fromkeys(names, str(threads))},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=BLAS_SECONDS,
+        )
+    except subprocess.SubprocessError:
+        return 0.0
+    return float(done.stdout)
 
 
 class OtherLoad:
@@ -148,66 +246,45 @@ class OtherLoad:
         return time.monotonic(), busy / os.sysconf("SC_CLK_TCK"), own
 
 
-#: Columns that make two rows the same; the others are figures, or when and beside what.
-KEYS = (
-    *("model", "part", "mode", "form", "backend", "dtype", "memory_format", "size", "batch"),
-    *("device", "machine", "threads", "tf32", "project", "commit", "torch", "runtime"),
-)
-
-#: Columns of a row that is timed or counted, in the order of the file.
-COLUMNS = (
-    *KEYS,
-    *("run", "date", "other_load", "rounds", "median_ms", "p10_ms", "p90_ms", "images_per_s"),
-    *("base", "ratio", "form_ratio", "difference", "peak_mb", "saved_mb"),
-    *("params_m", "gmacs", "backbone_params_m", "backbone_gmacs", "neck_params_m", "neck_gmacs"),
-    *("head_params_m", "head_gmacs", "rois"),
-    *("matmul_gflops", "matmul_by", "copy_gbs", "matmul_share", "copy_share", "roofline_share"),
-    *("rounds_ms", "error"),
-)
-
-
-def condition(case: BenchmarkCase) -> dict[str, Any]:
-    """The key columns of a case's row on this machine, as it is now."""
-    cuda = case.device == "cuda"
-    height, width = case.size
-    return {
-        "model": case.name,
-        "part": case.part,
-        "mode": case.mode,
-        "form": case.form,
-        "backend": case.backend,
-        "dtype": case.dtype,
-        "memory_format": case.memory_format,
-        "size": f"{height}x{width}",
-        "batch": case.batch,
-        **machine_condition(case.device),
-        "tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
-        "runtime": runtime_version(case.backend),
-    }
-
-
-def machine_condition(device: str) -> dict[str, Any]:
-    """What every measurement on this machine has in common."""
-    return {
-        "device": device,
-        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
-        "project": __version__,
-        "commit": code_commit(),
-        "torch": torch.__version__,
-    }
-
-
-def runtime_version(backend: str) -> str | None:
-    """Name and version of the package that runs an exported file; without one, the name alone."""
-    if backend not in RUNTIMES:
-        return None
-    try:
-        return f"{backend} {metadata.version(backend)}"
-    except metadata.PackageNotFoundError:
-        return f"{backend} (not installed)"
-
-
-def now() -> str:
+def now() -> datetime:
     """The time to the second, UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def provenance(device: str, runtime: str | None = None) -> dict[str, Any]:
+    """The fields that every row measured now has in common: date, device, threads, software.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        runtime: package that runs exported files, if one does.
+    """
+    versions = {"casvit-dense": __version__, "torch": torch.__version__}
+    if device == "cuda":
+        versions |= cuda_versions()
+    if runtime is not None:
+        try:
+            versions[runtime] = metadata.version(runtime)
+        except metadata.PackageNotFoundError:
+            versions[runtime] = "(not installed)"
+    commit, dirty = split_commit(code_commit())
+    return {
+        "date": now(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "software": Software(
+            versions=versions, python=platform.python_version(), commit=commit, dirty=dirty
+        ),
+    }
+
+
+@cache
+def cuda_versions() -> dict[str, str]:
+    """Versions of CUDA, cuDNN and the driver, those that can be found."""
+    found = {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True)
+        found["NVIDIA driver"] = done.stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        pass
+    return {name: str(version) for name, version in found.items() if version}

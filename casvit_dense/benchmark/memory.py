@@ -20,15 +20,18 @@ from pathlib import Path
 import torch
 
 from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase
+from casvit_dense.benchmark.machine import fixed_settings
 
+WARM_CALLS = 3  # a compiled network is compiled, recorded and replayed for the first time
 CALLS = 2
 
 
 def peak_bytes(case: BenchmarkCase, threads: int, folder: Path) -> int:
     """Memory that a case needs beside its libraries: weights, workspace, activations.
 
-    On CPUs the process's highest resident memory during calls less what it was after all imports;
-    on GPUs torch's highest allocation.
+    On CPUs the process's highest resident memory during calls less what it was after all imports.
+    On GPUs the most that torch allocated; with CUDA graphs what it reserved, since the replay of a
+    graph allocates nothing: its memory is set aside when it is recorded.
 
     Args:
         case: what to measure; its exported file is taken from ``folder`` if it is there.
@@ -57,24 +60,33 @@ def main(order: str) -> None:
     content = json.loads(order)
     fields = content["case"]
     case = BenchmarkCase(**{**fields, "size": tuple(fields["size"])})
-    torch.set_num_threads(content["threads"])
+    with fixed_settings(content["threads"]):
+        print(measure(case, content["threads"], Path(content["folder"])))
+
+
+def measure(case: BenchmarkCase, threads: int, folder: Path) -> int:
+    """See `peak_bytes`; in this process, which should do nothing else."""
+    from casvit_dense.benchmark.backends import prepare
+
     import_libraries(case)
     gc.collect()
     baseline = resident_bytes()
-    from casvit_dense.benchmark.backends import prepare
-
-    prepared = prepare(case, content["threads"], Path(content["folder"]))
-    for _ in range(CALLS):
+    prepared = prepare(case, threads, folder)
+    for _ in range(WARM_CALLS):
         prepared.call()
     forget_peak(case)
     for _ in range(CALLS):
         prepared.call()
-    cuda = case.device == "cuda"
-    print(torch.cuda.max_memory_allocated() if cuda else highest_bytes() - baseline)
+    if case.device != "cuda":
+        return highest_bytes() - baseline
+    torch.cuda.synchronize()
+    if case.backend == "cudagraphs":
+        return torch.cuda.max_memory_reserved()
+    return torch.cuda.max_memory_allocated()
 
 
 def import_libraries(case: BenchmarkCase) -> None:
-    """Imports everything that the case's process needs, whatever its form."""
+    """Imports everything that the case's process needs, the same for every form."""
     names = ["casvit_dense.benchmark.backends"]
     if case.backend in RUNTIMES:
         names += ["casvit_dense.export.runtime", case.backend]
@@ -93,6 +105,7 @@ def forget_peak(case: BenchmarkCase) -> None:
     gc.collect()
     if case.device == "cuda":
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # of what was reserved, only what is needed counts
         torch.cuda.reset_peak_memory_stats()
         return
     # Where the system cannot do this (no Linux, no glibc), the peak includes the preparation.

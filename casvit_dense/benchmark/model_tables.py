@@ -1,23 +1,22 @@
 """Tables of our models beside others: time, throughput, size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from casvit_dense.benchmark.cases import PAPER_SIZE, RUNTIMES, VARIANTS
-from casvit_dense.benchmark.rows import Row
-from casvit_dense.benchmark.speed_tables import timed
+from casvit_dense.benchmark.cases import INFERENCE_FORMS, PAPER_SIZE, RUNTIMES, variants
+from casvit_dense.benchmark.speed_tables import at_512, fastest, timed
 from casvit_dense.benchmark.tables import (
     Chart,
     ChartedTable,
     conditions_note,
-    number,
+    figure,
+    matching,
     pick,
     time_cell,
 )
+from casvit_dense.results.row import Speed
 from casvit_dense.results.table import NOTHING, shown
 from casvit_dense.results.tables import ModelSize
-from casvit_dense.zoo import FAMILIES, family_of
-
-FORMS = ("reference", "fused")
+from casvit_dense.zoo import FAMILIES, Family, family_of
 
 
 def backbone_name(model: str) -> str:
@@ -25,23 +24,22 @@ def backbone_name(model: str) -> str:
     return model.split("_")[1] if "_" in model else model
 
 
-def by_cost(rows: Sequence[Row]) -> list[str]:
+def by_cost(rows: Sequence[Speed]) -> list[str]:
     """Models of the rows, the cheapest first."""
-    cost = {row["model"]: number(row, "gmacs") or 0.0 for row in rows}
+    cost = {row.model: row.gmacs or 0.0 for row in rows}
     return sorted(cost, key=lambda model: (cost[model], model))
 
 
-def faster_form(rows: Sequence[Row], **conditions: str) -> Row | None:
+def faster_form(rows: Sequence[Speed], **fields: object) -> Speed | None:
     """The faster of the reference and the fused form; a failure where both failed."""
-    found = [row for form in FORMS if (row := pick(rows, form=form, **conditions)) is not None]
-    good = [row for row in found if row["median_ms"] and not row["error"]]
-    return min(good, key=lambda row: float(row["median_ms"])) if good else next(iter(found), None)
+    found = [pick(rows, form=form, **fields) for form in INFERENCE_FORMS]
+    there = [row for row in found if row is not None]
+    return fastest(there) or next(iter(there), None)
 
 
-def peers(rows: Sequence[Row]) -> ChartedTable:
+def peers(rows: Sequence[Speed]) -> ChartedTable:
     """Backbones at 512x512 on every backend that serves all of them."""
-    common = dict(mode="infer", part="backbone", size="512x512", batch="1", dtype="fp32")
-    rows = timed(rows, **common, device="cpu", memory_format="default")
+    rows = at_512(rows)
     models = by_cost(rows)
     body = []
     columns: dict[str, list[float | None]] = {
@@ -49,19 +47,19 @@ def peers(rows: Sequence[Row]) -> ChartedTable:
     }
     for model in models:
         cells = [
-            *(pick(rows, model=model, form=form, backend="eager") for form in FORMS),
+            *(pick(rows, model=model, form=form, backend="eager") for form in INFERENCE_FORMS),
             *(faster_form(rows, model=model, backend=runtime) for runtime in RUNTIMES),
         ]
         for name, row in zip(columns, cells, strict=True):
-            columns[name].append(number(row, "median_ms"))
-        times = [number(row, "median_ms") for row in cells]
+            columns[name].append(figure(row, "median_ms"))
+        times = [figure(row, "median_ms") for row in cells]
         least = min((time for time in times if time is not None), default=None)
-        gmacs = number(cells[0], "gmacs")
+        gmacs = figure(cells[0], "gmacs")
         rate = None if least is None or gmacs is None else 1e3 * gmacs / least
         body.append(
             [
                 backbone_name(model),
-                shown(number(cells[0], "params_m"), "{:.1f}"),
+                shown(figure(cells[0], "params_m"), "{:.1f}"),
                 shown(gmacs, "{:.1f}"),
                 *map(time_cell, cells),
                 shown(rate, "{:.0f}"),
@@ -73,20 +71,23 @@ def peers(rows: Sequence[Row]) -> ChartedTable:
     return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def paper(rows: Sequence[Row]) -> ChartedTable:
+def paper(rows: Sequence[Speed]) -> ChartedTable:
     """Images a second at the size of classification."""
     size = "x".join(map(str, PAPER_SIZE))
-    kinds = {
-        "ONNX Runtime, reference": dict(device="cpu", form="reference", backend="onnxruntime"),
-        "ONNX Runtime, fused": dict(device="cpu", form="fused", backend="onnxruntime"),
-        "GPU fp32, reference": dict(device="cuda", form="reference", dtype="fp32"),
-        "GPU bf16, fused": dict(device="cuda", form="fused", dtype="bf16"),
+    columns: dict[str, dict[str, object]] = {
+        "ONNX Runtime, reference": {"form": "reference", "backend": "onnxruntime"},
+        "ONNX Runtime, fused": {"form": "fused", "backend": "onnxruntime"},
+        "GPU fp32, reference": {"form": "reference", "precision": "fp32"},
+        "GPU bf16, fused": {"form": "fused", "precision": "bf16"},
     }
-    sides = {d: timed(rows, mode="infer", size=size, device=d) for d in ("cpu", "cuda")}
-    models = by_cost([row for side in sides.values() for row in side]) or list(VARIANTS)
+    sides = [timed(rows, mode="infer", size=size, device_type=d) for d in ("cpu", "cuda")]
+    models = by_cost([row for side in sides for row in side]) or list(variants())
     series = {
-        name: [number(pick(sides[kind["device"]], model=m, **kind), "images_per_s") for m in models]
-        for name, kind in kinds.items()
+        name: [
+            figure(pick(sides[name.startswith("GPU")], model=model, **fields), "images_per_s")
+            for model in models
+        ]
+        for name, fields in columns.items()
     }
     body = [
         [backbone_name(model), *(shown(values[i], "{:.0f}") for values in series.values())]
@@ -94,24 +95,24 @@ def paper(rows: Sequence[Row]) -> ChartedTable:
     ]
     header = ["Backbone", *(f"{name}, images/s" for name in series)]
     chart = Chart("images a second", [backbone_name(model) for model in models], series)
-    notes = [note for side in sides.values() for note in conditions_note(side)]
+    notes = [note for side in sides for note in conditions_note(side)]
     return ChartedTable(header, body, notes=notes, chart=chart)
 
 
-def models(rows: Sequence[Row]) -> ChartedTable:
+def models(rows: Sequence[Speed]) -> ChartedTable:
     """Complete models, predictions included, on every path that was measured."""
-    rows = timed(rows, part="model", mode="infer", dtype="fp32")
-    paths = list(dict.fromkeys((row["form"], row["backend"]) for row in rows))
-    inputs = list(dict.fromkeys((row["model"], row["size"], row["rois"]) for row in rows))
+    rows = timed(rows, part="model", mode="infer", precision="fp32")
+    paths = list(dict.fromkeys((row.form, row.backend) for row in rows))
+    inputs = list(dict.fromkeys((row.model, row.size, row.rois) for row in rows))
     series: dict[str, list[float | None]] = {", ".join(path): [] for path in paths}
     body = []
     for model, size, rois in inputs:
         for form, backend in paths:
             found = pick(rows, model=model, size=size, form=form, backend=backend)
-            series[f"{form}, {backend}"].append(number(found, "median_ms"))
+            series[f"{form}, {backend}"].append(figure(found, "median_ms"))
             line = [short_name(model), size, rois or NOTHING, f"{form}, {backend}"]
-            line += [time_cell(found), shown(number(found, "ratio"))]
-            body.append([*line, shown(number(found, "peak_mb"), "{:.0f}")])
+            line += [time_cell(found), shown(figure(found, "ratio"))]
+            body.append([*line, shown(figure(found, "peak_mb"), "{:.0f}")])
     header = ["Model", "size", "second stage", "path", "ms", "times reference eager", "peak MB"]
     labels = [short_name(model) for model, _, _ in inputs]
     chart = Chart("ms for an image", labels, series)
@@ -123,18 +124,18 @@ def short_name(model: str) -> str:
     return model.split("_8xb4")[0]
 
 
-def counts(rows: Sequence[Row]) -> ChartedTable:
+def counts(rows: Sequence[Speed]) -> ChartedTable:
     """Parameters and multiply-adds of every backbone with every head."""
-    rows = [row for row in rows if row["mode"] == "count" and not row["error"]]
-    found: dict[str, dict[str, Row]] = {}
-    for model in dict.fromkeys(row["model"] for row in rows):
+    rows = matching(rows, mode="count", part="model", error=None)
+    found: dict[str, dict[str, Speed]] = {}
+    for model in dict.fromkeys(row.model for row in rows):
         if (family := family_of(model)) is not None:
-            size = "{}x{}".format(*family.counting_size)
-            row = pick(rows, model=model, part="model", size=size)
+            size = size_of(family)
+            row = pick(rows, model=model, size=size)
             if row is not None:
                 found.setdefault(backbone_name(model), {})[family.key] = row
     cost = {
-        name: number(heads.get("sem_fpn_40k"), "backbone_gmacs") for name, heads in found.items()
+        name: figure(heads.get("sem_fpn_40k"), "backbone_gmacs") for name, heads in found.items()
     }
     order = sorted(found, key=lambda name: cost[name] or 0.0)
     header = ["Backbone", "M parameters", "GMACs at 512x512"]
@@ -145,33 +146,34 @@ def counts(rows: Sequence[Row]) -> ChartedTable:
     for backbone in order:
         heads = found[backbone]
         alone = heads.get("sem_fpn_40k")
-        line = [backbone, shown(number(alone, "backbone_params_m")), shown(cost[backbone])]
+        line = [backbone, shown(figure(alone, "backbone_params_m")), shown(cost[backbone])]
         for family in FAMILIES:
-            params, gmacs = (number(heads.get(family.key), key) for key in ("params_m", "gmacs"))
+            params, gmacs = (figure(heads.get(family.key), key) for key in ("params_m", "gmacs"))
             line += [shown(params, "{:.1f}"), shown(gmacs, "{:.1f}")]
             series[family.title].append(gmacs)
         body.append(line)
     return ChartedTable(header, body, chart=Chart("GMACs", order, series))
 
 
-def model_sizes(rows: Sequence[Row]) -> dict[str, ModelSize]:
+def size_of(family: Family) -> str:
+    """The input that papers count a family's models at, as rows name it."""
+    return "{}x{}".format(*family.counting_size)
+
+
+def model_sizes(rows: Iterable[object]) -> dict[str, ModelSize]:
     """The newest count of every model at the input that papers count its head at, by config stem.
 
     Args:
-        rows: of the CPU suite's file.
+        rows: of a ledger; those of other kinds are skipped.
     """
-    counts = [
-        row
-        for row in rows
-        if row["mode"] == "count" and row["part"] == "model" and not row["error"]
-        if (family := family_of(row["model"])) is not None
-        and row["size"] == "{}x{}".format(*family.counting_size)
-    ]
+    speeds = [row for row in rows if isinstance(row, Speed)]
     found = {}
-    for row in sorted(counts, key=lambda row: row["date"]):
-        names = ("params_m", "gmacs", "backbone_params_m")
-        params, gmacs, backbone = (number(row, name) for name in names)
+    for row in sorted(matching(speeds, mode="count", part="model"), key=lambda row: row.date):
+        family = family_of(row.model)
+        params, gmacs, backbone = row.params_m, row.gmacs, row.backbone_params_m
+        if row.error or family is None or row.size != size_of(family):
+            continue
         if params is not None and gmacs is not None and backbone is not None:
-            work = f" with {row['rois']}" if row["rois"] else ""
-            found[row["model"]] = ModelSize(params, gmacs, backbone, row["size"] + work)
+            work = f" with {row.rois}" if row.rois else ""
+            found[row.model] = ModelSize(params, gmacs, backbone, row.size + work)
     return found

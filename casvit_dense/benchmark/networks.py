@@ -2,8 +2,9 @@
 
 import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def check_model(model: str) -> None:
         raise UserError(f"no model {model!r}: give {names}, or a config file (.py)")
 
 
+def check_configs(models: Iterable[str]) -> None:
+    """Reads the configs among the models: what is wrong with one is no failed measurement.
+
+    Raises:
+        UserError: one cannot be read or has no model.
+    """
+    from casvit_dense.engine.config import resolve
+    from casvit_dense.options import RunOptions
+
+    for model in models:
+        if model.endswith(".py"):
+            resolve(model, RunOptions())
+
+
 def _build_configured(case: BenchmarkCase) -> nn.Module:
     from mmengine.model import revert_sync_batchnorm
 
@@ -66,7 +81,7 @@ def _build_configured(case: BenchmarkCase) -> nn.Module:
     cfg = resolve(case.model, RunOptions()).config
     models = import_module(f"{register_scope(cfg)}.registry").MODELS
     with warnings.catch_warnings():
-        # What heads say about their losses is of no use here.
+        # Heads warn about their losses, which are not used here.
         warnings.simplefilter("ignore", UserWarning)
         if case.part == "backbone":
             return revert_sync_batchnorm(models.build(cfg.model.backbone))
@@ -118,7 +133,7 @@ class WholeModel(nn.Module):
         return self.model.predict(images, data_samples(self.model, images))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """What the dense head says, before any choice among detections."""
+        """Outputs of the dense head, before detections are selected."""
         features = self.model.extract_feat(images)
         return flatten(dense_head(self.model)(features))
 
@@ -127,9 +142,12 @@ def data_samples(model: nn.Module, images: Tensor) -> list[Any]:
     """One record for each image that says that it was neither resized nor padded."""
     height, width = images.shape[-2:]
     meta = {
-        **dict.fromkeys(("ori_shape", "img_shape", "pad_shape"), (height, width)),
-        **{"batch_input_shape": (height, width), "scale_factor": (1.0, 1.0)},
-        **{"padding_size": [0, 0, 0, 0]},
+        "ori_shape": (height, width),
+        "img_shape": (height, width),
+        "pad_shape": (height, width),
+        "batch_input_shape": (height, width),
+        "scale_factor": (1.0, 1.0),
+        "padding_size": [0, 0, 0, 0],
     }
     if hasattr(model, "decode_head"):
         from mmseg.structures import SegDataSample as DataSample
@@ -167,6 +185,7 @@ class TrainingStep:
             ``module`` reads its weights from.
         images: input ``(N, 3, H, W)``.
         context: made around the forward pass, e.g. autocast.
+        convert: what the images go through first, e.g. a cast; part of the step.
     """
 
     def __init__(
@@ -175,11 +194,13 @@ class TrainingStep:
         parameters: dict[str, nn.Parameter],
         images: Tensor,
         context: Context = nullcontext,
+        convert: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> None:
         self.module = module
         self.parameters = parameters
         self.images = images
         self.context = context
+        self.convert = convert
         # The gradients that a neck would send: one fixed random direction for every output, in
         # the layout that the output has, as autograd would deliver them.
         generator = torch.Generator().manual_seed(0)
@@ -192,7 +213,7 @@ class TrainingStep:
     def forward(self) -> Sequence[Tensor]:
         """The maps of the images."""
         with self.context():
-            return self.module(self.images)
+            return self.module(self.convert(self.images))
 
     def __call__(self) -> None:
         for parameter in self.parameters.values():
@@ -202,13 +223,37 @@ class TrainingStep:
     def outputs(self) -> list[Tensor]:
         """Gradients of one step, in the order of the parameters' names."""
         self()
-        # A parameter may lie outside of what is trained, as a peer's frozen stem does.
-        grads = {name: p.grad for name, p in self.parameters.items()}
-        return [g.detach().float().cpu() for _, g in sorted(grads.items()) if g is not None]
+        return gradients_of(self.parameters)
+
+    def exact_outputs(self) -> list[Tensor]:
+        """The same in double precision: in single, a ReLU near zero flips by rounding alone.
+
+        Image by image, since all at once would need many times the memory of the step. With
+        frozen BatchNorm the images do not depend on each other, so their gradients add up.
+        """
+        exact = deepcopy(self.module).double()
+        for i in range(len(self.images)):
+            outs = exact(self.images[i : i + 1].double())
+            torch.autograd.backward(outs, [g[i : i + 1].double() for g in self.gradients])
+        return gradients_of(learned(exact))
 
     def saved_bytes(self) -> int:
         """Bytes that wait for the backward pass; the images and the parameters live anyway."""
         return saved_bytes(self.forward)
+
+
+def learned(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that get a gradient, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def gradients_of(parameters: dict[str, nn.Parameter]) -> list[Tensor]:
+    """Gradients in fp32 on the CPU, in the order of the names.
+
+    A parameter may have none: it lies outside of what is trained, as a peer's frozen stem does.
+    """
+    grads = {name: parameter.grad for name, parameter in parameters.items()}
+    return [g.detach().float().cpu() for _, g in sorted(grads.items()) if g is not None]
 
 
 class _Storages(TorchDispatchMode):

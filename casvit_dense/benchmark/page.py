@@ -1,4 +1,4 @@
-"""A page whose tables and charts are made from the CSV files beside it.
+"""A page whose tables and charts are made from the file of rowss beside it.
 
 In the page, ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose what is generated. The files lie
 in the folder named as the page, without its suffix.
@@ -9,53 +9,59 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from casvit_dense.benchmark import model_tables, speed_tables, tables
-from casvit_dense.benchmark.rows import Row, read_rows
 from casvit_dense.benchmark.tables import Chart, ChartedTable
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
+from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.pages import fill
+from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Row, Speed
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table's CSV file, what makes the table of its rows, and the command that fills it."""
+    """A table's file, what makes the table of its rows, their kind, the command that fills it."""
 
     file: str
-    make: Callable[[Sequence[Row]], ChartedTable]
+    make: Callable[[Sequence[Any]], ChartedTable]
     command: str
+    kind: type[BenchmarkRow] = Speed
 
 
 def _suite(name: str) -> str:
-    return f"casvit-dense benchmark --suite {name} --out docs/speed/{name}.csv"
+    return f"casvit-dense benchmark --suite {name} --ledger docs/speed/{name}.jsonl"
 
 
 MODELS_COMMAND = (
     "casvit-dense benchmark CONFIG … --part model --sizes … --backend eager compile onnxruntime "
-    "openvino --out docs/speed/models.csv"
+    "openvino --ledger docs/speed/models.jsonl"
 )
 TABLES = {
-    "backbones": Source("cpu.csv", speed_tables.inference, _suite("cpu")),
-    "shares": Source("cpu.csv", speed_tables.shares, _suite("cpu")),
-    "memory": Source("cpu.csv", speed_tables.memory, _suite("cpu")),
-    "training": Source("cpu.csv", speed_tables.training, _suite("cpu")),
-    "scaling": Source("cpu.csv", speed_tables.scaling, _suite("cpu")),
-    "peers": Source("cpu.csv", model_tables.peers, _suite("cpu")),
-    "counts": Source("cpu.csv", model_tables.counts, _suite("cpu")),
-    "models": Source("models.csv", model_tables.models, MODELS_COMMAND),
-    "gpu-inference": Source("gpu.csv", speed_tables.gpu_inference, _suite("gpu")),
-    "gpu-training": Source("gpu.csv", speed_tables.gpu_training, _suite("gpu")),
-    "paper": Source("paper.csv", model_tables.paper, _suite("paper")),
+    "backbones": Source("cpu.jsonl", speed_tables.inference, _suite("cpu")),
+    "shares": Source("cpu.jsonl", speed_tables.shares, _suite("cpu")),
+    "memory": Source("cpu.jsonl", speed_tables.memory, _suite("cpu")),
+    "training": Source("cpu.jsonl", speed_tables.training, _suite("cpu")),
+    "scaling": Source("cpu.jsonl", speed_tables.scaling, _suite("cpu")),
+    "peers": Source("cpu.jsonl", model_tables.peers, _suite("cpu")),
+    "counts": Source("cpu.jsonl", model_tables.counts, _suite("cpu")),
+    "models": Source("models.jsonl", model_tables.models, MODELS_COMMAND),
+    "gpu-inference": Source("gpu.jsonl", speed_tables.gpu_inference, _suite("gpu")),
+    "gpu-training": Source("gpu.jsonl", speed_tables.gpu_training, _suite("gpu")),
+    "paper": Source("paper.jsonl", model_tables.paper, _suite("paper")),
     "loading": Source(
-        "loading.csv",
+        "loading.jsonl",
         tables.loading,
-        "casvit-dense benchmark CONFIG --mode data --data-root DIR --out docs/speed/loading.csv",
+        "casvit-dense benchmark CONFIG --mode data --data-root DIR "
+        "--ledger docs/speed/loading.jsonl",
+        LoadingSpeed,
     ),
     "evaluation": Source(
-        "evaluation.csv",
+        "evaluation.jsonl",
         tables.evaluation,
-        "casvit-dense benchmark --mode eval --out docs/speed/evaluation.csv",
+        "casvit-dense benchmark --mode eval --ledger docs/speed/evaluation.jsonl",
+        EvaluatorSpeed,
     ),
 }
 
@@ -64,16 +70,18 @@ def render_page(page: Path) -> tuple[str, dict[str, ChartedTable]]:
     """The page's text with every table made anew, and the tables by name.
 
     Raises:
-        UserError: there is no page, its markers are wrong, no CSV file holds a row, or one of
-            them cannot be read.
+        UserError: there is no page, its markers are wrong, no file holds a row, or one of them
+            holds a line that is none.
     """
     folder = page.with_suffix("")
-    rows = {file: read_rows(folder / file) for file in sorted({s.file for s in TABLES.values()})}
+    files = sorted({source.file for source in TABLES.values()})
+    rows = {file: _rows_of(folder / file) for file in files}
     made: dict[str, ChartedTable] = {}
 
     def part(name: str) -> str:
         source = TABLES[name]
-        table = made[name] = _made(source, folder, rows[source.file])
+        kind = [row for row in rows[source.file] if isinstance(row, source.kind)]
+        table = made[name] = source.make(kind)
         below = f"![{table.chart.unit}]({folder.name}/{name}.svg)"
         if table.chart.empty:
             below = f"Not measured yet; `{source.command}` fills it."
@@ -85,11 +93,19 @@ def render_page(page: Path) -> tuple[str, dict[str, ChartedTable]]:
     return text, made
 
 
-def _made(source: Source, folder: Path, rows: Sequence[Row]) -> ChartedTable:
-    try:
-        return source.make(rows)
-    except KeyError as error:
-        raise UserError(f"{folder / source.file}: no column {error.args[0]}") from error
+def _rows_of(path: Path) -> list[Row]:
+    """All rows of a file, ``[]`` where there is none.
+
+    Raises:
+        UserError: a line is no row; a table without it would mislead.
+    """
+    if not path.exists():
+        return []
+    rows, rejected = read_ledger(path)
+    if rejected:
+        bad = rejected[0]
+        raise UserError(f"{path}, line {bad.number} is no row: {bad.reason}")
+    return rows
 
 
 def write_page(page: Path) -> dict[str, ChartedTable]:

@@ -1,23 +1,26 @@
 """A run of the benchmark: group after group, every finished one written at once."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from casvit_dense.benchmark.cases import BenchmarkCase, groups
+from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase, groups
 from casvit_dense.benchmark.counts import Cost, cost_columns, costs_of, share_columns
 from casvit_dense.benchmark.group import STEPS, Group, Settings, reason_of
-from casvit_dense.benchmark.machine import COLUMNS, Rates, condition, measure_rates, now
+from casvit_dense.benchmark.machine import Rates, fixed_settings, measure_rates, now, provenance
 from casvit_dense.benchmark.networks import check_model
-from casvit_dense.benchmark.rows import Ledger
+from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress, format_duration
+from casvit_dense.results.ledger import check_writable, read_ledger, replace_rows
+from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Speed
 
-Say = Callable[[str], None]
-Record = Callable[[Sequence[Mapping[str, Any]]], None]
-BUSY_CORES = 0.25  # more of them at work for others, and the times are worth little
+Log = Callable[[str], None]
+DataRow = LoadingSpeed | EvaluatorSpeed
+BUSY_CORES = 0.25  # with more of them at work for others, times are unreliable
 PROGRESS_SECONDS = 10.0
+#: Fields of a row that are the same in the whole run.
+COMMON_FIELDS = {"date", "device", "threads", "software", "command"}
 
 # For the estimate alone, on two cores: seconds until a case is ready and its process has
 # imported everything, and the share of the best rate that slower forms reach.
@@ -30,34 +33,50 @@ class Benchmark:
     """Measures cases and writes their rows.
 
     Args:
-        ledger: where rows go.
+        ledger: file of rows to resume from and to write to; None keeps them in memory alone.
         settings: see `Settings`.
-        say: takes a line for the user.
-        record: takes rows once, when they are measured; its shares are of the best rates till then.
+        log: takes a line for the user.
+        command: what a user types to repeat the run, for the rows.
 
     Attributes:
+        rows: all that are known by now, by their condition.
         failures: how many cases could not be measured or counted so far.
+
+    Raises:
+        UserError: the ledger cannot be read or written.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Path | None,
         settings: Settings,
-        say: Say = print,
-        record: Record = lambda rows: None,
+        log: Log = print,
+        command: str | None = None,
     ) -> None:
         self.ledger = ledger
         self.settings = settings
-        self.say = say
-        self.record = record
+        self.log = log
+        self.command = command
         self.failures = 0
+        self.rows: dict[tuple[Any, ...], Speed] = {}
         self._started = now()
         self._rates: dict[tuple[str, str], Rates] = {}
         self._count = cache(count)
-        self._rows: dict[BenchmarkCase, dict[str, Any]] = {}
+        self._measured: dict[BenchmarkCase, dict[str, Any]] = {}
+        if ledger is not None:
+            check_writable(ledger)
+            self._read(ledger)
+
+    def _read(self, ledger: Path) -> None:
+        if not ledger.exists():
+            return
+        rows, rejected = read_ledger(ledger)
+        for line in rejected:
+            self.log(f"warning: {line}")
+        self.rows = {row.condition: row for row in rows if isinstance(row, Speed)}
 
     def run(self, cases: Sequence[BenchmarkCase], alone: bool = False) -> list[Group]:
-        """Measures what the ledger does not hold yet; finished groups stay, whatever ends the run.
+        """Measures what the ledger does not hold yet; finished groups stay if the run is ended.
 
         Args:
             cases: what to measure.
@@ -72,34 +91,60 @@ class Benchmark:
         """
         for model in dict.fromkeys(case.model for case in cases):
             check_model(model)
-        torch.set_num_threads(self.settings.threads)
+        with fixed_settings(self.settings.threads):
+            return self._run(cases, alone)
+
+    def _run(self, cases: Sequence[BenchmarkCase], alone: bool) -> list[Group]:
         members = groups(cases)
         new = {first: self._unknown(members[first]) for first in members}
-        for case in (s for first in new for s in new[first] if s.mode == "count"):
+        for case in (c for first in new for c in new[first] if c.mode == "count"):
             columns, _ = self._count(case)
             self.failures += "error" in columns
-            row = {**condition(case), "date": now(), **columns}
+            row = self._row_of(case, columns)
             self._put([row])
-            self.record([row])
-            self.say(f"{case.input_words}: {summary(columns)}")
+            self.log(f"{case.input_words}: {summary(row)}")
         timed = [
             Group(new[first] if alone else beside(first, new[first], members[first]), self.settings)
             for first in new
             if new[first] and first.mode != "count"
         ]
         if timed:
-            self._say_estimate(timed)
-            self._time(timed, {s for first in new for s in new[first]})
+            self._log_estimate(timed)
+            self._time(timed, {case for first in new for case in new[first]})
         return timed
 
     def _unknown(self, cases: Iterable[BenchmarkCase]) -> list[BenchmarkCase]:
+        """Those to measure: a failure is tried again, and changed files may behave otherwise."""
         unknown = []
         for case in cases:
-            if not self.settings.again and self.ledger.holds(condition(case)):
-                self.say(f"already there: {case.input_words}, {case.label}")
-            else:
+            row = self.rows.get(self._row_of(case, {}).condition)
+            if row is None or row.error or row.software.dirty or self.settings.again:
                 unknown.append(case)
+            else:
+                self.log(f"already there: {case.input_words}, {case.label}: {summary(row)}")
         return unknown
+
+    def _row_of(self, case: BenchmarkCase, figures: dict[str, Any]) -> Speed:
+        """The row of a case on this machine as it is now."""
+        height, width = case.size
+        cuda = case.device == "cuda"
+        fields = {
+            "command": self.command,
+            "model": case.name,
+            "part": case.part,
+            "mode": case.mode,
+            "form": case.form,
+            "backend": case.backend,
+            "precision": case.dtype,
+            "memory_format": case.memory_format,
+            "size": f"{height}x{width}",
+            "batch": case.batch,
+            "device_type": case.device,
+            "tf32": False if cuda else None,
+            "cudnn_benchmark": True if cuda else None,
+            **provenance(case.device, case.backend if case.backend in RUNTIMES else None),
+        }
+        return Speed(**{**fields, **figures})
 
     def _time(self, timed: Sequence[Group], stored: set[BenchmarkCase]) -> None:
         steps = sum(len(group.cases) for group in timed) * (self.settings.rounds + STEPS)
@@ -107,55 +152,59 @@ class Benchmark:
 
         def step() -> None:
             if (line := progress.step()) is not None:
-                self.say(f"  {line}")
+                self.log(f"  {line}")
 
         for group in timed:
-            self.say(group.cases[0].input_words)
+            self.log(group.cases[0].input_words)
             group.measure(step)
             self._measure_rates(group.cases)
-            for case, row in group.rows.items():
+            for case, figures in group.figures.items():
+                self.failures += "error" in figures or "memory_error" in figures
+                columns, _ = self._count(case.group)
+                # An error of counting is none of the measurement.
+                common = {**columns, "error": None, "run": self._started, "date": now()}
+                figures.update({**common, **figures})
                 if case in stored:
-                    columns, _ = self._count(case.group)
-                    # An error of counting is none of the measurement.
-                    self._rows[case] = {**columns, "error": None, **row, "run": self._started}
-            self.failures += sum("error" in row for row in group.rows.values())
-            self._put(self._rows_with_shares().values())
-            self.record([row for s, row in self._rows_with_shares().items() if s in group.rows])
+                    self._measured[case] = figures
+            self._put([self._with_shares(case) for case in self._measured])
             self._report(group)
 
-    def _put(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.ledger.put([{name: row.get(name) for name in COLUMNS} for row in rows])
+    def _put(self, rows: Sequence[Speed]) -> None:
+        self.rows.update((row.condition, row) for row in rows)
+        if self.ledger is not None:
+            replace_rows(self.ledger, rows)
 
     def _measure_rates(self, cases: Iterable[BenchmarkCase]) -> None:
         for kind in dict.fromkeys(map(rate_kind, cases)):
             rates = measure_rates(*kind)
             self._rates[kind] = rates.best(self._rates.get(kind, rates))
 
-    def _rows_with_shares(self) -> dict[BenchmarkCase, dict[str, Any]]:
-        """All rows of this run: each share is of the best rates that the run has seen so far."""
-        rows = {}
-        for case, row in self._rows.items():
-            _, cost = self._count(case.group)
-            if cost is not None and row.get("median_ms"):
-                seconds, rates = row["median_ms"] / 1e3, self._rates[rate_kind(case)]
-                row = {**row, **share_columns(cost, seconds, rates, case.dtype != "fp32")}
-            rows[case] = row
-        return rows
+    def _with_shares(self, case: BenchmarkCase, figures: dict[str, Any] | None = None) -> Speed:
+        """A measured case's row; its shares are of the best rates that the run has seen so far."""
+        figures = self._measured[case] if figures is None else figures
+        _, cost = self._count(case.group)
+        if cost is None or not figures.get("median_ms"):
+            return self._row_of(case, figures)
+        rates = self._rates[rate_kind(case)]
+        shares = share_columns(cost, figures["median_ms"] / 1e3, rates, case.dtype != "fp32")
+        return self._row_of(case, {**figures, **shares})
 
     def _report(self, group: Group) -> None:
-        known = self._rows_with_shares()
-        for case in group.cases:
-            row = known.get(case, group.rows[case])
-            self.say(f"  {case.label:<32} {summary(row)}")
-        load = max((row.get("other_load") or 0.0 for row in group.rows.values()), default=0.0)
+        rows = {case: self._with_shares(case, group.figures[case]) for case in group.cases}
+        for case, row in rows.items():
+            self.log(f"  {case.label:<32} {summary(row)}")
+            if row.memory_error:
+                self.log(f"    its memory was not measured: {row.memory_error}")
+        load = max((row.other_load or 0.0 for row in rows.values()), default=0.0)
         if load > BUSY_CORES:
-            self.say(f"  other processes kept {load:.1f} cores busy: measure again when they rest")
+            self.log(f"  other processes kept {load:.1f} cores busy: measure again when they rest")
 
-    def _say_estimate(self, timed: Sequence[Group]) -> None:
+    def _log_estimate(self, timed: Sequence[Group]) -> None:
         cases = [case for group in timed for case in group.cases]
+        self.log("measuring the machine's best rates")
         self._measure_rates(cases)
         seconds = sum(map(self._expected_seconds, cases))
-        self.say(f"{len(cases)} cases, about {format_duration(seconds)}")
+        self.log(f"{len(cases)} cases, about {format_duration(seconds)}")
 
     def _expected_seconds(self, case: BenchmarkCase) -> float:
         _, cost = self._count(case.group)
@@ -182,7 +231,7 @@ def beside(
 
 
 def count(case: BenchmarkCase) -> tuple[dict[str, Any], Cost | None]:
-    """Columns of parameters and multiply-adds, and the cost of a call where it can be counted."""
+    """Fields of parameters and multiply-adds, and the cost of a call where it can be counted."""
     try:
         costs, rois = costs_of(case)
     except Exception as error:  # the networks of others meet operators without shapes
@@ -196,11 +245,11 @@ def rate_kind(case: BenchmarkCase) -> tuple[str, str]:
     return case.device, autocast if case.dtype == "autocast" else case.dtype
 
 
-def summary(row: Mapping[str, Any]) -> str:
+def summary(row: Speed) -> str:
     """A row in few words."""
-    if row.get("error"):
-        return f"failed: {row['error']}"
-    words = {
+    if row.error:
+        return f"failed: {row.error}"
+    forms = {
         "median_ms": "{:.2f} ms",
         "p10_ms": "({:.2f}",
         "p90_ms": "to {:.2f})",
@@ -208,8 +257,45 @@ def summary(row: Mapping[str, Any]) -> str:
         "matmul_share": "{:.0%} of the matrix product's rate",
         "peak_mb": "{:.0f} MB at most",
         "saved_mb": "{:.1f} MB saved",
-        "params_m": "{:.2f} M parameters",
-        "gmacs": "{:.2f} GMACs",
     }
-    shown = {**row, **dict.fromkeys(("params_m", "gmacs"))} if row.get("median_ms") else row
-    return " ".join(form.format(shown[k]) for k, form in words.items() if shown.get(k) is not None)
+    if row.median_ms is None:
+        forms = {"params_m": "{:.2f} M parameters", "gmacs": "{:.2f} GMACs"}
+    values = {name: getattr(row, name) for name in forms}
+    return " ".join(forms[name].format(v) for name, v in values.items() if v is not None)
+
+
+def run_jobs(
+    jobs: Iterable[tuple[DataRow, Callable[[], Sequence[DataRow]]]],
+    ledger: Path,
+    log: Log,
+    command: str | None = None,
+) -> int:
+    """Runs measurements of data loading or evaluation; the rows of each are written at once.
+
+    Args:
+        jobs: each with the row that it has if it fails, whose error is still missing.
+        ledger: file of rows.
+        log: takes a line for the user.
+        command: what a user types to repeat the run, for the rows.
+
+    Returns:
+        How many rows say that something could not be measured.
+
+    Raises:
+        UserError: something is wrong with the input.
+    """
+    failures = 0
+    for template, job in jobs:
+        try:
+            rows = job()
+        except UserError:
+            raise
+        except Exception as error:  # the other jobs can still be done
+            rows = [template.model_copy(update={"error": reason_of(error)})]
+        rows = [row.model_copy(update={"command": command}) for row in rows]
+        for row in rows:
+            fields = row.model_dump(exclude=COMMON_FIELDS, exclude_defaults=True)
+            log("  ".join(f"{name} {value}" for name, value in fields.items()))
+        failures += sum(row.error is not None for row in rows)
+        replace_rows(ledger, rows)
+    return failures

@@ -1,102 +1,122 @@
 """Tables of our backbones: inference, training, area, on CPU and GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from casvit_dense.benchmark.cases import (
     CPU_BACKENDS,
     GPU_BATCHES,
     GPU_SIZES,
+    INFERENCE_FORMS,
+    PLAIN,
     RUNTIMES,
     SCALING_SIDES,
     TRAINING_BATCH,
     TRAINING_FORMS,
-    VARIANTS,
     BenchmarkCase,
+    variants,
 )
-from casvit_dense.benchmark.rows import Row
 from casvit_dense.benchmark.tables import (
     Chart,
     ChartedTable,
     conditions_note,
+    figure,
     geometric_mean,
+    matching,
     newest_machine,
-    number,
     pick,
     time_cell,
 )
+from casvit_dense.results.row import Speed
 from casvit_dense.results.table import NOTHING, shown
 
-LETTERS = [name.rpartition("-")[2] for name in VARIANTS]
-PATHS = [(form, backend) for backend in CPU_BACKENDS for form in ("reference", "fused")]
+VARIANTS = variants()
+LETTERS = [name.removeprefix(PLAIN) for name in VARIANTS]
+PATHS = [(form, backend) for backend in CPU_BACKENDS for form in INFERENCE_FORMS]
 
 
-def timed(rows: Sequence[Row], **conditions: str) -> list[Row]:
+def timed(rows: Sequence[Speed], **fields: object) -> list[Speed]:
     """Rows of the newest machine that were timed under some conditions.
 
     Ratios to anything but the reference in eager fp32 have no place in a table.
     """
-    bases = ("", BenchmarkCase().label)  # a failure has none
-    found = [row for row in rows if row["mode"] != "count" and row["base"] in bases]
-    same = [row for row in found if all(row[k] == v for k, v in conditions.items())]
-    return newest_machine(same)
+    bases = (None, BenchmarkCase().label)  # a failure has none
+    found = [row for row in matching(rows, **fields) if row.mode != "count" and row.base in bases]
+    return newest_machine(found)
 
 
-def at_512(rows: Sequence[Row]) -> list[Row]:
-    """Inference of our backbones on one image of 512x512."""
-    common = dict(mode="infer", part="backbone", size="512x512", batch="1", dtype="fp32")
-    found = timed(rows, **common, device="cpu", memory_format="default")
-    return [row for row in found if row["model"] in VARIANTS]
+def at_512(rows: Sequence[Speed]) -> list[Speed]:
+    """Inference in fp32 on one image of 512x512 on the CPU."""
+    return timed(
+        rows,
+        mode="infer",
+        part="backbone",
+        size="512x512",
+        batch=1,
+        precision="fp32",
+        device_type="cpu",
+        memory_format="default",
+    )
 
 
-def inference(rows: Sequence[Row]) -> ChartedTable:
+def ours_at_512(rows: Sequence[Speed]) -> list[Speed]:
+    """The same of our backbones alone."""
+    return [row for row in at_512(rows) if row.model in VARIANTS]
+
+
+def inference(rows: Sequence[Speed]) -> ChartedTable:
     """Every path and variant: time, and how many times as fast as the reference."""
-    rows = at_512(rows)
+    rows = ours_at_512(rows)
     body, series = [], {}
     for form, backend in PATHS:
         found = [pick(rows, model=name, form=form, backend=backend) for name in VARIANTS]
         means = [
-            geometric_mean([number(row, column) for row in found])
+            geometric_mean([figure(row, column) for row in found])
             for column in ("ratio", "form_ratio")
         ]
         path = f"{form}, {backend}"
         body.append([path, *map(time_cell, found), *(shown(mean) for mean in means)])
-        series[path] = [number(row, "ratio") for row in found]
+        series[path] = [figure(row, "ratio") for row in found]
     header = ["Path", *(f"{letter}, ms" for letter in LETTERS)]
     header += ["times reference eager", "times reference here"]
     chart = Chart("times as fast as the reference in eager mode", LETTERS, series)
     return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def best_path(rows: Sequence[Row], model: str) -> Row | None:
+def best_path(rows: Sequence[Speed], model: str) -> Speed | None:
     """The row of the fastest path of a model."""
     found = [pick(rows, model=model, form=form, backend=backend) for form, backend in PATHS]
-    valid = [row for row in found if row and row["median_ms"] and not row["error"]]
-    return min(valid, key=lambda row: float(row["median_ms"]), default=None)
+    return fastest(row for row in found if row is not None)
 
 
-def shares(rows: Sequence[Row]) -> ChartedTable:
+def fastest(rows: Iterable[Speed]) -> Speed | None:
+    """The row of the least time, without those that failed."""
+    times = {row.median_ms: row for row in rows if row.median_ms and not row.error}
+    return times[min(times)] if times else None
+
+
+def shares(rows: Sequence[Speed]) -> ChartedTable:
     """The fastest path of each variant, and its share of what the machine can do."""
-    rows = at_512(rows)
+    rows = ours_at_512(rows)
     best = [best_path(rows, name) for name in VARIANTS]
     percent = "{:.0%}"
     body = [
         [
             letter,
-            f"{row['form']}, {row['backend']}" if row else NOTHING,
+            f"{row.form}, {row.backend}" if row else NOTHING,
             time_cell(row),
-            shown(number(row, "ratio")),
-            shown(number(row, "gmacs")),
-            shown(number(row, "matmul_share"), percent),
-            shown(number(row, "roofline_share"), percent),
+            shown(figure(row, "ratio")),
+            shown(figure(row, "gmacs")),
+            shown(figure(row, "matmul_share"), percent),
+            shown(figure(row, "roofline_share"), percent),
         ]
         for letter, row in zip(LETTERS, best, strict=True)
     ]
-    mean = geometric_mean([number(row, "ratio") for row in best])
+    mean = geometric_mean([figure(row, "ratio") for row in best])
     body.append(["geometric mean", "", "", shown(mean), "", "", ""])
     header = ["Variant", "fastest path", "ms", "times reference eager", "GMACs"]
     header += ["of matrix product", "of roofline"]
     series = {
-        name: [number(row, column) for row in best]
+        name: [figure(row, column) for row in best]
         for name, column in (
             ("of the best matrix product", "matmul_share"),
             ("of the roofline", "roofline_share"),
@@ -108,12 +128,12 @@ def shares(rows: Sequence[Row]) -> ChartedTable:
     )
 
 
-def memory(rows: Sequence[Row]) -> ChartedTable:
+def memory(rows: Sequence[Speed]) -> ChartedTable:
     """Peak memory of every path and variant."""
-    rows = at_512(rows)
+    rows = ours_at_512(rows)
     series = {
         f"{form}, {backend}": [
-            number(pick(rows, model=name, form=form, backend=backend), "peak_mb")
+            figure(pick(rows, model=name, form=form, backend=backend), "peak_mb")
             for name in VARIANTS
         ]
         for form, backend in PATHS
@@ -124,24 +144,24 @@ def memory(rows: Sequence[Row]) -> ChartedTable:
     return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def training(rows: Sequence[Row]) -> ChartedTable:
+def training(rows: Sequence[Speed]) -> ChartedTable:
     """Forward and backward: time, saved activations, peak memory, against the reference."""
-    rows = timed(rows, mode="train", device="cpu", backend="eager", dtype="fp32")
-    rows = [r for r in rows if r["size"] == "512x512" and r["batch"] == str(TRAINING_BATCH)]
+    rows = timed(rows, mode="train", device_type="cpu", backend="eager", precision="fp32")
+    rows = matching(rows, size="512x512", batch=TRAINING_BATCH)
     body: list[list[str]] = []
     times: dict[str, list[float | None]] = {form: [] for form in TRAINING_FORMS}
     saved: dict[str, list[float | None]] = {form: [] for form in TRAINING_FORMS}
     for letter, model in zip(LETTERS, VARIANTS, strict=True):
-        reference = number(pick(rows, model=model, form="reference"), "saved_mb")
+        reference = figure(pick(rows, model=model, form="reference"), "saved_mb")
         for form in ("reference", *TRAINING_FORMS):
             row = pick(rows, model=model, form=form)
-            speed, kept = number(row, "ratio"), number(row, "saved_mb")
+            speed, kept = figure(row, "ratio"), figure(row, "saved_mb")
             time_share = None if speed is None else 1 / speed
             saved_share = None if kept is None or reference is None else kept / reference
             if form in times:
                 times[form].append(time_share)
                 saved[form].append(saved_share)
-            figures = [kept, number(row, "peak_mb")]
+            figures = [kept, figure(row, "peak_mb")]
             body.append(
                 [
                     f"{letter}, {form}",
@@ -160,21 +180,21 @@ def training(rows: Sequence[Row]) -> ChartedTable:
     return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
-def scaling(rows: Sequence[Row]) -> ChartedTable:
+def scaling(rows: Sequence[Speed]) -> ChartedTable:
     """Time for a pixel at rising areas, relative to 512x512."""
     model = VARIANTS[0]
-    rows = timed(rows, mode="infer", model=model, batch="1", dtype="fp32", device="cpu")
+    rows = timed(rows, mode="infer", model=model, batch=1, precision="fp32", device_type="cpu")
     paths = [("reference", "eager"), *(("fused", runtime) for runtime in RUNTIMES)]
     series: dict[str, list[float | None]] = {}
-    found: dict[tuple[str, int], Row | None] = {}
+    found: dict[tuple[str, int], Speed | None] = {}
     for form, backend in paths:
         path = f"{form}, {backend}"
         for side in SCALING_SIDES:
             found[path, side] = pick(rows, size=f"{side}x{side}", form=form, backend=backend)
-        base = number(found[path, 512], "median_ms")
+        base = figure(found[path, 512], "median_ms")
         series[path] = []
         for side in SCALING_SIDES:
-            time = number(found[path, side], "median_ms")
+            time = figure(found[path, side], "median_ms")
             whole = None if time is None or base is None else time / side**2 / (base / 512**2)
             series[path].append(whole)
     body = [
@@ -203,25 +223,31 @@ GPU_TRAINING_PATHS = (
     *((form, "bf16", "eager") for form in ("fused-memory", "fused-time")),
     ("fused-time", "bf16", "cudagraphs"),
 )
-GPU_INPUTS = [(f"{h}x{w}", str(batch)) for h, w in GPU_SIZES for batch in GPU_BATCHES]
+GPU_INPUTS = [(f"{h}x{w}", batch) for h, w in GPU_SIZES for batch in GPU_BATCHES]
 
 
-def gpu_inference(rows: Sequence[Row]) -> ChartedTable:
+def gpu_inference(rows: Sequence[Speed]) -> ChartedTable:
     """Every path and variant at both sizes and batches."""
-    return _gpu_table(timed(rows, mode="infer", device="cuda", part="backbone"), GPU_PATHS)
+    return _gpu_table(timed(rows, mode="infer", device_type="cuda", part="backbone"), GPU_PATHS)
 
 
-def gpu_training(rows: Sequence[Row]) -> ChartedTable:
+def gpu_training(rows: Sequence[Speed]) -> ChartedTable:
     """The same, forward and backward."""
-    return _gpu_table(timed(rows, mode="train", device="cuda", part="backbone"), GPU_TRAINING_PATHS)
+    return _gpu_table(
+        timed(rows, mode="train", device_type="cuda", part="backbone"), GPU_TRAINING_PATHS
+    )
 
 
-def _gpu_table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> ChartedTable:
+def _gpu_table(rows: Sequence[Speed], paths: Sequence[tuple[str, str, str]]) -> ChartedTable:
     found = {
         (path, model, at): pick(
             rows,
-            **dict(model=model, form=path[0], dtype=path[1], backend=path[2]),
-            **dict(size=at[0], batch=at[1]),
+            model=model,
+            form=path[0],
+            precision=path[1],
+            backend=path[2],
+            size=at[0],
+            batch=at[1],
         )
         for path in paths
         for model in VARIANTS
@@ -235,7 +261,7 @@ def _gpu_table(rows: Sequence[Row], paths: Sequence[tuple[str, str, str]]) -> Ch
 
     def means(path: tuple[str, str, str], column: str) -> list[float | None]:
         return [
-            geometric_mean([number(found[path, model, at], column) for model in VARIANTS])
+            geometric_mean([figure(found[path, model, at], column) for model in VARIANTS])
             for at in GPU_INPUTS
         ]
 

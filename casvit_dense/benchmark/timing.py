@@ -20,24 +20,27 @@ TURN_SECONDS = 0.3  # least time of one timed turn
 WARM_SECONDS = 0.1
 
 
-def cpu_stopwatch(call: Call, times: int) -> float:
-    """Seconds of so many calls by the wall clock."""
+def stopwatch(call: Call, times: int, device: str = "cpu") -> float:
+    """Seconds of so many calls by the wall clock, each awaited before the next begins.
+
+    On a GPU, too, this is the latency of a call; work queued behind work would show throughput.
+
+    Args:
+        call: what to time.
+        times: how often.
+        device: ``cpu`` or ``cuda``, whose work is waited for.
+    """
+    if device != "cuda":
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
+        return time.perf_counter() - start
+    torch.cuda.synchronize()
     start = time.perf_counter()
     for _ in range(times):
         call()
+        torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def cuda_stopwatch(call: Call, times: int) -> float:
-    """Seconds between two events of the GPU's current stream around so many calls."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(times):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1e3
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Timings(Generic[Key]):
 def interleave(
     calls: Mapping[Key, Call],
     rounds: int,
-    stopwatch: Stopwatch = cpu_stopwatch,
+    watch: Stopwatch = stopwatch,
     turn_seconds: float = TURN_SECONDS,
     warm_seconds: float = WARM_SECONDS,
     after_turn: Callable[[], None] = lambda: None,
@@ -64,7 +67,7 @@ def interleave(
     Args:
         calls: what to time.
         rounds: turns of each call.
-        stopwatch: see `Stopwatch`.
+        watch: see `Stopwatch`.
         turn_seconds: least time of the timed part of a turn.
         warm_seconds: least time of its untimed part.
         after_turn: called after every turn of every call.
@@ -77,16 +80,16 @@ def interleave(
                 continue
             try:
                 if turn < 0:
-                    stopwatch(call, 1)
-                    seconds = max(stopwatch(call, 1), 1e-9)
+                    watch(call, 1)
+                    seconds = max(watch(call, 1), 1e-9)
                     plans[key] = (
                         max(1, math.ceil(warm_seconds / seconds)),
                         max(1, math.ceil(turn_seconds / seconds)),
                     )
                     continue
                 warm, timed = plans[key]
-                stopwatch(call, warm)
-                timings.samples[key].append(stopwatch(call, timed) / timed)
+                watch(call, warm)
+                timings.samples[key].append(watch(call, timed) / timed)
             except Exception as error:
                 timings.errors[key] = error.with_traceback(None)  # its frames hold activations
                 del timings.samples[key]

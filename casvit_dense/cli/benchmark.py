@@ -1,24 +1,27 @@
 """Measure speed, memory and operation counts of networks, side by side."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casvit_dense.benchmark.cases import (
     BACKENDS,
     DTYPES,
     FORMS,
+    INFERENCE_FORMS,
     MEMORY_FORMATS,
     MODES,
     PARTS,
+    SUITES,
     BenchmarkCase,
+    pairs,
     parse_size,
-    parse_spec,
-    possible,
     product,
+    suite,
+    supported,
 )
 from casvit_dense.cli.options import add_ledger
 from casvit_dense.errors import UserError
@@ -27,19 +30,18 @@ from casvit_dense.files import DEFAULT_LEDGER
 if TYPE_CHECKING:
     from casvit_dense.benchmark.group import Settings
 
-#: What tells two rows of a mode apart, beside the machine.
-DATA_KEYS = {
-    "data": ("config", "decoder", "step", "images", "batch", "workers"),
-    "eval": ("kind", "backend", "phase", "images", "categories", "detections", "seed"),
-}
+#: Modes that measure no network, with the kind of their rows.
+DATA_MODES = {"data": "loading", "eval": "evaluator"}
 HOW = {"rounds", "threads", "no_memory"}
+WHERE = {"ledger", "csv"}
 #: Arguments that mean something in a kind of run; in those not listed here, all but --data-root.
 EFFECTIVE = {
     "--page": {"page"},
-    "--suite": {"suite", "out", "again", "ledger", *HOW},
+    "--import-csv": {"import_csv", "ledger"},
+    "--suite": {"suite", "again", *HOW, *WHERE},
     "--compare": {"compare", "models", "part", "mode", "sizes", "batch", "dtype", "device", *HOW},
-    "--mode data": {"mode", "models", "data_root", "out"},
-    "--mode eval": {"mode", "out"},
+    "--mode data": {"mode", "models", "data_root", *WHERE},
+    "--mode eval": {"mode", *WHERE},
 }
 
 
@@ -51,17 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="model",
         help="casvit-xs, -s, -m, -t (the backbone alone) or a config file",
     )
-    parser.add_argument(
-        "--suite", choices=("cpu", "gpu", "paper"), help="all that docs/speed shows"
-    )
+    parser.add_argument("--suite", choices=tuple(SUITES), help="all that docs/speed shows")
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help="rewrite this page's tables and charts; no timing"
     )
     what = parser.add_argument_group("what is measured (of several values, every combination)")
     what.add_argument("--part", choices=PARTS, nargs="+", default=["backbone"])
-    what.add_argument("--mode", choices=(*MODES, *DATA_KEYS), default="infer")
+    what.add_argument("--mode", choices=(*MODES, *DATA_MODES), default="infer")
     form = what.add_mutually_exclusive_group()
-    form.add_argument("--form", choices=FORMS, nargs="+", default=["reference", "fused"])
+    form.add_argument("--form", choices=FORMS, nargs="+", default=list(INFERENCE_FORMS))
     form.add_argument(
         "--fuse",
         action="store_const",
@@ -89,73 +89,128 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--rounds", type=int, default=9, help="timed turns (default %(default)s)")
     how.add_argument("--threads", type=int, help="CPU threads of all backends (default: torch's)")
     how.add_argument("--no-memory", action="store_true", help="leave out peak memory")
-    how.add_argument("--out", type=Path, metavar="FILE.csv", help="add the rows to this file")
-    add_ledger(parser, f"default: {DEFAULT_LEDGER}", DEFAULT_LEDGER)
+    add_ledger(
+        parser, f"default: {DEFAULT_LEDGER}; what it holds is not measured again", DEFAULT_LEDGER
+    )
     how.add_argument("--again", action="store_true", help="measure rows that are there already")
+    how.add_argument(
+        "--csv", type=Path, metavar="FILE", help="then write the ledger's rows of this kind as CSV"
+    )
+    how.add_argument(
+        "--import-csv",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="add the rows of CSV files of version 0.1 to the ledger; no timing",
+    )
     data = parser.add_argument_group("--mode data")
     data.add_argument("--data-root", metavar="DIR", help="folder of the data set")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, compares or writes the page. Exit code 1: something failed to be measured."""
-    from casvit_dense.benchmark.machine import KEYS
-    from casvit_dense.benchmark.page import write_page
-    from casvit_dense.benchmark.rows import Ledger, append_speed, check_place
-    from casvit_dense.benchmark.run import Benchmark
-
+    """Measures, compares, converts or writes the page. Exit code 1: a measurement failed."""
     check(args)
     if args.page is not None:
+        from casvit_dense.benchmark.page import write_page
+
         count = len(write_page(args.page))
-        say(f"{count} table{'s' * (count != 1)} rewritten in {args.page}")
+        print(f"{count} table{'s' * (count != 1)} rewritten in {args.page}")
         return 0
-    if args.mode in DATA_KEYS:
-        return measure_data(args)
-    cases, notes = wanted(args)
-    for note in notes:
-        print(note)
-    benchmark = Benchmark(Ledger(args.out, KEYS), settings_of(args), say)
-    if not args.compare:
-        check_place(args.ledger)
-        benchmark.record = partial(append_speed, args.ledger, command=args.command)
-    timed = benchmark.run(cases, alone=bool(args.compare))
-    if args.compare:
-        from casvit_dense.benchmark.group import verdict
-
-        for group in timed:
-            print(verdict(group, *group.cases))
-    return exit_code(benchmark.failures)
-
-
-def exit_code(failures: int) -> int:
-    """1 where something failed to be measured, which is said; 0 otherwise."""
+    if args.import_csv:
+        return import_csv(args.import_csv, args.ledger)
+    exports_alone = args.csv and not args.models and not args.suite and args.mode != "eval"
+    failures = 0 if exports_alone else measure(args)
+    if args.csv:
+        export_csv(args.ledger, DATA_MODES.get(args.mode, "speed"), args.csv)
     if failures:
         print(f"{failures} failed; their rows say why")
     return 1 if failures else 0
 
 
-def say(line: str) -> None:
-    """Prints a line at once, also into a file or a pipe."""
-    print(line, flush=True)
+def measure(args: argparse.Namespace) -> int:
+    """Measures what the flags name; returns how many measurements failed.
+
+    Raises:
+        UserError: a flag cannot be understood, nothing is left to measure, or input is wrong.
+    """
+    from casvit_dense.benchmark.run import Benchmark, run_jobs
+    from casvit_dense.results.ledger import check_writable
+
+    log = partial(print, flush=True)  # at once, also into a file or a pipe
+    if args.mode in DATA_MODES:
+        from casvit_dense.benchmark.evaluation import evaluator_jobs
+        from casvit_dense.benchmark.loading import loading_jobs
+
+        jobs = (
+            evaluator_jobs() if args.mode == "eval" else loading_jobs(args.models, args.data_root)
+        )
+        check_writable(args.ledger)
+        return run_jobs(jobs, args.ledger, log, args.command)
+    cases, notes = wanted(args)
+    for note in notes:
+        print(note)
+    ledger = None if args.compare else args.ledger
+    benchmark = Benchmark(ledger, settings_of(args), log, args.command)
+    timed = benchmark.run(cases, alone=bool(args.compare))
+    if args.compare:
+        for group in timed:
+            print(group.verdict(*group.cases))
+    return benchmark.failures
+
+
+def import_csv(files: Sequence[Path], ledger: Path) -> int:
+    """Adds the rows of CSV files of version 0.1 to a ledger, in place of the same ones.
+
+    Raises:
+        UserError: a file cannot be read or has a row that is none; the ledger cannot be written.
+    """
+    from casvit_dense.benchmark.csv_files import read_csv_0_1
+    from casvit_dense.results.ledger import replace_rows
+
+    rows = [row for file in files for row in read_csv_0_1(file)]
+    replace_rows(ledger, rows)
+    print(f"{len(rows)} rows added to {ledger}")
+    return 0
+
+
+def export_csv(ledger: Path, kind: str, target: Path) -> None:
+    """Writes all rows of a kind as CSV.
+
+    Raises:
+        UserError: the ledger cannot be read, or the file cannot be written.
+    """
+    from casvit_dense.benchmark.csv_files import csv_text
+    from casvit_dense.files import write_whole
+    from casvit_dense.results.ledger import read_ledger
+    from casvit_dense.results.row import Evaluation
+
+    found, rejected = read_ledger(ledger)
+    for line in rejected:
+        print(f"warning: {line}")
+    rows = [row for row in found if not isinstance(row, Evaluation) and row.kind == kind]
+    write_whole(target, csv_text(rows).encode())
+    print(f"{len(rows)} rows written to {target}")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses what cannot be meant.
+    """Refuses flags that contradict each other or this machine.
 
     Raises:
         UserError: with what and why.
     """
-    import torch
-
     refuse_idle(args)
     for flag, values in (("--rounds", [args.rounds]), ("--batch", args.batch)):
         if min(values) < 1:
             raise UserError(f"{flag} {min(values)}: give 1 or more")
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads}: give 1 or more")
-    if (args.device == "cuda" or args.suite == "gpu") and not torch.cuda.is_available():
-        raise UserError("torch sees no GPU on this machine; measure with --device cpu")
     if args.compare and (args.mode not in ("infer", "train") or len(args.dtype) > 1):
         raise UserError("--compare times two cases: give --mode infer or train, and one --dtype")
+    if args.device == "cuda" or args.suite == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("torch sees no GPU on this machine; measure with --device cpu")
 
 
 def refuse_idle(args: argparse.Namespace) -> None:
@@ -168,11 +223,12 @@ def refuse_idle(args: argparse.Namespace) -> None:
     add_arguments(parser)
     usual = vars(parser.parse_args([]))
     given = {name for name, value in usual.items() if getattr(args, name) != value}
-    kinds = [f"--{name}" for name in ("page", "suite", "compare") if name in given]
+    names = {name: f"--{name.replace('_', '-')}" for name in usual} | {"models": "MODEL"}
+    kinds = [names[n] for n in ("page", "import_csv", "suite", "compare") if n in given]
     kind = next(iter(kinds), f"--mode {args.mode}")
-    if idle := sorted(given - EFFECTIVE.get(kind, usual.keys() - {"data_root"})):
-        names = ("MODEL" if name == "models" else f"--{name.replace('_', '-')}" for name in idle)
-        raise UserError(f"{kind} makes no use of {', '.join(names)}; leave that out")
+    allowed = EFFECTIVE.get(kind, usual.keys() - {"data_root"})
+    if idle := sorted(given - allowed):
+        raise UserError(f"{kind} makes no use of {', '.join(names[n] for n in idle)}; leave it out")
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
@@ -184,121 +240,28 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
 
 def wanted(args: argparse.Namespace) -> tuple[list[BenchmarkCase], list[str]]:
-    """The cases that the flags name, and notes about impossible ones.
+    """The cases that the flags name, and notes about those that this machine cannot measure.
 
     Raises:
         UserError: a flag cannot be understood, or nothing is left.
     """
-    if args.suite:
-        from casvit_dense.benchmark.cases import suite
+    from casvit_dense.benchmark.networks import check_configs
 
-        return suite(args.suite), []
+    if args.suite:
+        return supported(suite(args.suite))
     if not args.models:
         raise UserError("name a model (casvit-xs, a config) or a --suite")
     check_configs(args.models)
-    shared = {
-        "model": args.models,
-        "part": args.part,
-        "mode": [args.mode],
-        "size": [parse_size(text) for text in args.sizes],
-        "batch": args.batch,
-        "device": [args.device],
-    }
-    if args.compare:
-        return pairs(product(**shared, dtype=args.dtype[:1]), args.compare), []
-    return possible(
-        product(
-            **shared,
-            form=args.form,
-            backend=args.backend,
-            dtype=args.dtype,
-            memory_format=args.memory_format,
-        )
+    cases = product(
+        model=args.models,
+        part=args.part,
+        mode=[args.mode],
+        size=[parse_size(text) for text in args.sizes],
+        batch=args.batch,
+        device=[args.device],
+        form=["reference"] if args.compare else args.form,
+        backend=args.backend,
+        dtype=args.dtype,
+        memory_format=args.memory_format,
     )
-
-
-def check_configs(models: Sequence[str]) -> None:
-    """Reads the configs among the models: what is wrong with one is no failed measurement.
-
-    Raises:
-        UserError: one cannot be read or has no model.
-    """
-    from casvit_dense.engine.config import resolve
-    from casvit_dense.options import RunOptions
-
-    for model in models:
-        if model.endswith(".py"):
-            resolve(model, RunOptions())
-
-
-def pairs(bases: list[BenchmarkCase], specs: list[str]) -> list[BenchmarkCase]:
-    """For each base, the two cases that ``--compare`` names.
-
-    Raises:
-        UserError: one of them cannot exist, or both are the same.
-    """
-    found = []
-    for base in bases:
-        two = [parse_spec(text, base) for text in specs]
-        obstacle = two[0].unsupported_reason() or two[1].unsupported_reason()
-        if obstacle or two[0] == two[1]:
-            raise UserError(f"--compare {' '.join(specs)}: {obstacle or 'both are the same'}")
-        found += two
-    return found
-
-
-def measure_data(args: argparse.Namespace) -> int:
-    """Loading of each config's images, or evaluation of generated detections, row by row."""
-    from casvit_dense.benchmark.group import reason_of
-    from casvit_dense.benchmark.machine import machine_condition, now
-    from casvit_dense.benchmark.rows import Ledger, text_of
-
-    shared = {"mode": args.mode, **machine_condition("cpu")}
-    ledger = Ledger(args.out, (*shared, *DATA_KEYS[args.mode]))
-    jobs = data_jobs(args)
-    failures = 0
-    for about, job in jobs:
-        try:
-            rows = job()
-        except UserError:
-            raise
-        except Exception as error:  # the other configs are worth their time
-            rows = [{**about, "error": reason_of(error)}]
-        for row in rows:
-            say("  ".join(f"{name} {text_of(value)}" for name, value in row.items()))
-        failures += sum(bool(row.get("error")) for row in rows)
-        ledger.put([{**shared, "date": now(), **row} for row in rows])
-    return exit_code(failures)
-
-
-Job = Callable[[], list[dict[str, Any]]]
-
-
-def data_jobs(args: argparse.Namespace) -> list[tuple[dict[str, str], Job]]:
-    """What to measure, each with the columns that name it.
-
-    Raises:
-        UserError: no config is named, or one or its data are not as they should be.
-    """
-    if args.mode == "eval":
-        from casvit_dense.benchmark.evaluation import measure_evaluation
-
-        return [
-            ({"kind": kind}, partial(measure_evaluation, kinds=(kind,)))
-            for kind in ("bbox", "segm")
-        ]
-    from casvit_dense.benchmark.loading import check_loading, measure_loading
-    from casvit_dense.options import RunOptions
-
-    if not args.models:
-        raise UserError("--mode data: name a config, whose images are loaded")
-    missing = [config for config in args.models if not Path(config).is_file()]
-    if missing:
-        raise UserError(f"no config file {', '.join(missing)}")
-    options = RunOptions(data_root=args.data_root)
-    for config in args.models:  # all of them before the first is measured
-        check_loading(config, options)
-    return [
-        ({"config": Path(config).stem}, partial(measure_loading, config, options))
-        for config in args.models
-    ]
+    return (pairs(cases, args.compare), []) if args.compare else supported(cases)

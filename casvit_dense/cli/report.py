@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         default=[],
-        metavar="CSV",
-        help="tables of casvit-dense benchmark",
+        metavar="LEDGER",
+        help="further files of rows, of casvit-dense benchmark",
     )
     parser.add_argument(
         "--runs",

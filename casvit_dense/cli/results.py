@@ -1,7 +1,7 @@
 """Rewrite the pages and metafiles of this repository that are generated from its result rows.
 
 Generated: the tables of docs/results.md and README.md, model-index.yml, configs/*/metafile.yml.
-Sources: docs/results/results.jsonl, docs/speed/cpu.csv and the published figures.
+Sources: docs/results/results.jsonl, docs/speed/cpu.jsonl and the published figures.
 """
 
 import argparse
@@ -21,11 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the files whose content has changed, and prints which."""
     from casvit_dense.benchmark.model_tables import model_sizes
-    from casvit_dense.benchmark.rows import read_rows
+    from casvit_dense.results.ledger import read_ledger
     from casvit_dense.results.pages import COUNTS, generate
 
-    generated = generate(args.root, model_sizes(read_rows(args.root / COUNTS)))
-    for line in generated.rejected:
+    counts = args.root / COUNTS
+    counted, bad = read_ledger(counts) if counts.exists() else ([], [])
+    generated = generate(args.root, model_sizes(counted))
+    for line in (*generated.rejected, *bad):
         print(f"warning: {line}", file=sys.stderr)
     written = 0
     for name, text in generated.files.items():

@@ -21,7 +21,7 @@ from casvit_dense.report.grid import Grid
 from casvit_dense.report.models import Model, model_of, titles_of
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
-from casvit_dense.report.speeds import csv_grid, speed_grid
+from casvit_dense.report.speeds import cell_grid, speed_grid
 from casvit_dense.report.tables import report_tables
 from casvit_dense.report.training_logs import POINTS, read_curves
 from casvit_dense.report.verdicts import SIGNS, other_grid, verdict_grid
@@ -67,7 +67,7 @@ class ReportOptions:
 
     Attributes:
         ledgers: files of result rows.
-        speed: CSV files of ``casvit-dense benchmark``.
+        speed: ledgers of ``casvit-dense benchmark``.
         runs: folders that are searched for training logs.
         images: pictures of each model.
         targets: file of published figures.
@@ -156,7 +156,7 @@ def _runs(sources: Sources) -> list[dict[str, Any]]:
 
 def _speed_grids(sources: Sources) -> list[Grid]:
     grids = [speed_grid(sources.speeds)] if sources.speeds else []
-    return grids + [csv_grid(name, rows) for name, rows in sources.others.items()]
+    return grids + [cell_grid(name, rows) for name, rows in sources.others.items()]
 
 
 def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> list[Grid]:

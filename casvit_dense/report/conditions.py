@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casvit_dense.report.grid import NOTHING, Cell, Column, Grid
-from casvit_dense.results.row import Evaluation, Row
+from casvit_dense.results.row import Evaluation, Row, Speed
 
 NOT_RECORDED = "not recorded"
 
@@ -78,7 +78,7 @@ def _made(rows: Sequence[Row]) -> str:
     first = rows[0]
     if isinstance(first, Evaluation):
         return f"accuracy of {first.config} on {first.dataset.name}"
-    models = list(dict.fromkeys(row.model for row in rows if not isinstance(row, Evaluation)))
+    models = list(dict.fromkeys(row.model for row in rows if isinstance(row, Speed)))
     shown = ", ".join(models[:3])
     return f"speed of {shown}{f' and {len(models) - 3} more' if len(models) > 3 else ''}"
 

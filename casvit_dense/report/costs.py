@@ -1,7 +1,6 @@
 """Accuracy against cost: the points of the scatter plot and what its axes can show."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -227,8 +226,8 @@ def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float]]:
     yield from _known((row.part, _work_of(row.part, row.size), row.gmacs))
     if row.part == "model":
         yield from _known(
-            ("model", _size_of("backbone"), number_in(row.more, "backbone_params_m")),
-            ("model", _work_of("backbone", row.size), number_in(row.more, "backbone_gmacs")),
+            ("model", _size_of("backbone"), row.backbone_params_m),
+            ("model", _work_of("backbone", row.size), row.backbone_gmacs),
         )
     if row.error or row.mode == "count":
         return
@@ -247,12 +246,3 @@ def _known(
     *found: tuple[str, Axis, float | None],
 ) -> Iterable[tuple[str, Axis, float]]:
     return [(part, axis, value) for part, axis, value in found if value is not None]
-
-
-def number_in(more: Mapping[str, str], column: str) -> float | None:
-    """A column of the benchmark's CSV as a number; None where it is no finite one."""
-    try:
-        value = float(more.get(column, ""))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

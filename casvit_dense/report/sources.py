@@ -1,20 +1,16 @@
-"""The input of a report: rows of ledgers and CSV files, folders of predictions, training logs."""
+"""The input of a report: rows of ledgers, folders of predictions, training logs."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from casvit_dense.benchmark.rows import Row as CsvRow
-from casvit_dense.benchmark.rows import read_rows, speed_of
+from casvit_dense.benchmark.csv_files import cells_of
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import METRICS_FILE
 from casvit_dense.report.training_logs import find_logs
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id
-
-#: Columns without which a CSV row is no speed of a network.
-SPEED_COLUMNS = {"model", "part", "mode", "form", "backend", "size", "batch", "threads"}
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,16 @@ class Sources:
 
     Attributes:
         evaluations: evaluations of all ledgers, every row once, the newest last.
-        speeds: speeds of ledgers and CSV files.
-        others: rows of other kinds of CSV files, by file name.
+        speeds: speeds of networks.
+        others: other measurements by their kind, each a row's fields as text.
         rejected: lines of ledgers that are not valid rows.
         logs: training logs by the name of their run.
-        files: ledgers and CSV files.
+        files: the files of all rows.
     """
 
     evaluations: tuple[Evaluated, ...]
     speeds: tuple[Speed, ...]
-    others: dict[str, list[CsvRow]]
+    others: dict[str, list[dict[str, str]]]
     rejected: tuple[Rejected, ...]
     logs: dict[str, Path]
     files: tuple[Path, ...]
@@ -65,7 +61,7 @@ def read_sources(
 
     Args:
         ledgers: files of result rows.
-        tables: CSV files of ``casvit-dense benchmark``.
+        tables: ledgers of ``casvit-dense benchmark``, without training logs beside them.
         runs: folders that are searched for training logs, besides those of the ledgers.
 
     Raises:
@@ -73,21 +69,23 @@ def read_sources(
     """
     evaluations: dict[str, Evaluated] = {}
     speeds: dict[str, Speed] = {}
+    others: dict[str, dict[str, dict[str, str]]] = {}
     rejected: list[Rejected] = []
-    for ledger in ledgers:
-        rows, invalid = read_ledger(ledger)
+    for path in (*ledgers, *tables):
+        if path.suffix == ".csv":
+            raise UserError(
+                f"{path} is a CSV file; the rows of one from version 0.1 become a ledger by "
+                f"casvit-dense benchmark --import-csv {path} --ledger FILE.jsonl"
+            )
+        rows, invalid = read_ledger(path)
         rejected += invalid
         for row in rows:
             if isinstance(row, Evaluation):
-                evaluations[row_id(row)] = _evaluated(row, ledger)
-            else:
+                evaluations[row_id(row)] = _evaluated(row, path)
+            elif isinstance(row, Speed):
                 speeds[row_id(row)] = row
-    others: dict[str, list[CsvRow]] = {}
-    for table in tables:
-        found, other = _read_table(table)
-        speeds.update({row_id(row): row for row in found})
-        if other:
-            others[table.name] = other
+            else:
+                others.setdefault(row.kind, {})[row_id(row)] = cells_of(row)
     logs = find_logs([ledger.parent for ledger in ledgers], runs)
     if not (evaluations or speeds or others):
         named = ", ".join(map(str, [*ledgers, *tables])) or "no file"
@@ -96,7 +94,7 @@ def read_sources(
     return Sources(
         tuple(sorted(evaluations.values(), key=lambda evaluated: evaluated.row.date)),
         tuple(speeds.values()),
-        others,
+        {kind: list(cells.values()) for kind, cells in others.items()},
         tuple(rejected),
         logs,
         (*ledgers, *tables),
@@ -124,26 +122,6 @@ def is_within(name: str) -> bool:
     windows = PureWindowsPath(name)
     absolute = PurePosixPath(name).is_absolute() or bool(windows.anchor)
     return not absolute and ".." not in windows.parts
-
-
-def _read_table(path: Path) -> tuple[list[Speed], list[CsvRow]]:
-    """Speeds of a CSV file, or its rows if they are of another kind.
-
-    Raises:
-        UserError: the file is missing or not a table, or a row has an invalid value.
-    """
-    if not path.is_file():
-        raise UserError(f"no CSV file {path}")
-    rows = read_rows(path)
-    if not rows or not set(rows[0]) >= SPEED_COLUMNS:
-        return [], rows
-    speeds = []
-    for number, row in enumerate(rows, 2):
-        try:
-            speeds.append(speed_of(row))
-        except UserError as error:
-            raise UserError(f"{path}, row {number}: {error}") from error
-    return speeds, []
 
 
 def row_of_folder(folder: Path) -> str | None:

@@ -1,8 +1,7 @@
 """Tables of measured speeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from casvit_dense.benchmark.rows import Row as CsvRow
 from casvit_dense.report.grid import NOTHING, Cell, Column, Grid, significant, three_digits
 from casvit_dense.results.row import Speed
 
@@ -71,27 +70,32 @@ def area(size: str) -> float | None:
     return float(int(height) * int(width)) if height.isdigit() and width.isdigit() else None
 
 
-def csv_grid(name: str, rows: Sequence[CsvRow]) -> Grid:
-    """Rows of another kind, as they stand in their file.
+def cell_grid(name: str, rows: Sequence[Mapping[str, str]]) -> Grid:
+    """Rows of another kind, field by field.
 
     What all rows agree in is said once, above the table.
+
+    Args:
+        name: of the kind.
+        rows: text by field; empty or missing where there is none.
     """
-    values = {title: {row[title] for row in rows} for title in rows[0]}
+    titles = dict.fromkeys(title for row in rows for title in row)
+    values = {title: {row.get(title, "") for row in rows} for title in titles}
     same = [f"{_words(t)} {v}" for t, (v, *more) in values.items() if v and not more]
-    titles = [title for title in values if len(values[title]) > 1]
-    titles.sort(key=lambda title: title == "date")  # last
-    numeric = {title for title in titles if all(map(_is_number, values[title]))}
-    columns = [Column(_words(title), number=title in numeric) for title in titles]
-    cells = [[_csv_cell(row[title], title in numeric) for title in titles] for row in rows]
+    shown = [title for title in titles if len(values[title]) > 1]
+    shown.sort(key=lambda title: title == "date")  # last
+    numeric = {title for title in shown if all(map(_is_number, values[title]))}
+    columns = [Column(_words(title), number=title in numeric) for title in shown]
+    cells = [[_cell(row.get(title, ""), title in numeric) for title in shown] for row in rows]
     about = f"In all rows: {', '.join(same)}." if same else ""
-    return Grid(name, name, f"Rows of {name}", columns, cells, shown=10, about=about)
+    return Grid(name, name, f"Rows of kind {name}", columns, cells, shown=10, about=about)
 
 
 def _words(title: str) -> str:
     return title.replace("_", " ")
 
 
-def _csv_cell(text: str, numeric: bool) -> Cell:
+def _cell(text: str, numeric: bool) -> Cell:
     return Cell(text or NOTHING, float(text) if numeric and text else None)
 
 

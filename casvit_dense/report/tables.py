@@ -5,10 +5,8 @@ from pathlib import Path
 
 from casvit_dense.benchmark.model_tables import model_sizes
 from casvit_dense.files import write_whole
-from casvit_dense.report.costs import number_in
 from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.tables import (
-    ModelSize,
     Table,
     evaluation_table,
     peer_table,
@@ -34,7 +32,7 @@ def report_tables(
         speeds: measured speeds.
         targets: all published figures.
     """
-    sizes = sizes_of(speeds)
+    sizes = model_sizes(speeds)
     tables = {
         "verdicts": verdict_table(findings, sizes, "Published figures and ours."),
         "others": evaluation_table(others, "Results without a published figure."),
@@ -45,22 +43,6 @@ def report_tables(
         caption = f"{family.title} with all backbones."
         tables[f"peers-{family.key}"] = peer_table(dense, findings, sizes, caption)
     return {name: table for name, table in tables.items() if table.rows}
-
-
-def sizes_of(speeds: Sequence[Speed]) -> dict[str, ModelSize]:
-    """Counted sizes of complete models, by config stem."""
-    return model_sizes(
-        [
-            {
-                "rois": row.more.get("rois", ""),
-                "backbone_params_m": str(number_in(row.more, "backbone_params_m") or ""),
-                **{"mode": row.mode, "part": row.part, "model": row.model, "size": row.size},
-                **{"error": row.error or "", "date": row.date.isoformat()},
-                **{"params_m": str(row.params_m or ""), "gmacs": str(row.gmacs or "")},
-            }
-            for row in speeds
-        ]
-    )
 
 
 def write_tables(folder: Path, tables: dict[str, Table]) -> list[Path]:

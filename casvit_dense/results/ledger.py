@@ -1,17 +1,19 @@
 """The ledger: a file of result rows, one JSON object a line, that many processes may add to."""
 
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from casvit_dense.errors import UserError
-from casvit_dense.files import DEFAULT_LEDGER
-from casvit_dense.results.row import Row, line_of, parse_row, row_id
+from casvit_dense.files import DEFAULT_LEDGER, write_whole
+from casvit_dense.results.row import BenchmarkRow, Row, line_of, parse_row, row_id
 
 LEDGER = DEFAULT_LEDGER.name
 
@@ -31,6 +33,22 @@ class Rejected:
         return f"{self.path}, line {self.number} is skipped: {self.reason}"
 
 
+def check_writable(path: Path) -> None:
+    """Looks whether a file can be written, before work is done for it; nothing is left behind.
+
+    Raises:
+        UserError: it is a folder, or its folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file")
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {folder}: {error.strerror}") from error
+
+
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Adds rows at the end; safe beside other processes that do the same.
 
@@ -39,20 +57,55 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     Raises:
         UserError: the disk or the permissions do not allow it, or another process keeps the file.
     """
+    text = "".join(f"{line_of(row)}\n" for row in rows).encode()
+    with _exclusive(path), path.open("ab+") as file:
+        if file.tell() and not _ends_a_line(file):
+            text = b"\n" + text
+        file.write(text)
+
+
+def replace_rows(path: Path, rows: Iterable[BenchmarkRow]) -> None:
+    """Adds measurements, each in place of those under the same condition.
+
+    All other lines stay as they are, also those that are no rows. Safe as `append_rows` is.
+
+    Raises:
+        UserError: see `append_rows`.
+    """
+    new = {row.condition: line_of(row).encode() for row in rows}
+    with _exclusive(path):
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        kept: dict[Any, bytes] = {}
+        for number, line in enumerate(lines):
+            condition = _condition_of(line)
+            replaced = condition in new
+            kept[condition if replaced else number] = new[condition] if replaced else line
+        kept.update(new)
+        write_whole(path, b"".join(line + b"\n" for line in kept.values()))
+
+
+def _condition_of(line: bytes) -> Any:
+    """The condition of a measurement; None for any other line."""
+    try:
+        return getattr(parse_row(line.decode()), "condition", None)
+    except (ValueError, RecursionError):
+        return None
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Keeps other processes from writing to the file, whose folder is made."""
     if not path.name:
         raise UserError("the ledger's name is empty; give a file")
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
-    text = "".join(f"{line_of(row)}\n" for row in rows).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with lock, path.open("ab+") as file:
-            if file.tell() and not _ends_a_line(file):
-                text = b"\n" + text
-            file.write(text)
+        with lock:
+            yield
     except Timeout as error:  # also where the folder takes no new files
         raise UserError(
-            f"{path} cannot be written: its lock {lock.lock_file} was not to be had in "
-            f"{LOCK_SECONDS} s; another process keeps it, or the folder takes no files"
+            f"{path} cannot be written: its lock {lock.lock_file} could not be taken within "
+            f"{LOCK_SECONDS} s; another process holds it, or the folder takes no files"
         ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error

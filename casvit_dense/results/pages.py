@@ -25,7 +25,7 @@ from casvit_dense.results.verify import Finding, verify
 from casvit_dense.zoo import FAMILIES
 
 PAGE_LEDGER = Path("docs", "results", "results.jsonl")
-COUNTS = Path("docs", "speed", "cpu.csv")
+COUNTS = Path("docs", "speed", "cpu.jsonl")
 PAGES = (Path("docs", "results.md"), Path("README.md"))
 
 OPENING = re.compile(r"<!-- table:.*")

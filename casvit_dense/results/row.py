@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 #: Version of the rows that are written now. A change of a field's meaning raises it and adds the
 #: way from the version before to `UPGRADES`.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
+#: A measured number. Five digits: more of them are noise, and lines stay short.
+Figure = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}"))]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -90,8 +92,29 @@ class Software(_Strict):
     dirty: bool = False
 
 
-class _Row(_Strict):
-    """What every row has.
+class _Measured(_Strict):
+    schema_version: Literal[2] = SCHEMA_VERSION
+    date: AwareDatetime
+    device: str
+    threads: int = Field(ge=1)
+
+
+class _Network(_Strict):
+    precision: str
+    form: str
+    backend: str
+
+
+class _Provenance(_Strict):
+    software: Software
+    duration_s: float | None = Field(default=None, ge=0)
+    command: str | None = None
+
+
+class _NetworkRow(_Provenance, _Network, _Measured):
+    """What every row of a network has.
+
+    The fields of the last base come first. Their order is part of a row's id, so it stays.
 
     Attributes:
         schema_version: see `SCHEMA_VERSION`.
@@ -106,19 +129,8 @@ class _Row(_Strict):
         command: what a user types to repeat it.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    date: AwareDatetime
-    device: str
-    threads: int = Field(ge=1)
-    precision: str
-    form: str
-    backend: str
-    software: Software
-    duration_s: float | None = Field(default=None, ge=0)
-    command: str | None = None
 
-
-class Evaluation(_Row):
+class Evaluation(_NetworkRow):
     """Accuracy of one weight file on one data set.
 
     Attributes:
@@ -151,7 +163,34 @@ class Evaluation(_Row):
     folder: str | None = None
 
 
-class Speed(_Row):
+class _BenchmarkRow(_Strict):
+    """A measurement of speed. A later one under the same condition replaces it.
+
+    Attributes:
+        CONDITION: fields that, with device, threads and software, say what was measured.
+        error: why there is no figure.
+    """
+
+    CONDITION: ClassVar[tuple[str, ...]]
+    error: str | None = None
+
+    @property
+    def condition(self) -> tuple[Any, ...]:
+        """What makes two rows measurements of the same thing."""
+        row: Any = self
+        software: Software = row.software
+        return (
+            row.kind,
+            row.device,
+            row.threads,
+            tuple(sorted(software.versions.items())),
+            software.commit,
+            software.dirty,
+            *(getattr(self, name) for name in self.CONDITION),
+        )
+
+
+class Speed(_BenchmarkRow, _NetworkRow):
     """Time, memory and work of one network under one condition.
 
     Attributes:
@@ -160,13 +199,42 @@ class Speed(_Row):
         mode: ``'infer' | 'train' | 'count'``.
         size: ``HxW`` in pixels.
         batch: images a call.
-        median_ms, p10_ms, p90_ms: of a call.
+        memory_format: ``'default' | 'channels_last'``.
+        device_type: ``'cpu' | 'cuda'``.
+        tf32: convolutions and matrix products on a GPU may round factors to 11 bits.
+        cudnn_benchmark: cuDNN chose its algorithms by trial.
+        run: when the run began that the row is of.
+        rounds_ms: of a call, in each round.
+        median_ms, p10_ms, p90_ms: of them.
         other_load: cores that other processes kept busy meanwhile.
-        peak_mb: memory at most.
-        params_m, gmacs: in 1e6 and 1e9.
-        error: why there is no figure.
-        more: the other columns of the benchmark's CSV row, as there.
+        base: what ``ratio`` compares with: form, backend and precision.
+        ratio: how many times as fast as ``base``, median over the rounds.
+        form_ratio: how many times as fast as the reference on the same backend.
+        difference: of the outputs from the reference's, relative to their largest value.
+        peak_mb: memory at most, in 1e6 bytes.
+        memory_error: why it could not be measured.
+        saved_mb: what autograd keeps between forward and backward pass, in 1e6 bytes.
+        params_m, gmacs: parameters in 1e6; multiply-adds of an image in 1e9. Also by part.
+        rois: what the second stage of a detector has to do.
+        matmul_gflops, matmul_by, copy_gbs: the machine's best matrix product in 1e9 operations a
+            second, the library that made it, and its best copy in 1e9 bytes a second.
+        matmul_share, copy_share, roofline_share: what the call reached of them, as fractions.
     """
+
+    CONDITION: ClassVar = (
+        "model",
+        "part",
+        "mode",
+        "form",
+        "backend",
+        "precision",
+        "memory_format",
+        "size",
+        "batch",
+        "device_type",
+        "tf32",
+        "cudnn_benchmark",
+    )
 
     kind: Literal["speed"] = "speed"
     model: str
@@ -174,22 +242,140 @@ class Speed(_Row):
     mode: str
     size: str
     batch: int = Field(ge=1)
-    median_ms: float | None = None
-    p10_ms: float | None = None
-    p90_ms: float | None = None
-    other_load: float | None = None
-    peak_mb: float | None = None
-    params_m: float | None = None
-    gmacs: float | None = None
-    error: str | None = None
-    more: Mapping[str, str] = Field(default_factory=dict)
+    memory_format: str = "default"
+    device_type: str = "cpu"
+    tf32: bool | None = None
+    cudnn_benchmark: bool | None = None
+    run: AwareDatetime | None = None
+    rounds_ms: tuple[Figure, ...] = ()
+    median_ms: Figure | None = None
+    p10_ms: Figure | None = None
+    p90_ms: Figure | None = None
+    other_load: Figure | None = None
+    base: str | None = None
+    ratio: Figure | None = None
+    form_ratio: Figure | None = None
+    difference: Figure | None = None
+    peak_mb: Figure | None = None
+    memory_error: str | None = None
+    saved_mb: Figure | None = None
+    params_m: Figure | None = None
+    gmacs: Figure | None = None
+    backbone_params_m: Figure | None = None
+    backbone_gmacs: Figure | None = None
+    neck_params_m: Figure | None = None
+    neck_gmacs: Figure | None = None
+    head_params_m: Figure | None = None
+    head_gmacs: Figure | None = None
+    rois: str | None = None
+    matmul_gflops: Figure | None = None
+    matmul_by: str | None = None
+    copy_gbs: Figure | None = None
+    matmul_share: Figure | None = None
+    copy_share: Figure | None = None
+    roofline_share: Figure | None = None
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Images a second at the median time."""
+        return 1e3 * self.batch / self.median_ms if self.median_ms else None
 
 
-Row = Evaluation | Speed
+class LoadingSpeed(_BenchmarkRow, _Provenance, _Measured):
+    """Time of one step between image files and a batch.
+
+    Attributes:
+        config: stem of the config whose training data are loaded.
+        decoder: library that decodes images; None, as are the next four: the config failed.
+        step: of the pipeline, or ``'loader'`` for the whole loader with its workers.
+        images: that were timed.
+        batch: images of a batch.
+        workers: processes of the loader.
+        ms, ms_mean, ms_p10, ms_p90: of an image: median, mean, 10th and 90th percentile.
+        images_per_second: of the loader.
+        rss_mib, private_mib: memory of a worker in 2**20 bytes, in all and of its own.
+    """
+
+    CONDITION: ClassVar = ("config", "decoder", "step", "images", "batch", "workers")
+
+    kind: Literal["loading"] = "loading"
+    config: str
+    decoder: str | None = None
+    step: str | None = None
+    images: int | None = None
+    batch: int | None = None
+    workers: int | None = None
+    ms: Figure | None = None
+    ms_mean: Figure | None = None
+    ms_p10: Figure | None = None
+    ms_p90: Figure | None = None
+    images_per_second: Figure | None = None
+    rss_mib: Figure | None = None
+    private_mib: Figure | None = None
+
+
+class EvaluatorSpeed(_BenchmarkRow, _Provenance, _Measured):
+    """Time of one phase of COCO's evaluation on generated detections.
+
+    Attributes:
+        task: ``'bbox' | 'segm'``.
+        backend: package that evaluates; None, as are the next five: the task failed.
+        phase: of the work, or ``'total'``.
+        images, categories, detections, seed: of what was generated.
+        seconds: of the phase.
+        peak_mib: memory of the process up to then, in 2**20 bytes.
+        speedup: seconds of pycocotools over these.
+        largest_difference: of the metrics from those of pycocotools.
+        metrics: COCO's twelve numbers, fractions.
+    """
+
+    CONDITION: ClassVar = (
+        "task",
+        "backend",
+        "phase",
+        "images",
+        "categories",
+        "detections",
+        "seed",
+    )
+
+    kind: Literal["evaluator"] = "evaluator"
+    task: str
+    backend: str | None = None
+    phase: str | None = None
+    images: int | None = None
+    categories: int | None = None
+    detections: int | None = None
+    seed: int | None = None
+    seconds: Figure | None = None
+    peak_mib: Figure | None = None
+    speedup: Figure | None = None
+    largest_difference: Figure | None = None
+    metrics: Mapping[str, Figure] = Field(default_factory=dict)
+
+
+BenchmarkRow = Speed | LoadingSpeed | EvaluatorSpeed
+Row = Evaluation | BenchmarkRow
 _ROW: TypeAdapter[Row] = TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Speeds kept most of their fields as text in ``more``, named as in the CSV files of 0.1."""
+    if content["kind"] != "speed":
+        return content
+    fields = {name: text for name, text in content.items() if name != "more"}
+    for name, text in content.get("more", {}).items():
+        if name in ("rounds", "images_per_s"):  # follow from rounds_ms and median_ms
+            continue
+        if name == "rounds_ms":
+            fields[name] = text.split()
+        elif text != "nan":  # what the outputs of a failed network differ by
+            fields["device_type" if name == "device" else name] = text
+    return fields
+
+
 #: From a version's dict to the next version's.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_version_1}
 
 
 def parse_row(line: str) -> Row:

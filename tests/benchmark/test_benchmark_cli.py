@@ -1,21 +1,24 @@
 """The command: what it prints, writes and refuses."""
 
 import argparse
+import csv
 import re
 import shlex
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmcv.image import io as mmcv_io
 
 from casvit_dense.benchmark import evaluation, loading, machine, run
 from casvit_dense.benchmark.cases import SUITES, suite
-from casvit_dense.benchmark.rows import read_rows
+from casvit_dense.benchmark.machine import provenance
+from casvit_dense.casvit import ARCHS
 from casvit_dense.cli import main
 from casvit_dense.cli.benchmark import add_arguments
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import Speed
+from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Speed
 
 QUICK = ["--sizes", "64", "--rounds", "2", "--no-memory", "--threads", "1"]
 SHAPES = str(Path(__file__).parents[2] / "configs/demo/fpn_casvit-mini_shapes.py")
@@ -25,40 +28,49 @@ PAIR = ["form=reference", "form=fused"]
 @pytest.fixture(autouse=True)
 def _small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # where the ledger is by default
+    monkeypatch.setitem(ARCHS, "tiny", {"depths": (1, 1, 1, 1), "dims": (8, 16, 16, 16)})
     monkeypatch.setattr(machine, "MATMUL_SIDES", (64,))
     monkeypatch.setattr(machine, "COPY_BYTES", 1 << 16)
     # Rows of changed code are measured again, and this code may be just that.
     monkeypatch.setattr(machine, "code_commit", lambda: "1234567")
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_of(path: Path) -> list[Any]:
+    rows, rejected = read_ledger(path)
+    assert rejected == []
+    return rows
+
+
 def test_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    path = tmp_path / "speed.csv"
-    assert main(["benchmark", "casvit-xs", "--form", "reference", *QUICK, "--out", str(path)]) == 0
-    (row,) = read_rows(path)
-    printed = capsys.readouterr().out
-    assert "casvit-xs backbone, infer, 1x3x64x64" in printed
-    found = re.search(r"reference eager fp32 +(\S+) ms \(", printed)
-    assert found and float(found[1]) == pytest.approx(float(row["median_ms"]), abs=0.01)
-    assert float(row["matmul_gflops"]) > 0 and float(row["copy_gbs"]) > 0
-    assert main(["benchmark", "casvit-xs", "--form", "reference", *QUICK, "--out", str(path)]) == 0
-    assert "already there" in capsys.readouterr().out
-
-
-def test_rows_go_to_the_ledger_once(tmp_path: Path) -> None:
-    """The base of the ratios, which is timed beside the fused form, was not asked for."""
-    command = ["benchmark", "casvit-xs", "--form", "fused", *QUICK, "--out", "my speed.csv"]
+    """Asked for is the fused form alone; the base of its ratio is timed beside it without a row."""
+    command = ["benchmark", "casvit-tiny", "--form", "fused", *QUICK, "--csv", "my speed.csv"]
     assert main(command) == 0
-    assert main(command) == 0  # already there
-    (csv_row,) = read_rows(tmp_path / "my speed.csv")
-    (row,), rejected = read_ledger(tmp_path / "work_dirs/results.jsonl")
-    assert rejected == [] and isinstance(row, Speed)
-    assert row.median_ms == float(csv_row["median_ms"])
-    assert (row.model, row.part, row.mode, row.form) == ("casvit-xs", "backbone", "infer", "fused")
+    (row,) = rows_of(tmp_path / "work_dirs/results.jsonl")
+    printed = capsys.readouterr().out
+    assert "measuring the machine's best rates" in printed
+    assert "casvit-tiny backbone, infer, 1x3x64x64" in printed
+    found = re.search(r"fused eager fp32 +(\S+) ms \(", printed)
+    assert found and float(found[1]) == pytest.approx(row.median_ms, abs=0.01)
+    assert row.matmul_gflops > 0 and row.copy_gbs > 0
+    assert (row.model, row.part, row.mode, row.form) == (
+        "casvit-tiny",
+        "backbone",
+        "infer",
+        "fused",
+    )
     assert (row.size, row.batch, row.threads, row.precision) == ("64x64", 1, 1, "fp32")
-    assert row.params_m == float(csv_row["params_m"])
-    assert row.more["matmul_share"] == csv_row["matmul_share"]
     assert (row.software.commit, row.software.dirty) == ("1234567", False)
     assert row.command == shlex.join(["casvit-dense", *command])
+    (cells,) = table(tmp_path / "my speed.csv")
+    assert (float(cells["median_ms"]), cells["form"]) == (row.median_ms, "fused")
+    assert main(command) == 0
+    assert "already there: casvit-tiny backbone, infer, 1x3x64x64, fused" in capsys.readouterr().out
+    assert rows_of(tmp_path / "work_dirs/results.jsonl") == [row]
 
 
 def test_counts_and_failures_go_to_the_named_ledger(
@@ -78,7 +90,7 @@ def test_counts_and_failures_go_to_the_named_ledger(
 
 def test_compare_says_a_ratio(capsys: pytest.CaptureFixture) -> None:
     specs = ["form=reference", "form=reference,memory_format=channels_last"]
-    assert main(["benchmark", "casvit-xs", *QUICK, "--compare", *specs]) == 0
+    assert main(["benchmark", "casvit-tiny", *QUICK, "--compare", *specs]) == 0
     printed = capsys.readouterr().out
     assert "times as fast as A (reference eager fp32)" in printed
     assert "95 % interval of the median" in printed
@@ -106,9 +118,12 @@ def test_count_prints_no_time(capsys: pytest.CaptureFixture) -> None:
         (["casvit-xs", "--mode", "train", "--backend", "openvino"], "does not train"),
         (["casvit-xs", "--compare", "form=fused", "form=fused"], "both are the same"),
         (["casvit-xs", "--compare", "form=fused", "shape=round"], "'shape' is none of"),
-        (["casvit-xs", "--suite", "cpu"], "--suite makes no use of MODEL; leave"),
+        (["casvit-xs", "--suite", "cpu"], "--suite makes no use of MODEL; leave it out"),
         (["--suite", "cpu", "--fuse", "--batch", "2"], "no use of --batch, --form;"),
-        (["casvit-xs", "--compare", *PAIR, "--out", "a.csv"], "--compare makes no use of --out"),
+        (["casvit-xs", "--compare", *PAIR, "--csv", "a.csv"], "--compare makes no use of --csv"),
+        (["casvit-xs", "--import-csv", "a.csv"], "--import-csv makes no use of MODEL"),
+        (["--import-csv", "nowhere.csv"], "nowhere.csv cannot be read as CSV"),
+        (["--csv", "a.csv", "--ledger", "nowhere"], "no ledger can be read at nowhere"),
         (["casvit-xs", "--compare", *PAIR, "--mode", "count"], "infer or train"),
         (["casvit-xs", "--compare", *PAIR, "--ledger", "l"], "--compare makes no use of --ledger"),
         (["casvit-xs", "--compare", *PAIR, "--dtype", "fp32", "bf16"], "one --dtype"),
@@ -138,7 +153,7 @@ def test_a_wrong_config_is_no_failed_measurement(
 ) -> None:
     Path("broken.py").write_text(text)
     good = [] if mode == "data" else ["casvit-xs"]
-    assert main(["benchmark", *good, "broken.py", "--mode", mode, "--out", "a.csv"]) == 2
+    assert main(["benchmark", *good, "broken.py", "--mode", mode, "--ledger", "a.jsonl"]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ") and reason in printed.err and not printed.out
     assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
@@ -147,20 +162,19 @@ def test_a_wrong_config_is_no_failed_measurement(
 def test_wrong_data_are_no_failed_measurement(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", "nowhere", "--out", "a.csv"]
+    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", "nowhere"]
     assert main(command) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ") and "nowhere" in printed.err
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["--out", "--ledger"])
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
-    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(run, "costs_of", lambda case: pytest.fail("was counted"))
     Path("file").touch()
-    assert main(["benchmark", "casvit-xs", "--mode", "count", flag, "file/rows"]) == 2
+    assert main(["benchmark", "casvit-xs", "--mode", "count", "--ledger", "file/rows"]) == 2
     assert "file/rows cannot be written: " in capsys.readouterr().err
 
 
@@ -172,11 +186,12 @@ def test_a_missing_decoder_is_a_note(
     quick = partial(loading.measure_loading, images=2, repeats=1, workers=0)
     monkeypatch.setattr(loading, "measure_loading", quick)
     root = str(shapes / "ade")
-    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", root, "--out", "a.csv"]
+    command = ["benchmark", SHAPES, "--mode", "data", "--data-root", root, "--ledger", "a.jsonl"]
     assert main(command) == 0
     assert "not measured: turbojpeg: " in capsys.readouterr().out
-    rows = read_rows(Path("a.csv"))
-    assert {row["decoder"] for row in rows} == {"cv2"} and "error" not in rows[0]
+    rows = rows_of(Path("a.jsonl"))
+    assert {row.decoder for row in rows} == {"cv2"} and {row.error for row in rows} == {None}
+    assert {row.command for row in rows} == {shlex.join(["casvit-dense", *command])}
 
 
 def test_a_rewritten_page_is_said(capsys: pytest.CaptureFixture) -> None:
@@ -184,7 +199,7 @@ def test_a_rewritten_page_is_said(capsys: pytest.CaptureFixture) -> None:
     page.write_text("<!-- table: counts -->\n<!-- end -->\n")
     assert main(["benchmark", "--page", "speed.md"]) == 2
     assert "speed holds no rows" in capsys.readouterr().err
-    assert main(["benchmark", "casvit-xs", "--mode", "count", "--out", "speed/cpu.csv"]) == 0
+    assert main(["benchmark", "casvit-xs", "--mode", "count", "--ledger", "speed/cpu.jsonl"]) == 0
     assert main(["benchmark", "--page", "speed.md"]) == 0
     assert capsys.readouterr().out.endswith("1 table rewritten in speed.md\n")
 
@@ -207,42 +222,68 @@ def test_a_failed_count_is_said_by_the_exit_code(
 def test_one_config_that_fails_does_not_end_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(config: str, options: object) -> list[dict]:
+    def measure(config: str, options: object) -> list[LoadingSpeed]:
         if config.endswith("a.py"):
             raise RuntimeError("no images")
-        return [{"config": "b", "decoder": "cv2", "step": "decode", "ms": 2.0}]
+        return [LoadingSpeed(**provenance("cpu"), config="b", decoder="cv2", step="decode", ms=2)]
 
     monkeypatch.setattr(loading, "measure_loading", measure)
     monkeypatch.setattr(loading, "check_loading", lambda config, options: None)
     configs = [tmp_path / "a.py", tmp_path / "b.py"]
     for config in configs:
         config.touch()
-    out = tmp_path / "loading.csv"
-    assert main(["benchmark", *map(str, configs), "--mode", "data", "--out", str(out)]) == 1
-    rows = read_rows(out)
-    assert [(r["config"], r["error"]) for r in rows] == [
-        ("a", "RuntimeError: no images"),
-        ("b", ""),
-    ]
+    assert main(["benchmark", *map(str, configs), "--mode", "data", "--ledger", "l.jsonl"]) == 1
+    failed, good = rows_of(tmp_path / "l.jsonl")
+    assert (failed.config, failed.error) == ("a", "RuntimeError: no images")
+    assert (good.config, good.error, good.ms) == ("b", None, 2)
 
 
 def test_evaluation_is_measured_of_boxes_and_masks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    measured = []
-
-    def measure(kinds: tuple[str, ...]) -> list[dict]:
-        measured.extend(kinds)
-        return [{"kind": kind, "phase": "total", "seconds": 1.0} for kind in kinds]
+    def measure(tasks: tuple[str, ...]) -> list[EvaluatorSpeed]:
+        return [
+            EvaluatorSpeed(**provenance("cpu"), task=task, phase="total", seconds=1)
+            for task in tasks
+        ]
 
     monkeypatch.setattr(evaluation, "measure_evaluation", measure)
-    out = tmp_path / "evaluation.csv"
-    out.write_text("something,else\n1,2\n")
-    command = ["benchmark", "--mode", "eval", "--out", str(out)]
-    assert main(command) == 2 and measured == []  # a wrong file is found before the work
-    out.unlink()
-    assert main(command) == 0 and measured == ["bbox", "segm"]
-    assert [row["kind"] for row in read_rows(out)] == ["bbox", "segm"]
+    command = ["benchmark", "--mode", "eval", "--ledger", "l.jsonl", "--csv", "l.csv"]
+    assert main(command) == 0
+    assert "task segm  phase total  seconds 1.0\n" in capsys.readouterr().out
+    assert [row.task for row in rows_of(tmp_path / "l.jsonl")] == ["bbox", "segm"]
+    assert main(command) == 0  # again, in place of those
+    assert [row.task for row in rows_of(tmp_path / "l.jsonl")] == ["bbox", "segm"]
+    assert [row["task"] for row in table(tmp_path / "l.csv")] == ["bbox", "segm"]
+
+
+def test_a_ledger_is_exported_without_measuring(capsys: pytest.CaptureFixture) -> None:
+    assert main(["benchmark", "casvit-tiny", "--mode", "count"]) == 0
+    assert main(["benchmark", "--csv", "all.csv"]) == 0
+    assert capsys.readouterr().out.endswith("1 rows written to all.csv\n")
+    (cells,) = table(Path("all.csv"))
+    assert (cells["model"], cells["mode"]) == ("casvit-tiny", "count")
+
+
+def test_old_files_are_imported(capsys: pytest.CaptureFixture) -> None:
+    old = {"model": "m", "part": "model", "mode": "count", "form": "reference", "backend": "eager"}
+    old |= {"dtype": "fp32", "size": "64x64", "batch": "1", "device": "cpu", "machine": "CPU"}
+    old |= {"threads": "2", "project": "0.1.0", "torch": "2", "date": "2026-11-22T16:00:23+00:00"}
+    Path("old.csv").write_text(f"{','.join(old)}\n{','.join(old.values())}\n")
+    for _ in range(2):
+        assert main(["benchmark", "--import-csv", "old.csv", "--ledger", "l.jsonl"]) == 0
+        assert capsys.readouterr().out == "1 rows added to l.jsonl\n"
+    (row,) = rows_of(Path("l.jsonl"))
+    assert (row.model, row.device, row.software.versions["torch"]) == ("m", "CPU", "2")
+
+
+def test_an_unsupported_precision_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(run, "measure_rates", lambda *kind: pytest.fail("was measured"))
+    assert main(["benchmark", "casvit-xs", "--dtype", "bf16"]) == 2
+    assert "nothing to measure: this CPU does not compute in bf16" in capsys.readouterr().err
 
 
 def test_a_gpu_that_is_not_there(
@@ -263,7 +304,8 @@ def test_suites_name_possible_subjects_once(name: str) -> None:
     assert all(Path(config).is_file() for config in configs)
 
 
-def test_the_cpu_suite_holds_what_the_page_shows() -> None:
+def test_the_cpu_suite_holds_what_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ARCHS, "tiny")
     cases = suite("cpu")
     ours = {s.name for s in cases if s.mode == "infer" and s.name.startswith("casvit-")}
     assert ours == {"casvit-xs", "casvit-s", "casvit-m", "casvit-t"}

@@ -2,13 +2,14 @@
 
 import pytest
 
+from casvit_dense.benchmark import machine
 from casvit_dense.benchmark.cases import (
     BenchmarkCase,
     groups,
     parse_size,
     parse_spec,
-    possible,
     product,
+    supported,
 )
 from casvit_dense.errors import UserError
 
@@ -49,22 +50,27 @@ def test_only_the_reference_is_counted() -> None:
         ({"backend": "onnxruntime", "memory_format": "channels_last"}, "layout"),
         ({"backend": "cudagraphs"}, "GPU"),
         ({"part": "model"}, "give a config"),
+        ({"mode": "train", "form": "fused-memory", "backend": "compile"}, "in eager mode"),
+        (
+            {"model": "a.py", "part": "model", "device": "cuda", "backend": "cudagraphs"},
+            "overwrite each other's outputs",
+        ),
     ],
 )
 def test_what_cannot_exist_says_why(fields: dict, reason: str) -> None:
     case = BenchmarkCase(**fields)
     assert reason in str(case.unsupported_reason())
-    left, notes = possible([BenchmarkCase(), case])
+    left, notes = supported([BenchmarkCase(), case])
     assert left == [BenchmarkCase()]
     assert len(notes) == 1 and reason in notes[0]
     with pytest.raises(UserError, match="nothing to measure"):
-        possible([case])
+        supported([case])
 
 
 def test_what_exists_has_no_obstacle() -> None:
     cases = [
         BenchmarkCase(),
-        BenchmarkCase(mode="train", form="fused-memory", backend="compile"),
+        BenchmarkCase(mode="train", form="fused-time", backend="compile"),
         BenchmarkCase(device="cuda", backend="cudagraphs", dtype="bf16", form="fused"),
         BenchmarkCase(model="a/b.py", part="model", backend="openvino"),
     ]
@@ -87,3 +93,27 @@ def test_specs() -> None:
     for text in ("form", "form=", "form=quick", "colour=red", ""):
         with pytest.raises(UserError):
             parse_spec(text, base)
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "reason"),
+    [
+        ({"avx2"}, "fp32", None),
+        ({"avx2"}, "bf16", "this CPU does not compute in bf16: it has none of amx_bf16, "),
+        ({"avx2"}, "autocast", "does not compute in bf16 \\(torch's autocast\\)"),
+        ({"avx2", "avx512_bf16"}, "bf16", None),
+        ({"avx512_bf16"}, "fp16", "does not compute in fp16"),
+        ({"asimdhp"}, "fp16", None),
+        (set(), "bf16", None),  # the system does not tell
+    ],
+)
+def test_a_precision_that_the_machine_lacks_is_refused(
+    flags: set[str], dtype: str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: flags)
+    case = BenchmarkCase(dtype=dtype)
+    if reason is None:
+        assert case.unsupported_reason() is None
+        return
+    with pytest.raises(UserError, match=f"nothing to measure: .*{reason}"):
+        supported([case])

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +13,10 @@ import pytest
 from mmcv.image import io as mmcv_io
 from mmdet.datasets import CocoDataset
 
+from casvit_dense.benchmark import loading
 from casvit_dense.benchmark.loading import (
     build_dataset,
     measure_loading,
-    time_steps,
     worker_memory,
 )
 from casvit_dense.engine.checks import check_data
@@ -106,36 +105,43 @@ def test_turbojpeg_decodes_as_cv2_does(shapes: Path) -> None:
         assert np.abs(pair[0] - pair[1]).max() <= 2  # of 255: versions of the library may round
 
 
-def test_every_step_is_timed_by_itself() -> None:
-    """Against sleeps of known length, two decoders in turn."""
+def test_every_step_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that the steps move on; of each image and step the fastest pass counts."""
+    clock = [0.0]
+    monkeypatch.setattr(loading.time, "perf_counter", lambda: clock[0])
 
-    def sleeper(milliseconds: float) -> object:
-        class Step:
-            def __call__(self, data: dict) -> dict:
-                time.sleep(milliseconds * data["weight"] / 1e3)
-                return data
+    def step(name: str, seconds: list[float]) -> object:
+        """Takes so long in each pass, and three times as long for the first image."""
+        passes: dict[int, int] = {}
 
-        return Step()
+        def call(self: object, data: dict) -> dict:
+            index = data["index"]
+            number = passes[index] = passes.get(index, -1) + 1
+            clock[0] += seconds[number] * (1 if index else 3)
+            return data
+
+        return type(name, (), {"__call__": call})()
 
     class Stub:
-        def __init__(self, milliseconds: float) -> None:
-            self.pipeline = SimpleNamespace(transforms=[sleeper(0), sleeper(milliseconds)])
-            for name, step in zip("AB", self.pipeline.transforms, strict=True):
-                type(step).__name__ = name
+        def __init__(self, seconds: list[float]) -> None:
+            self.pipeline = SimpleNamespace(transforms=[step("A", [0.0] * 2), step("B", seconds)])
 
         def __len__(self) -> int:
             return 10
 
         def get_data_info(self, index: int) -> dict:
-            return {"weight": 1 if index else 3}
+            clock[0] += 100
+            return {"index": index}
 
-    times = time_steps({"slow": Stub(10), "fast": Stub(5)}, images=4, repeats=4)
-    assert set(times) == {(d, s) for d in ("slow", "fast") for s in ("annotations", "A", "B")}
-    assert all(len(seconds) == 4 for seconds in times.values())
-    assert max(times["slow", "A"]) < 5e-3
-    for decoder, least in (("slow", [30, 10, 10, 10]), ("fast", [15, 5, 5, 5])):
-        for seconds, milliseconds in zip(times[decoder, "B"], least, strict=True):
-            assert milliseconds <= 1e3 * seconds < 2 * milliseconds
+    datasets = {"slow": Stub([16.0, 8.0]), "fast": Stub([4.0, 5.0])}
+    assert loading.time_steps(datasets, images=4, repeats=2) == {
+        ("slow", "annotations"): [100] * 4,
+        ("slow", "A"): [0] * 4,
+        ("slow", "B"): [24, 8, 8, 8],
+        ("fast", "annotations"): [100] * 4,
+        ("fast", "A"): [0] * 4,
+        ("fast", "B"): [12, 4, 4, 4],
+    }
 
 
 @pytest.mark.parametrize("config", [MASKS, MAPS])
@@ -149,8 +155,8 @@ def test_loading_is_measured_of_the_configs_own_pipeline(
     notes = [line for line in capsys.readouterr().out.splitlines() if "not measured" in line]
     assert len(notes) == 1 and notes[0].startswith("not measured: turbojpeg: ")
     assert "PyTurboJPEG" in notes[0]
-    assert {row["decoder"] for row in rows} == {"cv2"} and not any("error" in row for row in rows)
-    steps = [row["step"] for row in rows]
+    assert {row.decoder for row in rows} == {"cv2"} and not any(row.error for row in rows)
+    steps = [row.step for row in rows]
     cfg = resolve(config, RunOptions()).config
     transforms = [step.type for step in cfg.train_dataloader.dataset.pipeline[1:]]
     assert steps == [
@@ -159,12 +165,12 @@ def test_loading_is_measured_of_the_configs_own_pipeline(
         *("collate", "preprocess", "loader"),
     ]
     for row in rows[:-1]:
-        assert 0 < row["ms_p10"] <= row["ms"] <= row["ms_p90"]
-        assert row["ms_p10"] <= row["ms_mean"]
+        assert 0 < row.ms_p10 <= row.ms <= row.ms_p90
+        assert row.ms_p10 <= row.ms_mean
     loader = rows[-1]
-    assert loader["images_per_second"] > 0
-    if loader["rss_mib"] is not None:
-        assert 1 < loader["private_mib"] < loader["rss_mib"]
+    assert loader.images_per_second > 0
+    if loader.rss_mib is not None:
+        assert 1 < loader.private_mib < loader.rss_mib
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*casvit-xs*.py")), ids=lambda p: p.stem)

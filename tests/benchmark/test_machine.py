@@ -1,10 +1,9 @@
 """The machine's best rates and the load of others."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,21 +18,27 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "COPY_BYTES", 1 << 20)
 
 
-def test_rates_are_the_best_of_all_libraries() -> None:
+def test_rates_are_those_of_the_fastest_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against an own product of the same size: of one machine, so of the same magnitude.
+
+    Both are the best of their trials. An error in the count of operations is a factor of 2, one in
+    the unit 1,000; libraries and a busy machine may make less than that.
+    """
+    monkeypatch.setattr(machine, "_blas_rate", lambda threads: 0.0)
+    a, b = torch.randn(256, 256), torch.randn(256, 256)
+    seconds = []
+    for _ in range(50):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - start)
     rates = measure_rates("cpu")
-    a = torch.ones(256, 256)
-    start = time.perf_counter()
-    torch.mm(a, a)
-    once = 2 * 256**3 / (time.perf_counter() - start)
-    assert rates.matmul > once / 5  # the best of many trials is no slower than one beside noise
-    assert rates.copy > 0 and rates.library in ("torch", "oneDNN", "numpy")
+    assert rates.library in ("torch", "oneDNN")
+    assert rates.matmul > 0.5 * 2 * 256**3 / min(seconds)
 
 
-def test_a_product_counts_two_operations_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    def clock(call: object, times: int) -> float:
-        return 0.5 * times
-
-    monkeypatch.setattr(machine, "cpu_stopwatch", clock)
+def test_operations_and_bytes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"cpu": 0.5}
+    monkeypatch.setattr(machine, "stopwatch", lambda call, times, device: clock[device] * times)
     monkeypatch.setattr(machine, "_blas_rate", lambda threads: 1e9)
     rates = measure_rates("cpu")
     assert rates == Rates(1e9, 2 * (1 << 20) / 0.5, "numpy")
@@ -41,15 +46,35 @@ def test_a_product_counts_two_operations_a_step(monkeypatch: pytest.MonkeyPatch)
     assert measure_rates("cpu").matmul == 2 * 256**3 / 0.5
 
 
+def test_slow_products_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A precision that is emulated may take minutes for one product of the largest side."""
+    now = [0.0]
+    sides = []
+
+    def watch(call: Any, times: int, device: str) -> float:
+        side = len(call.__closure__[0].cell_contents)
+        sides.append(side)
+        now[0] += (seconds := 8.0 * (side / 128) ** 3)
+        return seconds
+
+    monkeypatch.setattr(machine, "stopwatch", watch)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    rate = machine._product_rate((128, 256), "cpu", torch.float32)
+    assert rate == 2 * 128**3 / 8.0
+    assert sides == [128] * 3  # one to warm up, two trials; 64 s for the other side are too many
+
+
 def test_the_best_of_two_measurements() -> None:
     assert Rates(3, 1, "a").best(Rates(2, 5, "b")) == Rates(3, 5, "a")
 
 
-def test_numpys_rate_is_printed_by_its_own_program() -> None:
-    done = subprocess.run(
-        [sys.executable, str(machine.BLAS_SCRIPT), "[64]", "2"], capture_output=True, text=True
-    )
-    assert float(done.stdout) > 0, done.stderr
+def test_numpys_rate_comes_from_its_own_process() -> None:
+    assert machine._blas_rate(1) > 0
+
+
+def test_a_failed_program_of_numpy_is_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "BLAS_PROGRAM", "raise SystemExit(1)")
+    assert machine._blas_rate(1) == 0.0
 
 
 @pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="reads Linux's counters")

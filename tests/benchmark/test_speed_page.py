@@ -1,28 +1,43 @@
 """Tables and charts of pages: made of rows, the same as those that are committed."""
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from casvit_dense.benchmark import model_tables, speed_tables, tables
-from casvit_dense.benchmark.machine import COLUMNS
 from casvit_dense.benchmark.page import TABLES, render_page, svg_of, write_page
-from casvit_dense.benchmark.rows import Row, render
 from casvit_dense.benchmark.tables import Chart, geometric_mean, newest_machine, time_cell
 from casvit_dense.errors import UserError
+from casvit_dense.results.ledger import append_rows
+from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Software, Speed, line_of
+
+DATE = datetime(2026, 11, 22, 10, tzinfo=timezone.utc)
+SOFTWARE = Software(versions={"casvit-dense": "0.1.0", "torch": "2.9"})
 
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
 
-def row(**figures: object) -> Row:
+def row(**fields: Any) -> Speed:
     """A row of one machine, 512x512, reference, eager, fp32, unless said otherwise."""
     usual = {
-        **{"part": "backbone", "mode": "infer", "form": "reference", "backend": "eager"},
-        **{"dtype": "fp32", "memory_format": "default", "size": "512x512", "batch": "1"},
-        **{"device": "cpu", "machine": "CPU", "threads": "2", "project": "0.1.0", "torch": "2.9"},
-        **{"date": "2026-11-22T10:00:00+00:00", "p10_ms": 1, "p90_ms": 3},
+        "model": "casvit-xs",
+        "part": "backbone",
+        "mode": "infer",
+        "form": "reference",
+        "backend": "eager",
+        "precision": "fp32",
+        "size": "512x512",
+        "batch": 1,
+        "device": "CPU",
+        "threads": 2,
+        "software": SOFTWARE,
+        "date": DATE,
+        "p10_ms": 1,
+        "p90_ms": 3,
     }
-    return {**dict.fromkeys(COLUMNS, ""), **{k: str(v) for k, v in {**usual, **figures}.items()}}
+    return Speed(**{**usual, **fields})
 
 
 def test_the_committed_page_is_made_of_the_committed_rows() -> None:
@@ -73,7 +88,7 @@ def test_times_and_means_by_hand() -> None:
 
 
 def test_training_shares_by_hand() -> None:
-    common = dict(model="casvit-xs", mode="train", batch="2")
+    common = dict(model="casvit-xs", mode="train", batch=2)
     table = speed_tables.training(
         [
             row(**common, median_ms=10, ratio=1, saved_mb=80, peak_mb=200),
@@ -115,7 +130,7 @@ def test_peers_are_sorted_by_cost_and_take_the_faster_form() -> None:
 
 def test_only_ratios_to_the_reference_enter_tables() -> None:
     right = row(model="casvit-xs", form="fused", base="reference eager fp32", median_ms=5, ratio=2)
-    later = dict(date="2026-11-23T10:00:00+00:00", median_ms=4, ratio=1)
+    later = dict(date=DATE + timedelta(days=1), median_ms=4, ratio=1)
     other = row(model="casvit-xs", form="fused", base="fused eager fp32", **later)
     assert speed_tables.timed([right, other]) == [right]
     failed = row(model="casvit-xs", error="ValueError: no")
@@ -126,9 +141,9 @@ def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
     common = dict(model="fpn_small_8xb4-40k", part="model", mode="count", params_m=9)
     rows = [
         row(model="casvit-xs", mode="count", gmacs=1),  # a plain backbone has no head
-        row(**common, gmacs=22, date="2026-11-23T10:00:00+00:00"),
+        row(**common, gmacs=22, date=DATE + timedelta(days=1)),
         row(**common, gmacs=21),
-        row(**common, gmacs=80, size="1024x1024", date="2026-11-24T10:00:00+00:00"),
+        row(**common, gmacs=80, size="1024x1024", date=DATE + timedelta(days=2)),
         row(**{**common, "model": "retinanet_small_fpn"}, gmacs=99, size="800x1280"),
     ]
     table = model_tables.counts(rows)
@@ -138,18 +153,18 @@ def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
     assert table.chart.series == {"RetinaNet": [99], "Mask R-CNN": [None], "Semantic FPN": [22]}
 
 
-def test_failed_configs_and_kinds_are_no_columns() -> None:
-    about = dict(machine="CPU", threads="2", date="2026", torch="2", project="0", commit="1")
-    failed = {"config": "a", "decoder": "", "step": "", "error": "UserError: no data", **about}
-    good = {"config": "a", "decoder": "cv2", "step": "decode", "error": "", "ms": "3", **about}
+def test_failed_configs_and_tasks_are_no_columns() -> None:
+    about = dict(device="CPU", threads=2, date=DATE, software=SOFTWARE)
+    failed = LoadingSpeed(**about, config="a", error="UserError: no data")
+    good = LoadingSpeed(**about, config="a", decoder="cv2", step="decode", ms=3)
     table = tables.loading([failed, good])
     assert list(table.columns) == ["Step", "cv2"] and table.rows == [["decode, ms", "3.00"]]
-    assert tables.evaluation([{"kind": "segm", "backend": "", "phase": "", **about}]).rows == []
+    assert tables.evaluation([EvaluatorSpeed(**about, task="segm", error="no")]).rows == []
 
 
 def test_only_the_machine_measured_last() -> None:
-    old = row(model="a", machine="old", date="2025-01-01T00:00:00+00:00")
-    new = row(model="a", machine="new")
+    old = row(device="old", date=DATE - timedelta(days=300))
+    new = row(device="new")
     assert newest_machine([new, old]) == [new]
 
 
@@ -169,12 +184,11 @@ def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page = tmp_path / "own.md"
     page.write_text("# Own\n\n<!-- table: memory -->\nold\n<!-- end -->\n\nText stays.\n")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "cpu.csv").write_text(render([row(mode="count", gmacs=1)]))
+    file = tmp_path / "own" / "cpu.jsonl"
+    append_rows(file, [row(mode="count", gmacs=1)])
     assert list(write_page(page)) == ["memory"]
     assert "Not measured yet; `casvit-dense benchmark --suite cpu" in page.read_text()
-    rows = [row(model="casvit-xs", median_ms=9, peak_mb=123.4)]
-    (tmp_path / "own" / "cpu.csv").write_text(render(rows))
+    append_rows(file, [row(median_ms=9, peak_mb=123.4)])
     assert list(write_page(page)) == ["memory"]
     files = [page, tmp_path / "own" / "memory.svg"]
     text = page.read_text()
@@ -185,7 +199,7 @@ def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in files] == before
 
 
-@pytest.mark.parametrize("content", [None, "", render([row()]).splitlines()[0] + "\n"])
+@pytest.mark.parametrize("content", [None, "", "\n"])
 def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | None) -> None:
     page = tmp_path / "own.md"
     page.write_text("<!-- table: memory -->\nkept\n<!-- end -->\n")
@@ -193,7 +207,7 @@ def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | Non
         write_page(page)
     (tmp_path / "own").mkdir()
     if content is not None:
-        (tmp_path / "own" / "cpu.csv").write_text(content)
+        (tmp_path / "own" / "cpu.jsonl").write_text(content)
     with pytest.raises(UserError, match="own holds no rows"):
         write_page(page)
     assert "kept" in page.read_text()
@@ -202,16 +216,16 @@ def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | Non
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("a,b\n1,2\n", "cpu.csv: no column "),
-        (render([row(), row(peak_mb="abc")]), "cpu.csv: row 3, peak_mb: 'abc' is no number"),
-        (render([row(), row(peak_mb="nan")]), "cpu.csv: row 3, peak_mb: 'nan' is no number"),
+        ("a,b\n1,2\n", "cpu.jsonl, line 1 is no row: "),
+        (line_of(row(peak_mb=7.5)).replace("7.5", '"abc"'), "line 1 is no row: speed.peak_mb: "),
+        (line_of(row(peak_mb=7.5)).replace("7.5", "NaN"), "line 1 is no row: speed.peak_mb: "),
     ],
 )
 def test_wrong_figures_reach_no_page(tmp_path: Path, content: str, reason: str) -> None:
     page = tmp_path / "own.md"
     page.write_text("<!-- table: memory -->\nkept\n<!-- end -->\n")
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "cpu.csv").write_text(content)
+    (tmp_path / "own" / "cpu.jsonl").write_text(content)
     with pytest.raises(UserError, match=reason):
         write_page(page)
     assert "kept" in page.read_text()

@@ -20,11 +20,11 @@ CONFIGS = [
 
 
 def measure(config: str) -> list[dict[str, Any]]:
-    """Rows of the reference and the fused form, one image of 96x96."""
+    """Figures of the reference and the fused form, one image of 96x96."""
     cases = product(model=[config], part=["model"], size=[(96, 96)], form=["reference", "fused"])
     group = Group(cases, QUICK)
     group.measure(lambda: None)
-    return [group.rows[case] for case in cases]
+    return [group.figures[case] for case in cases]
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -14,7 +14,6 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from casvit_dense.benchmark.evaluation import EvaluationSize, generate, measure_evaluation
 from casvit_dense.engine.coco_backends import CocoNumbers, evaluate_coco
 from casvit_dense.engine.coco_metric import DenseCocoMetric, coco_results
 from casvit_dense.engine.config import resolve
@@ -225,37 +224,3 @@ def test_flag_reaches_every_metric() -> None:
     maps = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
     with pytest.raises(UserError, match="no evaluator of type DenseCocoMetric"):
         resolve(maps, RunOptions(coco_backend="pycocotools"))
-
-
-def test_generated_data_have_the_stated_size() -> None:
-    size = EvaluationSize(images=40, categories=5, detections=1003)
-    truth, predictions = generate(size, masks=True)
-    assert len(truth["images"]) == len(predictions) == 40
-    assert sum(len(p["labels"]) for p in predictions) == 1003
-    assert {a["category_id"] for a in truth["annotations"]} <= set(ids(truth["categories"]))
-    first = truth["annotations"][0]
-    area = rle.area(rle.frPyObjects(first["segmentation"], 480, 640)).sum()
-    assert area == pytest.approx(first["area"], rel=0.05)
-    again = generate(size, masks=True)
-    assert again[0] == truth
-
-
-def test_measured_rows() -> None:
-    rows = measure_evaluation(images=60, categories=4, detections=1200, kinds=["bbox"])
-    phases = ["results", "load", "evaluate", "accumulate", "total"]
-    assert [(row["backend"], row["phase"]) for row in rows] == [
-        (backend, phase) for backend in COCO_BACKENDS for phase in phases
-    ]
-    total = {row["backend"]: row for row in rows if row["phase"] == "total"}
-    parts = {
-        backend: sum(row["seconds"] for row in rows if row["backend"] == backend)
-        for backend in COCO_BACKENDS
-    }
-    for backend, row in total.items():
-        assert row["seconds"] == pytest.approx(parts[backend] - row["seconds"], rel=0.05)
-        assert row["largest_difference"] <= 1e-6
-        assert row["peak_mib"] > 50
-        assert row["mAP"] > 0
-    assert total["pycocotools"]["speedup"] == 1
-    fast, slow = (total[backend]["seconds"] for backend in COCO_BACKENDS)
-    assert total["faster-coco-eval"]["speedup"] == pytest.approx(slow / fast)

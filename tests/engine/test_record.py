@@ -10,8 +10,6 @@ import pytest
 import torch
 from demo_runs import CONFIGS, TASKS, Runs, config_of, hashes_by_hand, options_of
 
-from casvit_dense import __version__
-from casvit_dense.benchmark.rows import read_rows, speed_of
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.engine import evaluate as evaluation
@@ -329,62 +327,3 @@ def test_the_program_notes_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["test", "a.py", "my weights.pth", "--ledger", "l.jsonl"]) == 0
     assert seen[0].command == "casvit-dense test a.py 'my weights.pth' --ledger l.jsonl"
     assert seen[0].ledger == Path("l.jsonl")
-
-
-TABLES = [path.name for path in (CONFIGS.parent / "docs/speed").glob("*.csv")]
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_every_speed_table_can_be_read_as_rows(name: str) -> None:
-    rows = read_rows(CONFIGS.parent / "docs/speed" / name)
-    if "params_m" not in rows[0]:  # a table of loading or of evaluation
-        with pytest.raises(UserError, match="no row of a speed table"):
-            speed_of(rows[0])
-        return
-    for row in rows:
-        made = speed_of(row)
-        told = (made.model, made.device, made.precision, made.size, made.error or "")
-        assert told == tuple(row[name] for name in ("model", "machine", "dtype", "size", "error"))
-        for name in ("median_ms", "p90_ms", "other_load", "peak_mb", "params_m", "gmacs"):
-            assert getattr(made, name) == (float(row[name]) if row[name] else None)
-        assert made.more["device"] == row["device"]
-        assert made.more.get("ratio", "") == row["ratio"]
-        assert made.software.versions["casvit-dense"] == row["project"]
-
-
-def test_a_speed_row_by_hand() -> None:
-    row = {
-        "model": "casvit-xs",
-        "part": "backbone",
-        "mode": "infer",
-        "form": "fused",
-        "backend": "onnxruntime",
-        "dtype": "fp32",
-        "size": "512x512",
-        "batch": "1",
-        "device": "cpu",
-        "machine": "CPU",
-        "threads": "2",
-        "project": __version__,
-        "commit": "1234567-dirty",
-        "torch": "2.13.0",
-        "runtime": "onnxruntime 1.20.0",
-        "date": "2026-11-01T00:00:00+00:00",
-        "median_ms": "1",
-        "tf32": "",
-        "ratio": "1.5",
-    }
-    made = speed_of(row, command="casvit-dense benchmark casvit-xs")
-    assert made.software.versions == {
-        "casvit-dense": __version__,
-        "torch": "2.13.0",
-        "onnxruntime": "1.20.0",
-    }
-    assert (made.software.commit, made.software.dirty) == ("1234567", True)
-    assert made.more == {"device": "cpu", "ratio": "1.5"}
-    assert (made.batch, made.threads, made.median_ms, made.p10_ms) == (1, 2, 1.0, None)
-    assert made.command == "casvit-dense benchmark casvit-xs"
-    with pytest.raises(UserError, match="batch: Input should be a valid integer"):
-        speed_of({**row, "batch": "one"})
-    with pytest.raises(UserError, match="size: Field required"):
-        speed_of({**row, "size": ""})

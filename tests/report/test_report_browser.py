@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at
 PATIENCE_MS = 120_000
 playwright.expect.set_options(timeout=PATIENCE_MS)
 
-CPU = Path(__file__).parents[2] / "docs/speed/cpu.csv"
+CPU = Path(__file__).parents[2] / "docs/speed/cpu.jsonl"
 
 
 @pytest.fixture(scope="module")

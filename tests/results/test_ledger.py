@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import pytest
 from filelock import FileLock
-from ledger_rows import evaluation, speed
+from ledger_rows import SEM_FPN, START, evaluation, speed
 from pydantic import TypeAdapter, ValidationError
 
 from casvit_dense.errors import UserError
 from casvit_dense.results import ledger
 from casvit_dense.results import row as schema
-from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers
-from casvit_dense.results.row import Speed, line_of, parse_row, row_id
+from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers, replace_rows
+from casvit_dense.results.row import Software, Speed, Training, line_of, parse_row, row_id
 
 PROCESSES, ROWS = 16, 1000
 
@@ -68,7 +68,7 @@ def good_line(**changes: Any) -> str:
         ("no JSON at all", "Expecting value"),
         ("[1, 2]", "no JSON object"),
         ('{"config": "x", "mAP": 0.4}', "schema_version is None"),
-        (good_line(schema_version=2), "schema_version is 2; this code knows 1 to 1"),
+        (good_line(schema_version=3), "schema_version is 3; this code knows 1 to 2"),
         (good_line(schema_version=0), "schema_version is 0"),
         (good_line(schema_version="1"), "schema_version is '1'"),
         (good_line(kind="poem"), "'poem'"),
@@ -115,43 +115,126 @@ def test_a_row_whose_line_end_alone_was_lost_counts(tmp_path: Path) -> None:
 
 
 class FutureSpeed(Speed):
-    """A made-up third version, which counts seconds and names the weather."""
+    """A made-up fourth version, which counts seconds and names the weather."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     weather: str
 
 
 def test_rows_of_older_versions_are_brought_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def to_2(content: dict[str, Any]) -> dict[str, Any]:
+    def to_3(content: dict[str, Any]) -> dict[str, Any]:
         return {**content, "median_ms": 1000 * content["median_ms"]}
 
-    def to_3(content: dict[str, Any]) -> dict[str, Any]:
+    def to_4(content: dict[str, Any]) -> dict[str, Any]:
         return {**content, "weather": "unknown"}
 
     path = tmp_path / "a.jsonl"
     append_rows(path, [speed(4)])
-    second = json.loads(line_of(speed(5))) | {"schema_version": 2}
-    third = second | {"schema_version": 3, "weather": "rain"}
-    broken = {"schema_version": 1, "kind": "speed"}
-    fourth = third | {"schema_version": 4}
+    third = json.loads(line_of(speed(5))) | {"schema_version": 3}
+    fourth = third | {"schema_version": 4, "weather": "rain"}
+    broken = {"schema_version": 2, "kind": "speed"}
+    fifth = fourth | {"schema_version": 5}
     with path.open("a") as file:
-        file.writelines(f"{json.dumps(line)}\n" for line in (second, third, broken, fourth))
+        file.writelines(f"{json.dumps(line)}\n" for line in (third, fourth, broken, fifth))
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(schema, "UPGRADES", {1: to_2, 2: to_3})
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(schema, "UPGRADES", {2: to_3, 3: to_4})
     monkeypatch.setattr(schema, "_ROW", TypeAdapter(FutureSpeed))
     rows, rejected = read_ledger(path)
     assert [(r.schema_version, r.median_ms, r.weather) for r in rows] == [
-        (3, 5000.0, "unknown"),
-        (3, 6.0, "unknown"),
-        (3, 6.0, "rain"),
+        (4, 5000.0, "unknown"),
+        (4, 6.0, "unknown"),
+        (4, 6.0, "rain"),
     ]
     assert [(r.number, r.reason) for r in rejected] == [
-        (4, "no row of version 1: KeyError('median_ms')"),
-        (5, "schema_version is 4; this code knows 1 to 3"),
+        (4, "no row of version 2: KeyError('median_ms')"),
+        (5, "schema_version is 5; this code knows 1 to 4"),
     ]
+
+
+def test_speeds_of_version_1_had_their_figures_as_text() -> None:
+    first = json.loads(line_of(speed(7)))
+    second = ("memory_format", "device_type", "tf32", "rounds_ms", "ratio", "error", "rois")
+    first = {k: v for k, v in first.items() if k not in second and v is not None}
+    more = {
+        "device": "cuda",
+        "memory_format": "channels_last",
+        "tf32": "True",
+        "rounds": "2",
+        "rounds_ms": "7.5 8.5",
+        "images_per_s": "125",
+        "ratio": "1.5",
+        "difference": "nan",
+        "rois": "1000 boxes",
+    }
+    row = parse_row(json.dumps({**first, "schema_version": 1, "more": more}))
+    assert row == speed(7).model_copy(
+        update={
+            "device_type": "cuda",
+            "memory_format": "channels_last",
+            "tf32": True,
+            "rounds_ms": (7.5, 8.5),
+            "ratio": 1.5,
+            "rois": "1000 boxes",
+        }
+    )
+
+
+def test_ids_of_evaluations_stay() -> None:
+    """Reports and folders of predictions name rows by their ids, those of version 0.1, too."""
+    hashes = {"config_sha256": "1" * 64, "pipeline_sha256": "2" * 64, "recipe_sha256": "3" * 64}
+    training = Training(recipe_sha256="3" * 64, seed=0)
+    row = evaluation(SEM_FPN, training=training, folder="a/test", **hashes)
+    assert row_id(row) == "f7c0457f279d"  # as version 0.1 computed it
+    first = {**json.loads(line_of(row)), "schema_version": 1}
+    assert parse_row(json.dumps(first)) == row
+
+
+def test_a_measurement_takes_the_place_of_the_same_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    append_rows(path, [speed(0).model_copy(update={"batch": batch}) for batch in (1, 2)])
+    append_rows(path, [evaluation(), evaluation()])
+    with path.open("a") as file:
+        file.write("no row\nan unfinished li")
+    before = path.read_bytes().splitlines()
+    again = speed(9)  # the condition of the first, at another time
+    other = speed(9).model_copy(update={"software": Software(versions={"torch": "3.0"})})
+    replace_rows(path, [again, other])
+    after = path.read_bytes().splitlines()
+    assert after == [line_of(again).encode(), *before[1:], line_of(other).encode()]
+    replace_rows(tmp_path / "new" / "b.jsonl", [again])
+    assert read_ledger(tmp_path / "new" / "b.jsonl") == ([again], [])
+
+
+def test_what_makes_two_measurements_the_same() -> None:
+    row = speed(0)
+    same = {"median_ms": 9.0, "error": "no", "command": "x", "date": START, "params_m": 1.0}
+    assert all(row.model_copy(update={k: v}).condition == row.condition for k, v in same.items())
+    dirty = row.software.model_copy(update={"dirty": True})
+    other = {
+        "model": "casvit-s",
+        "precision": "bf16",
+        "size": "64x64",
+        "threads": 3,
+        "device": "another CPU",
+        "device_type": "cuda",
+        "memory_format": "channels_last",
+        "cudnn_benchmark": True,
+        "software": dirty,
+    }
+    for name, value in other.items():
+        assert row.model_copy(update={name: value}).condition != row.condition, name
+
+
+def test_figures_have_five_digits() -> None:
+    assert speed(0).model_validate(
+        {**speed(0).model_dump(), "median_ms": 1.23456789, "rounds_ms": [1e-7 / 3]}
+    ).model_dump(include={"median_ms", "rounds_ms"}) == {
+        "median_ms": 1.2346,
+        "rounds_ms": (3.3333e-08,),
+    }
 
 
 def test_rows_are_checked_where_they_are_made() -> None:

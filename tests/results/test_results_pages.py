@@ -1,20 +1,19 @@
 """Tables of results, and the pages that are made of rows and published figures."""
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from findings import finding, target
 from ledger_rows import COCO, evaluation, speed, trained
 
-from casvit_dense.benchmark.machine import COLUMNS
 from casvit_dense.benchmark.model_tables import model_sizes
-from casvit_dense.benchmark.rows import read_rows
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.results.ledger import append_rows
+from casvit_dense.results.ledger import append_rows, read_ledger
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
-from casvit_dense.results.row import Dataset, Evaluation
+from casvit_dense.results.row import Dataset, Evaluation, Speed
 from casvit_dense.results.table import Table, milliseconds
 from casvit_dense.results.tables import (
     ModelSize,
@@ -199,21 +198,30 @@ def test_speeds_by_hand() -> None:
     ]
 
 
-def count(**figures: object) -> dict[str, str]:
-    usual = dict(model=XS, part="model", mode="count", size="800x1280", date="2026-11-22")
-    usual |= dict(params_m=12.19, gmacs=161.91, backbone_params_m=2.759)  # type: ignore[dict-item]
-    return {**dict.fromkeys(COLUMNS, ""), **{k: str(v) for k, v in {**usual, **figures}.items()}}
+def count(day: int = 22, **fields: object) -> Speed:
+    usual = {
+        "date": datetime(2026, 11, day, tzinfo=timezone.utc),
+        "model": XS,
+        "part": "model",
+        "mode": "count",
+        "size": "800x1280",
+        "median_ms": None,
+        "params_m": 12.19,
+        "gmacs": 161.91,
+        "backbone_params_m": 2.759,
+    }
+    return speed().model_copy(update={**usual, **fields})
 
 
 def test_sizes_are_the_newest_counts_at_the_papers_input() -> None:
     mask = "mask-rcnn_casvit-xs_fpn_8xb4-1x_coco"
     rows = [
         count(),
-        count(gmacs=150, date="2026-11-01"),
-        count(gmacs=40, size="512x512", date="2026-11-23"),
-        count(mode="infer", gmacs=9, date="2026-11-23"),
-        count(error="ValueError: no", gmacs="", date="2026-11-23"),
-        count(part="backbone", gmacs=9, date="2026-11-23"),
+        count(1, gmacs=150),
+        count(23, gmacs=40, size="512x512"),
+        count(23, mode="infer", gmacs=9),
+        count(23, error="ValueError: no", gmacs=None),
+        count(23, part="backbone", gmacs=9),
         count(model=mask, rois="1000 boxes"),
         count(model="casvit-xs"),
     ]
@@ -224,7 +232,7 @@ def test_sizes_are_the_newest_counts_at_the_papers_input() -> None:
 
 
 def test_committed_files_are_made_of_committed_rows() -> None:
-    generated = generate(ROOT, model_sizes(read_rows(ROOT / COUNTS)))
+    generated = generate(ROOT, model_sizes(read_ledger(ROOT / COUNTS)[0]))
     assert not generated.rejected
     assert len(generated.files) == FILES
     for path, text in generated.files.items():
