@@ -8,14 +8,13 @@ from casvit_dense.checkpoint.loading import (
     load_model,
     load_pretrained,
 )
-from casvit_dense.checkpoint.reader import file_sha256, install_safe_loader, read_checkpoint
+from casvit_dense.checkpoint.reader import install_safe_loader, read_checkpoint
 
 __all__ = [
     "CASViTWeights",
     "ConversionReport",
     "LoadReport",
     "convert",
-    "file_sha256",
     "init_strictly",
     "install_safe_loader",
     "load_model",

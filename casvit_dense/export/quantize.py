@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from mmengine.config import Config
 
+from casvit_dense.engine.console import LOG
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import Description, read_description
@@ -144,11 +145,15 @@ def report_cost(
     options.cfg_options = {
         **options.cfg_options,
         "test_dataloader.dataset.indices": EVALUATION_IMAGES,
-        "log_level": "WARNING",  # the metrics are reported below
     }
     count = min(len(images), EVALUATION_IMAGES)
     log(f"evaluating {' and '.join(files)} on {count} test images ...")
-    before, after = (evaluate(config, file, options) for file in files.values())
+    level = LOG.level
+    LOG.setLevel(logging.WARNING)  # the metrics are reported below
+    try:
+        before, after = (evaluate(config, file, options) for file in files.values())
+    finally:
+        LOG.setLevel(level)
     for name, value in before.items():
         log(f"{name}: {value:.4g} -> {after[name]:.4g}")
 
