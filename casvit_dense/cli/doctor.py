@@ -1,10 +1,27 @@
-"""Say what is installed, whether it works, and what to do about the rest."""
+"""Check what is installed, and a config's weights and data; say what to do about the rest.
+
+Exit code 0: nothing needed is broken; 1: something is; 2: bad input.
+"""
 
 import argparse
 from pathlib import Path
 
+from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        nargs="?",
+        help="config file of a training; its weights and data are checked, too",
+    )
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--pretrained", metavar="FILE", help="weights of the backbone, in place of the config's"
+    )
+    weights.add_argument("--from-scratch", action="store_true", help="no weights")
     parser.add_argument(
         "--work-dir", type=Path, default=Path(), help="folder whose disk is looked at (default: .)"
     )
@@ -12,10 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from casvit_dense import doctor
-    from casvit_dense.errors import UserError
 
     if not args.work_dir.is_dir():
         raise UserError(f"--work-dir {args.work_dir} is not a folder: create it or leave it out")
+    options = RunOptions(
+        data_root=args.data_root, pretrained=args.pretrained, from_scratch=args.from_scratch
+    )
+    if args.config is None and options != RunOptions():
+        raise UserError("--data-root, --pretrained and --from-scratch go with a config; give one")
     checks = doctor.examine(args.work_dir.resolve())
+    if args.config is not None:
+        checks += doctor.check_training(args.config, options, working=not doctor.exit_code(checks))
     print(doctor.render(checks))
     return doctor.exit_code(checks)

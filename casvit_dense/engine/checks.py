@@ -46,8 +46,9 @@ def check_weights(cfg: Config) -> None:
             raise UserError(f"{file} is a folder; give the weight file in it")
         if not Path(file).expanduser().is_file():
             what = "the backbone's weights (docs/peers.md has the addresses of the peers')"
-            if backbone.type == "CASViT" and backbone.get("arch") in ARCHS:
-                what = f"the ImageNet file of CAS-ViT '{backbone.get('arch')}' from {MODEL_ZOO}"
+            arch = backbone.get("arch")  # a name, or depths and widths
+            if backbone.type == "CASViT" and isinstance(arch, str) and arch in ARCHS:
+                what = f"the ImageNet file of CAS-ViT '{arch}' from {MODEL_ZOO}"
             raise UserError(
                 f"no pretrained weights at {file}. Download {what} and give the path by "
                 "--pretrained FILE (or save it under that name), or train with --from-scratch"

@@ -1,6 +1,5 @@
-"""The doctor on simulated failures: fake packages on the path, fake files, fake devices."""
+"""The doctor on real failures where they can be made, else on fake packages, files and devices."""
 
-import argparse
 import os
 import re
 import subprocess
@@ -14,27 +13,35 @@ import torch
 from packaging.requirements import Requirement
 
 from casvit_dense import doctor
-from casvit_dense.cli import doctor as command
+from casvit_dense.cli import main
 from casvit_dense.doctor import Check, Status
-from casvit_dense.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo" / "retinanet_casvit-mini_fpn_shapes.py"
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """Installs a package's metadata in front of the real ones."""
+
+    def make(name: str, version: str) -> None:
+        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return make
 
 
 @pytest.fixture
 def fake_package(tmp_path, monkeypatch):
-    """Puts a package with given code and distributions in front of the real ones."""
+    """Installs a package with given code in front of the real one."""
 
-    def make(name: str, code: str, **distributions: str) -> None:
+    def make(name: str, code: str) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(code)
-        for distribution, version in distributions.items():
-            info = tmp_path / f"{distribution}-{version}.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text(
-                f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-            )
         monkeypatch.syspath_prepend(tmp_path)
 
     yield make
@@ -48,8 +55,7 @@ def free_space(monkeypatch, count: int) -> None:
 
 
 def test_this_environment_is_healthy(tmp_path, capsys):
-    args = argparse.Namespace(work_dir=tmp_path)
-    assert command.run(args) == 0
+    assert main(["doctor", "--work-dir", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert re.search("mmcv ops, cpu +compiled, nms runs", printed)
     assert torch.__version__ in printed
@@ -58,7 +64,7 @@ def test_this_environment_is_healthy(tmp_path, capsys):
 def test_broken_part_fails_the_command_and_leaves_the_other_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mmcv.ops", None)
     monkeypatch.setitem(sys.modules, "mmdet", None)
-    assert command.run(argparse.Namespace(work_dir=tmp_path)) == 1
+    assert main(["doctor", "--work-dir", str(tmp_path)]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
     assert [line.split()[1] for line in failed] == ["mmdet", "mmcv"]
 
@@ -80,19 +86,62 @@ def test_file_runs_by_itself_where_opencv_stops_every_import(tmp_path, fake_pack
 
 
 def test_without_torch_the_checks_that_need_it_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        doctor,
-        "check_package",
-        lambda name, supported: Check(name, Status.FAIL if name == "torch" else Status.OK, ""),
-    )
-    names = [check.name for check in doctor.examine(tmp_path)]
-    assert "disk" in names
-    assert not {"mmcv ops, cpu", "devices", "cores"} & set(names)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert checks["torch"].status is Status.FAIL
+    assert "does not import" in checks["torch"].detail
+    assert "disk" in checks
+    assert not {"mmcv ops, cpu", "devices", "cores"} & set(checks)
 
 
-def test_missing_work_dir_is_a_user_error(tmp_path):
-    with pytest.raises(UserError, match="nowhere"):
-        command.run(argparse.Namespace(work_dir=tmp_path / "nowhere"))
+def test_missing_work_dir_is_a_user_error(tmp_path, capsys):
+    assert main(["doctor", "--work-dir", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def rows(printed: str) -> dict[str, tuple[str, str]]:
+    """Status and detail by name."""
+    found = re.findall(r"^(ok|warn|FAIL) +(\w+(?: \S+)*)  +(.*)$", printed, re.MULTILINE)
+    return {name: (status, detail) for status, name, detail in found}
+
+
+def test_weights_and_data_of_a_config(shapes, capsys):
+    command = ["doctor", str(DEMO), "--data-root", str(shapes / "coco"), "--from-scratch"]
+    assert main(command) == 0
+    found = rows(capsys.readouterr().out)
+    assert found["weights"] == ("ok", "random")
+    assert found["training data"] == ("ok", "train: 10 images, 3 classes")
+    assert found["validation data"] == ("ok", "val: 5 images, 3 classes")
+
+
+def test_missing_weights_and_data_are_rows_of_their_own(tmp_path, capsys):
+    command = ["doctor", str(DEMO), "--data-root", str(tmp_path), "--pretrained", "no.pth"]
+    assert main(command) == 1
+    found = rows(capsys.readouterr().out)
+    assert found["config"][0] == "ok"
+    for name, part in (
+        ("weights", "no pretrained weights at no.pth"),
+        ("training data", str(tmp_path)),
+        ("validation data", str(tmp_path)),
+    ):
+        assert found[name][0] == "FAIL" and part in found[name][1]
+
+
+def test_a_config_that_is_not_there_is_a_row(capsys):
+    assert main(["doctor", "nowhere.py"]) == 1
+    status, detail = rows(capsys.readouterr().out)["config"]
+    assert status == "FAIL" and "nowhere.py" in detail
+
+
+def test_a_config_is_not_looked_at_in_a_broken_environment(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mmdet", None)
+    assert main(["doctor", str(DEMO)]) == 1
+    assert rows(capsys.readouterr().out)["config"] == ("warn", "not looked at")
+
+
+def test_options_of_a_config_need_one(capsys):
+    assert main(["doctor", "--from-scratch"]) == 2
+    assert "go with a config" in capsys.readouterr().err
 
 
 def test_render_aligns_rows_and_puts_remedies_below():
@@ -113,15 +162,20 @@ def test_ranges_come_from_the_project_file():
     assert ranges["mmcv"].name == "onedl-mmcv"
 
 
-def test_package_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(doctor, "installed_versions", lambda names: {})
+@pytest.fixture
+def absent(monkeypatch):
+    """The packages that are looked for under names that no index has."""
+    for name in ("mmdet", "mmcv"):
+        monkeypatch.setitem(doctor.DISTRIBUTIONS, name, (f"no-such-{name}",))
+
+
+def test_package_that_is_not_installed(absent):
     check = doctor.check_package("mmdet", Requirement("onedl-mmdetection>=3.5"))
     assert (check.status, check.detail) == (Status.FAIL, "not installed")
     assert check.remedy == 'pip install "onedl-mmdetection>=3.5"'
 
 
-def test_missing_mmcv_is_never_mended_by_plain_pip(monkeypatch):
-    monkeypatch.setattr(doctor, "installed_versions", lambda names: {})
+def test_missing_mmcv_is_never_installed_by_plain_pip(absent):
     assert "pip install" not in doctor.check_package("mmcv", Requirement("onedl-mmcv")).remedy
 
 
@@ -133,22 +187,24 @@ def test_package_outside_its_range_warns():
 
 
 def test_package_that_refuses_to_import(fake_package):
-    fake_package("mmdet", "assert False, 'MMCV==9 is used but incompatible'", mmdet="3.3.0")
+    fake_package("mmdet", "assert False, 'MMCV==9 is used but incompatible'")
     check = doctor.check_package("mmdet", None)
     assert check.status is Status.FAIL
     assert "MMCV==9 is used but incompatible" in check.detail
 
 
-def test_both_lines_of_one_package(fake_package):
-    fake_package("mmdet", "", mmdet="3.3.0", onedl_mmdetection="3.5.1")
+def test_both_lines_of_one_package(distribution):
+    distribution("mmdet", "3.3.0")
+    distribution("onedl-mmdetection", "3.5.1")
     check = doctor.check_package("mmdet", None)
     assert check.status is Status.WARN
     assert check.remedy.startswith("pip uninstall onedl-mmdetection mmdet")
 
 
-def test_opencv_without_libgl(fake_package):
+def test_opencv_without_libgl(fake_package, distribution):
     missing = "libGL.so.1: cannot open shared object file"
-    fake_package("cv2", f"raise ImportError('{missing}')", opencv_python_headless="4.12.0.88")
+    fake_package("cv2", f"raise ImportError('{missing}')")
+    distribution("opencv-python", "4.12.0.88")
     check = doctor.check_opencv()
     assert check.status is Status.FAIL
     assert missing in check.detail
@@ -156,9 +212,9 @@ def test_opencv_without_libgl(fake_package):
 
 
 @pytest.mark.parametrize(("other", "status"), [("4.12.0.88", Status.OK), ("4.9.0.80", Status.WARN)])
-def test_two_opencvs(monkeypatch, other, status):
-    found = {"opencv-python": "4.12.0.88", "opencv-python-headless": other}
-    monkeypatch.setattr(doctor, "installed_versions", lambda names: found)
+def test_two_opencvs(distribution, other, status):
+    distribution("opencv-python", "4.12.0.88")
+    distribution("opencv-python-headless", other)
     check = doctor.check_opencv()
     assert check.status is status
     assert "opencv-python 4.12.0.88" in check.detail
@@ -172,48 +228,60 @@ def test_opencv_flavour(monkeypatch, headless, flavour):
     assert flavour in doctor.check_opencv().detail.split("(")[0]
 
 
-def test_broken_torchvision(fake_package):
+def test_broken_torchvision(fake_package, distribution):
     error = "operator torchvision::nms does not exist"
-    fake_package("torchvision", f"raise RuntimeError('{error}')", torchvision="0.28.0")
+    fake_package("torchvision", f"raise RuntimeError('{error}')")
+    distribution("torchvision", "0.28.0")
     check = doctor.check_torchvision()
     assert check.status is Status.FAIL
     assert error in check.detail
     assert check.remedy == "pip uninstall torchvision"
 
 
-def test_working_torchvision_is_left_alone(fake_package):
-    fake_package("torchvision", "", torchvision="0.28.0")
+def test_working_torchvision_is_left_alone(fake_package, distribution):
+    fake_package("torchvision", "")
+    distribution("torchvision", "0.28.0")
     assert doctor.check_torchvision() == Check("torchvision", Status.OK, "0.28.0")
 
 
-@pytest.mark.parametrize(
-    ("kept", "status"), [([0, 2], Status.OK), ([0, 1, 2], Status.FAIL), ([], Status.FAIL)]
-)
-def test_ops_are_judged_by_their_result(monkeypatch, kept, status):
+@pytest.mark.parametrize("kept", [[0, 1, 2], []])
+def test_ops_with_a_wrong_result_fail(monkeypatch, kept):
     fake = SimpleNamespace(nms=lambda boxes, scores, iou_threshold: (boxes, torch.tensor(kept)))
     monkeypatch.setitem(sys.modules, "mmcv.ops", fake)
-    assert doctor.check_ops("cpu").status is status
+    check = doctor.check_ops("cpu")
+    assert check.status is Status.FAIL and str(kept) in check.detail
 
 
 def test_ops_that_were_not_compiled(monkeypatch):
-    def import_module(name):
-        raise ModuleNotFoundError("No module named 'mmcv._ext'\nfrom mmcv.ops")
-
-    monkeypatch.setattr(doctor, "import_module", import_module)
+    for name in [name for name in sys.modules if name.startswith("mmcv.ops")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mmcv._ext", None)
     check = doctor.check_ops("cpu")
     assert check.status is Status.FAIL
-    assert check.detail == "do not work: No module named 'mmcv._ext'"
+    assert "mmcv._ext" in check.detail
+    assert "make setup" in check.remedy
 
 
-def test_cuda_device_is_named_and_its_ops_are_run(monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda: there is a GPU, whose ops work")
+def test_a_device_that_fails_is_a_row(monkeypatch):
+    """Here torch itself refuses to make a tensor on the device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Fast GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
-    monkeypatch.setattr(doctor, "check_ops", lambda device: Check(device, Status.OK, ""))
     device, ops = doctor.check_devices()
     assert "2 x Fast GPU, capability 9.0" in device.detail
-    assert ops.name == "cuda"
+    assert (ops.name, ops.status) == ("mmcv ops, cuda", Status.FAIL)
+    assert "CUDA" in ops.detail
+
+
+@pytest.mark.cuda
+def test_a_real_device():
+    device, ops = doctor.check_devices()
+    assert torch.cuda.get_device_name(0) in device.detail
+    assert ops.name == "mmcv ops, cuda"
+    # Ops that were built for the CPU alone are found out.
+    assert (ops.status is Status.OK) == ("not found" not in ops.detail)
 
 
 def test_no_cuda_device(monkeypatch):
