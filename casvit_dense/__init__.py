@@ -8,7 +8,7 @@ its weight initialiser with mmengine, and lets configs inherit from ours
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from casvit_dense.registration import register_with_mmengine
+from casvit_dense.utils import register_with_mmengine
 
 if TYPE_CHECKING:
     from casvit_dense.casvit import CASViT

@@ -1,20 +1,94 @@
-"""What mmengine's config hub asks of a package; it fixes the names of this module and its function.
+"""How mmengine finds our modules and configs. Its config hub fixes the name of this module.
 
-With it ``_base_ = "casvit_dense::retinanet/…"`` and ``mmengine.hub.get_config`` find our configs in
-the folder ``.mim`` of the package, as they find those of mmdet.
+mmengine and torch take seconds to import, which the command line must not wait for: nothing here
+imports mmengine before somebody else does.
 """
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
-
-from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import init_default_scope
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, cast
 
 PACKAGE = "casvit_dense"
+#: Importing them registers the backbone, its folded form and its weight initialiser.
+REGISTERING = ("casvit_dense.casvit", "casvit_dense.checkpoint", "casvit_dense.deploy")
+
+
+def register_with_mmengine() -> None:
+    """Registers now if mmengine is imported already, else right after its import."""
+    if "mmengine" in sys.modules:
+        _register()
+    else:
+        sys.meta_path.insert(0, cast(Any, _Finder()))
+
+
+def _register() -> None:
+    join_config_hub()
+    for name in REGISTERING:
+        import_module(name)
+
+
+# Neither class derives from those of `importlib.abc`, which import much.
+class _Finder:
+    """Watches the imports of mmengine and of our own modules, and registers after the outermost.
+
+    Attributes:
+        depth: imports of them that are not finished; some of our modules import mmengine.
+    """
+
+    depth = 0
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec that other finders give, with a loader that tells this one."""
+        if name not in ("mmengine", *REGISTERING):
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is cast(Any, self) else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = cast(Any, _Loader(spec.loader, self))
+                return spec
+        return None
+
+    def finished(self) -> None:
+        """Registers when no import is left."""
+        if self.depth == 0 and self in sys.meta_path:
+            sys.meta_path.remove(cast(Any, self))
+            _register()
+
+
+class _Loader:
+    def __init__(self, loader: Any, finder: _Finder) -> None:
+        self._loader = loader
+        self._finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._finder.depth += 1
+        try:
+            self._loader.exec_module(module)
+        finally:
+            self._finder.depth -= 1
+        self._finder.finished()
 
 
 def join_config_hub() -> None:
-    """Makes mmengine, which has a closed list of packages, look for configs in ours too."""
+    """Makes mmengine, which has a closed list of packages, look for configs in ours too.
+
+    With it ``_base_ = "casvit_dense::retinanet/…"`` and ``mmengine.hub.get_config`` find our
+    configs in the folder ``.mim`` of the package, as they find those of mmdet.
+    """
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
     if PACKAGE in MODULE2PACKAGE:
         return
     MODULE2PACKAGE[PACKAGE] = PACKAGE
@@ -30,12 +104,14 @@ def join_config_hub() -> None:
 
 
 def register_all_modules(init_scope: bool = True) -> None:
-    """Registers mmdet's and mmseg's modules, for `mmengine.hub.get_model`.
+    """Registers mmdet's and mmseg's modules, for `mmengine.hub.get_model`, which fixes its name.
 
     Args:
         init_scope: look names without a scope up in mmseg. Our detectors carry the scope of mmdet,
             whose bases they inherit; our segmenters carry none.
     """
+    from mmengine.registry import init_default_scope
+
     for framework in ("mmdet", "mmseg"):
         import_module(f"{framework}.utils").register_all_modules(init_default_scope=False)
     if init_scope:

@@ -1,0 +1,58 @@
+"""What ``import casvit_dense`` does in a fresh process, before or after mmengine's import."""
+
+import subprocess
+import sys
+
+import pytest
+
+REGISTERED = """
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+assert type(MODELS.build(dict(type="CASViT", arch="xs"))).__module__ == "casvit_dense.casvit"
+assert "FoldedCASViT" in MODELS and "CASViTWeights" in WEIGHT_INITIALIZERS
+from mmengine.config.utils import MODULE2PACKAGE
+assert "casvit_dense" in MODULE2PACKAGE
+"""
+
+
+def run(program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_alone_loads_nothing_heavy() -> None:
+    run(
+        "import sys, casvit_dense\n"
+        "assert 'CASViT' in dir(casvit_dense)\n"
+        "assert not {'torch', 'mmengine', 'numpy'} & set(sys.modules)"
+    )
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import casvit_dense",
+        "import mmengine; import casvit_dense",
+        "from casvit_dense import load_pretrained",
+        "import casvit_dense.casvit",
+        "import casvit_dense.engine",
+    ],
+)
+def test_registry_and_hub_know_the_package(imports: str) -> None:
+    run(imports + REGISTERED)
+
+
+def test_mmengine_keeps_its_own_loader() -> None:
+    """Resources of a package are found by the loader that imported it."""
+    run(
+        "import casvit_dense, mmengine\n"
+        "from importlib import resources\n"
+        "assert (resources.files('mmengine') / '__init__.py').is_file()\n"
+        "assert type(mmengine.__spec__.loader).__name__ == 'SourceFileLoader'"
+    )
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    import casvit_dense
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = casvit_dense.nothing
