@@ -10,21 +10,24 @@ from typing import Any
 from casvit_dense import __version__
 from casvit_dense.analysis.sources import OnProgress, no_progress
 from casvit_dense.optional import require
-from casvit_dense.report.conditions import (
+from casvit_dense.report.costs import scatter
+from casvit_dense.report.grid import Grid
+from casvit_dense.report.models import Model, model_of, titles_of
+from casvit_dense.report.page_tables import (
+    SIGNS,
+    cell_grid,
     command_grid,
     commands,
     environment_grid,
     environments,
+    other_grid,
+    speed_grid,
+    verdict_grid,
 )
-from casvit_dense.report.costs import scatter
-from casvit_dense.report.grid import Grid
-from casvit_dense.report.models import Model, model_of, titles_of
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
-from casvit_dense.report.speeds import cell_grid, speed_grid
 from casvit_dense.report.tables import report_tables
 from casvit_dense.report.training_logs import POINTS, read_curves
-from casvit_dense.report.verdicts import SIGNS, other_grid, verdict_grid
 from casvit_dense.results.ledger import Rejected
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import Table

@@ -1,11 +1,11 @@
-"""Accuracy against cost: the points of the scatter plot and what its axes can show."""
+"""Accuracy against cost: points and axes of the scatter plot."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from casvit_dense.report.page_tables import percents
 from casvit_dense.report.sources import model_key
-from casvit_dense.report.verdicts import percents
 from casvit_dense.results.row import Evaluation, Speed, row_id
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.results.verify import COMPARED, Finding
@@ -16,7 +16,7 @@ MEASURED, PUBLISHED = "measured here", "published"
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis can show.
+    """A quantity that an axis can show.
 
     Attributes:
         key: of the values in the points.
@@ -140,7 +140,7 @@ def _others(
     costs: "_CostsOf",
     axes: dict[str, Axis],
 ) -> Iterator[Point]:
-    """Rows that no published figure belongs to: they share an axis if they share their data."""
+    """Rows without a published figure; those on the same data share their axes."""
     used = {row_id(row) for f in findings if f.verdict in COMPARED for row in f.rows}
     newest = {model_key(row): row for row in rows if row_id(row) not in used}
     for row in newest.values():
@@ -174,12 +174,12 @@ def backbone_of(config: str) -> str:
 
 
 class _CostsOf:
-    """Finds the costs of a model; notes the axes that it comes upon."""
+    """Finds the costs of a model; adds their axes to the given ones."""
 
     def __init__(self, speeds: Sequence[Speed], targets: Targets, axes: dict[str, Axis]) -> None:
         self.axes = axes
         self.measured: dict[tuple[str, str], Costs] = {}
-        for row in sorted(speeds, key=lambda row: row.date):  # the newest prevails
+        for row in sorted(speeds, key=lambda row: row.date):  # the newest row counts
             for part, axis, value in _costs_of_row(row):
                 axes.setdefault(axis.key, axis)
                 self.measured.setdefault((part, row.model), {})[axis.key] = (value, MEASURED)
@@ -221,7 +221,7 @@ def _work_of(part: str, size: str) -> Axis:
 
 
 def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float]]:
-    """Part, axis and value of everything that a row tells."""
+    """Part, axis and value of every cost in a row."""
     yield from _known((row.part, _size_of(row.part), row.params_m))
     yield from _known((row.part, _work_of(row.part, row.size), row.gmacs))
     if row.part == "model":

@@ -9,9 +9,9 @@ from casvit_dense.analysis import Analysis, analyse, find_sources
 from casvit_dense.analysis.sources import unique_labels
 from casvit_dense.errors import UserError
 from casvit_dense.report.gallery import make_gallery
+from casvit_dense.report.page_tables import percents
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Evaluated
-from casvit_dense.report.verdicts import percents
 from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
 from casvit_dense.results.row import Evaluation
 from casvit_dense.zoo import MAIN_METRICS, METRICS

@@ -22,11 +22,10 @@ from casvit_dense.report.build import embedded
 from casvit_dense.report.costs import scatter
 from casvit_dense.report.gallery import choose
 from casvit_dense.report.grid import NOTHING, three_digits
+from casvit_dense.report.page_tables import cell_grid, percents, verdict_grid
 from casvit_dense.report.pictures import outline_of
 from casvit_dense.report.sources import Evaluated, read_sources, with_predictions
-from casvit_dense.report.speeds import cell_grid
 from casvit_dense.report.training_logs import POINTS, find_logs, pick, read_curves
-from casvit_dense.report.verdicts import percents, verdict_grid
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
 from casvit_dense.results.verify import Verdict, percent, verify

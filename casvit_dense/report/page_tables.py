@@ -1,0 +1,336 @@
+"""The tables of the page: results, speeds, commands and environments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from casvit_dense.report.grid import NOTHING, Cell, Column, Grid, number, significant, three_digits
+from casvit_dense.results.row import Evaluation, Row, Speed
+from casvit_dense.results.verify import Finding, Verdict, percent
+from casvit_dense.zoo import METRICS
+
+#: What a reader looks for first.
+VERDICT_ORDER = (
+    Verdict.BELOW,
+    Verdict.ABOVE,
+    Verdict.WITHIN,
+    Verdict.NOT_COMPARABLE,
+    Verdict.NOT_RUN,
+)
+
+VERDICTS_ABOUT = (
+    "A result is within if it differs from the published figure by no more than the band, by which "
+    "runs of one recipe differ. It is not comparable if data, images, test pipeline or training "
+    "are others; the table says which. ± is the standard deviation over seeds."
+)
+
+#: Rows that are shown at first, even if fewer models were run.
+MIN_SHOWN = 8
+
+#: A sign next to the word, for readers who cannot distinguish the colours.
+SIGNS = {
+    Verdict.WITHIN: "✓",
+    Verdict.ABOVE: "▲",
+    Verdict.BELOW: "▼",
+    Verdict.NOT_COMPARABLE: "≠",
+    Verdict.NOT_RUN: "○",
+}
+
+#: Metrics of the second table.
+SHORT_METRICS = ("bbox_mAP", "bbox_mAP_50", "segm_mAP", "segm_mAP_50", "mIoU", "mAcc")
+
+
+def percents(row: Evaluation) -> dict[str, float]:
+    """Metrics of a row in percent, by the names that targets use; without those of no truth."""
+    return {name: value for name in METRICS if (value := percent(row, name)) is not None}
+
+
+def verdict_grid(findings: Sequence[Finding]) -> Grid:
+    """Published figures, ours, and the verdicts."""
+    columns = (
+        Column("Model"),
+        Column("Head", choose=True),
+        Column("Metric", choose=True),
+        Column("Published", number=True),
+        Column("Ours", number=True),
+        Column("Band", number=True),
+        Column("Difference", number=True),
+        Column("Verdict", choose=True),
+        Column("Rows", number=True),
+        Column("Source of the published figure"),
+    )
+    ordered = sorted(findings, key=lambda finding: VERDICT_ORDER.index(finding.verdict))
+    run = sum(finding.verdict is not Verdict.NOT_RUN for finding in findings)
+    return Grid(
+        "verdicts",
+        "Against published figures",
+        "Published figures and ours, in percent",
+        columns,
+        [_finding_cells(finding) for finding in ordered],
+        shown=max(run, MIN_SHOWN),
+        about=VERDICTS_ABOUT,
+    )
+
+
+def _finding_cells(finding: Finding) -> list[Cell]:
+    target, verdict = finding.target, finding.verdict
+    ours = number(finding.ours, "{:.2f}")
+    if finding.ours is not None and finding.spread is not None:
+        ours = Cell(f"{finding.ours:.2f} ± {finding.spread:.2f}", finding.ours)
+    return [
+        Cell(target.backbone, note=target.config or ""),
+        Cell(target.family.title),
+        Cell(METRICS[finding.metric].title),
+        number(finding.published),
+        ours,
+        number(target.tolerance, "± {:.1f}"),
+        number(finding.difference, "{:+.2f}"),
+        Cell(
+            f"{SIGNS[verdict]} {verdict.value}",
+            VERDICT_ORDER.index(verdict),
+            "; ".join((*finding.reasons, *finding.notes)),
+            verdict.name.lower().replace("_", "-"),
+        ),
+        Cell(str(len(finding.rows)), float(len(finding.rows))),
+        Cell("", target.source, target.source),
+    ]
+
+
+def other_grid(rows: Sequence[Evaluation]) -> Grid:
+    """Results of models without a published figure, the newest first."""
+    names = [name for name in SHORT_METRICS if any(name in percents(row) for row in rows)]
+    columns = (
+        Column("Model"),
+        Column("Data set", choose=True),
+        Column("Images", number=True),
+        *(Column(METRICS[name].title, number=True) for name in names),
+        Column("Form", choose=True),
+        Column("Date"),
+    )
+    cells = [
+        [
+            Cell(row.config, note=row.weights.file),
+            Cell(row.dataset.name, note=f"{row.dataset.classes} classes"),
+            Cell(str(row.dataset.images), float(row.dataset.images)),
+            *(number(percents(row).get(name), "{:.2f}") for name in names),
+            Cell(", ".join((row.form, row.backend, row.precision))),
+            Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
+        ]
+        for row in sorted(rows, key=lambda row: row.date, reverse=True)
+    ]
+    return Grid(
+        "others",
+        "Without published figures",
+        "Results in percent",
+        columns,
+        cells,
+        about="Nothing was published of these models on these data.",
+    )
+
+
+MODES = {"infer": "inference", "train": "training step", "count": "counted only"}
+
+SPEED_COLUMNS = (
+    Column("Model"),
+    Column("Part", choose=True),
+    Column("Mode", choose=True),
+    Column("Backend", choose=True),
+    Column("Form", choose=True),
+    Column("Precision", choose=True),
+    Column("Size", choose=True),
+    Column("Batch", number=True),
+    Column("Median, ms", number=True),
+    Column("Peak, MB", number=True),
+    Column("Parameters, M", number=True),
+    Column("GMACs", number=True),
+    Column("Device", choose=True),
+    Column("Date"),
+)
+
+
+def speed_grid(rows: Sequence[Speed]) -> Grid:
+    """Every row of time, memory and work."""
+    ordered = sorted(rows, key=lambda row: (row.part, row.model, row.mode, row.backend, row.form))
+    return Grid(
+        "speeds",
+        "Networks",
+        "Time, memory and work; beneath a median its 10th and 90th percentile",
+        SPEED_COLUMNS,
+        [_speed_cells(row) for row in ordered],
+    )
+
+
+def _speed_cells(row: Speed) -> list[Cell]:
+    threads = f"{row.threads} thread{'s' * (row.threads > 1)}"
+    busy = "" if row.other_load is None else f", {row.other_load:.1f} cores busy elsewhere"
+    return [
+        Cell(row.model),
+        Cell(row.part),
+        Cell(MODES.get(row.mode, row.mode)),
+        Cell(row.backend),
+        Cell(row.form),
+        Cell(row.precision),
+        Cell(row.size, area(row.size)),
+        Cell(str(row.batch), float(row.batch)),
+        Cell("failed", note=row.error) if row.error else significant(row.median_ms, _span(row)),
+        significant(row.peak_mb),
+        significant(row.params_m),
+        significant(row.gmacs),
+        Cell(row.device, note=threads + busy),
+        Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
+    ]
+
+
+def _span(row: Speed) -> str:
+    if row.p10_ms is None or row.p90_ms is None:
+        return ""
+    return f"{three_digits(row.p10_ms)} to {three_digits(row.p90_ms)}"
+
+
+def area(size: str) -> float | None:
+    """Pixels of ``HxW``, to sort by; None where it is something else."""
+    height, _, width = size.partition("x")
+    return float(int(height) * int(width)) if height.isdigit() and width.isdigit() else None
+
+
+def cell_grid(name: str, rows: Sequence[Mapping[str, str]]) -> Grid:
+    """Rows of another kind, field by field.
+
+    Values that all rows have in common are given once, above the table.
+
+    Args:
+        name: of the kind.
+        rows: text by field; empty or missing where there is none.
+    """
+    titles = dict.fromkeys(title for row in rows for title in row)
+    values = {title: {row.get(title, "") for row in rows} for title in titles}
+    same = [f"{_heading(t)} {v}" for t, (v, *more) in values.items() if v and not more]
+    shown = [title for title in titles if len(values[title]) > 1]
+    shown.sort(key=lambda title: title == "date")  # last
+    numeric = {title for title in shown if all(map(_is_number, values[title]))}
+    columns = [Column(_heading(title), number=title in numeric) for title in shown]
+    cells = [[_cell(row.get(title, ""), title in numeric) for title in shown] for row in rows]
+    about = f"In all rows: {', '.join(same)}." if same else ""
+    return Grid(name, name, f"Rows of kind {name}", columns, cells, shown=10, about=about)
+
+
+def _heading(title: str) -> str:
+    return title.replace("_", " ")
+
+
+def _cell(text: str, numeric: bool) -> Cell:
+    return Cell(text or NOTHING, float(text) if numeric and text else None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not text or float(text) is not None
+    except ValueError:
+        return False
+
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Device, software and code: one for all rows that agree in all of it.
+
+    Attributes:
+        name: ``E1``, ``E2``, … in the order of the rows.
+        facts: values by heading.
+    """
+
+    name: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the rows that it made.
+
+    Attributes:
+        text: to type; None where the rows do not say.
+        made: what it made.
+        environment: the name of one.
+        rows: how many rows.
+    """
+
+    text: str | None
+    made: str
+    environment: str
+    rows: int
+
+
+def facts_of(row: Row) -> dict[str, str]:
+    """Device, software and code of a row."""
+    software = row.software
+    commit = f"{software.commit or NOT_RECORDED}{' with changes' if software.dirty else ''}"
+    versions = [f"{name} {version}" for name, version in software.versions.items()]
+    facts = {
+        "Device": row.device,
+        "Threads": str(row.threads),
+        "Python": software.python,
+        "Versions": ", ".join(versions),
+        "Commit": commit,
+    }
+    return {heading: fact for heading, fact in facts.items() if fact}
+
+
+def environments(rows: Sequence[Row]) -> list[Environment]:
+    """The different environments of the rows."""
+    distinct = list(dict.fromkeys(tuple(facts_of(row).items()) for row in rows))
+    return [Environment(f"E{n}", dict(facts)) for n, facts in enumerate(distinct, 1)]
+
+
+def commands(rows: Sequence[Row], known: Sequence[Environment]) -> list[Command]:
+    """Every command once for every environment in which it ran."""
+    names = {tuple(environment.facts.items()): environment.name for environment in known}
+    groups: dict[tuple[str, str | None, str], list[Row]] = {}
+    for row in rows:
+        name = names[tuple(facts_of(row).items())]
+        # Rows without a command are grouped by what they measure.
+        made = row.config if isinstance(row, Evaluation) else "speed"
+        groups.setdefault((name, row.command, made), []).append(row)
+    return [
+        Command(text, _what_it_made(group), name, len(group))
+        for (name, text, _), group in groups.items()
+    ]
+
+
+def _what_it_made(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    if isinstance(first, Evaluation):
+        return f"accuracy of {first.config} on {first.dataset.name}"
+    models = list(dict.fromkeys(row.model for row in rows if isinstance(row, Speed)))
+    shown = ", ".join(models[:3])
+    return f"speed of {shown}{f' and {len(models) - 3} more' if len(models) > 3 else ''}"
+
+
+def command_grid(found: Sequence[Command]) -> Grid:
+    """The table of commands."""
+    columns = (Column("What"), Column("Environment", choose=True), Column("Command"))
+    rows = [
+        [
+            Cell(command.made, note=f"{command.rows} row{'s' * (command.rows > 1)}"),
+            Cell(command.environment),
+            Cell(command.text, mark="command") if command.text else Cell(NOT_RECORDED),
+        ]
+        for command in found
+    ]
+    return Grid("commands", "Commands", "The command behind every row", columns, rows)
+
+
+def environment_grid(known: Sequence[Environment]) -> Grid:
+    """The table of environments."""
+    headings = list(dict.fromkeys(heading for one in known for heading in one.facts))
+    columns = (Column("Environment"), *(Column(h, number=h == "Threads") for h in headings))
+    rows = [
+        [Cell(one.name), *(_environment_cell(h, one.facts.get(h, NOTHING)) for h in headings)]
+        for one in known
+    ]
+    return Grid("environments", "Environments", "What ran it", columns, rows)
+
+
+def _environment_cell(heading: str, fact: str) -> Cell:
+    """Versions are many, so they may wrap."""
+    return Cell("", fact, fact) if heading == "Versions" else Cell(fact)
