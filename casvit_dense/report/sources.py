@@ -57,7 +57,7 @@ class Sources:
 def read_sources(
     ledgers: Sequence[Path], tables: Sequence[Path] = (), runs: Sequence[Path] = ()
 ) -> Sources:
-    """Reads ledgers and CSV files, and finds training logs.
+    """Reads ledgers and finds training logs.
 
     Args:
         ledgers: files of result rows.

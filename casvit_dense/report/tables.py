@@ -56,8 +56,8 @@ def write_tables(folder: Path, tables: dict[str, Table]) -> list[Path]:
     """
     written = []
     for name, table in tables.items():
-        forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
-        for suffix, text in forms.items():
+        formats = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
+        for suffix, text in formats.items():
             path = folder / f"{name}.{suffix}"
             write_whole(path, text.encode())
             written.append(path)
