@@ -163,7 +163,7 @@ class Evaluation(_NetworkRow):
     folder: str | None = None
 
 
-class _BenchmarkRow(_Strict):
+class _BenchmarkRow(_Provenance, _Measured):
     """A measurement of speed. A later one under the same condition replaces it.
 
     Attributes:
@@ -177,17 +177,10 @@ class _BenchmarkRow(_Strict):
     @property
     def condition(self) -> tuple[Any, ...]:
         """What makes two rows measurements of the same thing."""
-        row: Any = self
-        software: Software = row.software
-        return (
-            row.kind,
-            row.device,
-            row.threads,
-            tuple(sorted(software.versions.items())),
-            software.commit,
-            software.dirty,
-            *(getattr(self, name) for name in self.CONDITION),
-        )
+        versions = tuple(sorted(self.software.versions.items()))
+        code = (self.software.commit, self.software.dirty)
+        fields = ("kind", "device", "threads", *self.CONDITION)
+        return versions, *code, *(getattr(self, name) for name in fields)
 
 
 class Speed(_BenchmarkRow, _NetworkRow):
@@ -281,7 +274,7 @@ class Speed(_BenchmarkRow, _NetworkRow):
         return 1e3 * self.batch / self.median_ms if self.median_ms else None
 
 
-class LoadingSpeed(_BenchmarkRow, _Provenance, _Measured):
+class LoadingSpeed(_BenchmarkRow):
     """Time of one step between image files and a batch.
 
     Attributes:
@@ -314,7 +307,7 @@ class LoadingSpeed(_BenchmarkRow, _Provenance, _Measured):
     private_mib: Figure | None = None
 
 
-class EvaluatorSpeed(_BenchmarkRow, _Provenance, _Measured):
+class EvaluatorSpeed(_BenchmarkRow):
     """Time of one phase of COCO's evaluation on generated detections.
 
     Attributes:
@@ -329,15 +322,7 @@ class EvaluatorSpeed(_BenchmarkRow, _Provenance, _Measured):
         metrics: COCO's twelve numbers, fractions.
     """
 
-    CONDITION: ClassVar = (
-        "task",
-        "backend",
-        "phase",
-        "images",
-        "categories",
-        "detections",
-        "seed",
-    )
+    CONDITION: ClassVar = ("task", "backend", "phase", "images", "categories", "detections", "seed")
 
     kind: Literal["evaluator"] = "evaluator"
     task: str

@@ -63,7 +63,25 @@ def test_the_wall_clock_counts_all_calls(monkeypatch: pytest.MonkeyPatch) -> Non
     def call() -> None:
         now[0] += 0.25
 
-    assert timing.cpu_stopwatch(call, 3) == 0.75
+    assert timing.stopwatch(call, 3) == 0.75
+
+
+def test_calls_on_a_gpu_are_awaited_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time holds what a call leaves in the queue, and nothing is queued behind anything."""
+    now, queue = [0.0], [5.0]  # some work of before
+
+    def call() -> None:
+        now[0] += 0.25
+        queue.append(1.0)
+
+    def synchronize() -> None:
+        assert len(queue) <= 1
+        now[0] += sum(queue)
+        queue.clear()
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.torch.cuda, "synchronize", synchronize)
+    assert timing.stopwatch(call, 3, "cuda") == 3 * 1.25
 
 
 def test_percentiles_by_hand() -> None:

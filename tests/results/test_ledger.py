@@ -16,7 +16,7 @@ from casvit_dense.results import row as schema
 from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers, replace_rows
 from casvit_dense.results.row import Software, Speed, Training, line_of, parse_row, row_id
 
-PROCESSES, ROWS = 16, 1000
+PROCESSES, ROWS = 8, 200
 
 
 def append_one_by_one(path: Path, first: int) -> None:
@@ -24,7 +24,7 @@ def append_one_by_one(path: Path, first: int) -> None:
         append_rows(path, [speed(number)])
 
 
-def test_sixteen_processes_append_without_loss(tmp_path: Path) -> None:
+def test_many_processes_append_without_loss(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
     context = multiprocessing.get_context("fork")
     processes = [
@@ -280,13 +280,13 @@ def test_what_cannot_be_written_again_is_no_row() -> None:
         parse_row(json.dumps(broken))
 
 
-def test_a_lock_that_is_not_to_be_had_is_said(
+def test_a_lock_that_another_process_holds_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.1)
     with (
         FileLock(tmp_path / ".a.jsonl.lock"),
-        pytest.raises(UserError, match="another process keeps it"),
+        pytest.raises(UserError, match="another process holds it"),
     ):
         append_rows(tmp_path / "a.jsonl", [evaluation()])
     with pytest.raises(UserError, match="name is empty"):
