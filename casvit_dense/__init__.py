@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from casvit_dense.classifier import CASViTClassifier, get_model
     from casvit_dense.deploy import FoldedCASViT, fuse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CASViT",
