@@ -1,5 +1,6 @@
-"""The exception that means: the user can fix this; and pydantic's findings as such a message."""
+"""The exception that means: the user can fix this; and what its messages are made of."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,13 @@ class UserError(Exception):
 
     The command line prints it as one line and exits with code 2, without a traceback.
     """
+
+
+def shortlist(names: Sequence[object], count: int = 5) -> str:
+    """The first few names and how many more there are."""
+    rest = len(names) - count
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(map(str, names[:count])) + more or "none"
 
 
 #: Mistakes whose kind says everything, by pydantic's names.

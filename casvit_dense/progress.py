@@ -1,6 +1,10 @@
 """How far a long task is and how long it will take, in words. Imports nothing heavy."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 def format_duration(seconds: float) -> str:
@@ -39,3 +43,11 @@ class Progress:
         pace = (now - self.started) / (self.done - self.first)
         left = format_duration(pace * (self.total - self.done))
         return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
+
+    def track(self, items: Iterable[Item], log: Callable[[str], None]) -> Iterator[Item]:
+        """The items of a loop whose lines go to ``log``."""
+        for item in items:
+            yield item
+            line = self.step()
+            if line is not None:
+                log(line)

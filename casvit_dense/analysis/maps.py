@@ -17,9 +17,8 @@ from casvit_dense.analysis.records import (
     number,
 )
 from casvit_dense.analysis.sources import MapSource, OnProgress, no_progress
-from casvit_dense.data.check_coco import some
 from casvit_dense.data.check_maps import IGNORE
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, shortlist
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _map_pairs(source: MapSource) -> Iterator[tuple[Path, Path]]:
     if strange:
         raise UserError(
             f"{source.predictions}: {len(strange)} of {len(maps)} maps have no truth in "
-            f"{source.truth}: {some(strange)}{source.hint}"
+            f"{source.truth}: {shortlist(strange)}{source.hint}"
         )
     expected = len(truths) if source.count is None else source.count
     if len(maps) != expected:
@@ -106,7 +105,7 @@ def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> n
         outside = np.unique(values[(values < 0) | (values >= classes)]) + first
         if len(outside):
             raise UserError(
-                f"{path}: holds label(s) {some([str(v) for v in outside])}; {classes} classes are "
+                f"{path}: holds label(s) {shortlist(outside.tolist())}; {classes} classes are "
                 f"numbered from {first}. Files where 0 means unlabelled need reduce_zero_label"
             )
     return np.bincount(labels * classes + found, minlength=classes**2).reshape(classes, classes)

@@ -25,14 +25,11 @@ from casvit_dense.checkpoint.formats import (
     read_weights,
 )
 from casvit_dense.checkpoint.reader import file_sha256
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, shortlist
 
 UNREAD_NORMS = "output norms the backbone does not build"
 LATER_STAGES = "stages after the last output"
 STAGE = re.compile(r"backbone\.network\.([0-6])\.")
-
-#: Names shown of each list in an error.
-SHOWN = 8
 
 #: Name of a tensor the module lacks -> the rule by which it may be left out, if one allows it.
 Rule = Callable[[str], str | None]
@@ -273,8 +270,7 @@ def check_finite(weights: Weights) -> None:
 
 def first_names(title: str, names: list[str]) -> str:
     """One line with the count and the first names."""
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"  {title} ({len(names)}): {', '.join(names[:SHOWN])}{more}"
+    return f"  {title} ({len(names)}): {shortlist(names, 8)}"
 
 
 # ---- other backbones

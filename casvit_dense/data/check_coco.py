@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from casvit_dense.errors import UserError
-
-SHOWN = 5  # examples named in a message
+from casvit_dense.errors import UserError, shortlist
 
 
 def check_coco(
@@ -45,15 +43,16 @@ def check_coco(
     if missing or (extra and not allow_more):
         raise UserError(
             f"{ann_file}: its {len(names)} categories are not the {len(classes)} classes of the "
-            f"config; only in the config: {some(missing)}; only in the file: {some(extra)}. Set "
-            "metainfo=dict(classes=(…)) of every data set and num_classes of every head"
+            f"config; only in the config: {shortlist(missing)}; only in the file: "
+            f"{shortlist(extra)}. Set metainfo=dict(classes=(…)) of every data set "
+            "and num_classes of every head"
         )
     in_file_order = [name for name in names if name in classes]
     if in_file_order != list(classes):
         # mmdet numbers labels in the file's order, not in that of the classes.
         raise UserError(
-            f"{ann_file}: its categories come as {some(in_file_order)}, the classes of the config "
-            f"as {some(classes)}; write the classes in the file's order"
+            f"{ann_file}: its categories come as {shortlist(in_file_order)}, the classes of "
+            f"the config as {shortlist(classes)}; write the classes in the file's order"
         )
     check_images(image_dir, [image["file_name"] for image in content["images"]], ann_file)
     return len(content["images"])
@@ -94,7 +93,7 @@ def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
     ids = {kind: Counter(record["id"] for record in content[kind]) for kind in needed}
     twice = [f"{kind} {n}" for kind, counts in ids.items() for n, c in counts.items() if c > 1]
     if twice:
-        raise UserError(f"{ann_file}: ids that occur more than once: {some(twice)}")
+        raise UserError(f"{ann_file}: ids that occur more than once: {shortlist(twice)}")
     for record in content["annotations"]:
         for key, kind in (("image_id", "images"), ("category_id", "categories")):
             if record[key] not in ids[kind]:
@@ -139,11 +138,5 @@ def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None
     if missing:
         raise UserError(
             f"{image_dir}: {len(missing)} of {len(names)} images of {listed_in} are missing: "
-            f"{some(missing)}"
+            f"{shortlist(missing)}"
         )
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few names and how many more there are."""
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "") or "none"

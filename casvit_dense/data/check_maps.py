@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from casvit_dense.data.check_coco import some
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, shortlist
 
 IGNORE = 255
 SAMPLE = 32  # maps whose labels are read
@@ -49,7 +48,7 @@ def check_maps(
     maps = [map_dir / (name + map_suffix) for name in names]
     missing = [str(path) for path in maps if not path.is_file()]
     if missing:
-        raise UserError(f"{len(missing)} of {len(maps)} images have no map: {some(missing)}")
+        raise UserError(f"{len(missing)} of {len(maps)} images have no map: {shortlist(missing)}")
     for i in range(0, len(maps), max(1, len(maps) // SAMPLE)):
         _check_labels(maps[i], num_classes, reduce_zero_label)
         _check_sizes(image_dir / (names[i] + image_suffix), maps[i])
@@ -72,7 +71,7 @@ def _check_labels(path: Path, num_classes: int, reduce_zero_label: bool) -> None
         raise UserError(f"{path}: not a readable image ({error})") from error
     if labels.ndim != 2:
         raise UserError(
-            f"{path}: has {labels.shape[-1]} channels; a map holds one class index a pixel "
+            f"{path}: has {labels.shape[-1]} channels; a map holds one class index per pixel "
             "(is this the colour-coded release?)"
         )
     highest = num_classes if reduce_zero_label else num_classes - 1
@@ -80,7 +79,7 @@ def _check_labels(path: Path, num_classes: int, reduce_zero_label: bool) -> None
     if strange:
         first = "0 (unlabelled), 1" if reduce_zero_label else "0"
         raise UserError(
-            f"{path}: holds label(s) {some([str(v) for v in strange])}, but the head has "
+            f"{path}: holds label(s) {shortlist(strange)}, but the head has "
             f"{num_classes} classes: {first} to {highest} and {IGNORE} (ignored) are allowed. "
             "ADE20K must be the SceneParsing release (ADEChallengeData2016)"
         )

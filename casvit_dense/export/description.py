@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from casvit_dense.errors import UserError
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 
 #: Section of OpenVINO's runtime information, and name of the text inside a ``.pt2`` archive.
 OPENVINO_SECTION = "casvit_dense"

@@ -30,7 +30,7 @@ from casvit_dense.export.graphs import BackboneGraph, Graph, graph_of, normalisa
 from casvit_dense.export.model import is_exported, is_of_model
 from casvit_dense.export.quantize import Log, data_images, report_cost, write_int8
 from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor
 from casvit_dense.predictor.model import test_dataset

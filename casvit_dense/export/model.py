@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
 from casvit_dense.checkpoint.reader import file_sha256
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import READERS, Description, read_description
 from casvit_dense.export.runtime import Runtime, find_backend, open_runtime
 
@@ -198,8 +198,8 @@ def check_origin(about: Description, config: str | Path, classes: Sequence[str])
         raise UserError(f"the file was exported from the config {about.config}, not from {stem}")
     if tuple(about.classes) != tuple(classes):
         raise UserError(
-            f"the file knows {len(about.classes)} classes ({_first(about.classes)}), {stem} names "
-            f"{len(classes)} ({_first(classes)})"
+            f"the file knows {len(about.classes)} classes ({shortlist(about.classes, 3)}), "
+            f"{stem} names {len(classes)} ({shortlist(classes, 3)})"
         )
 
 
@@ -217,8 +217,3 @@ def check_overrides(keys: Iterable[str]) -> None:
 def is_of_model(key: str) -> bool:
     """Whether a dotted key of a config is the model or inside it."""
     return key.partition(".")[0] == "model"
-
-
-def _first(names: Sequence[str], shown: int = 3) -> str:
-    """The first few names."""
-    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")

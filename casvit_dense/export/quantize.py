@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from mmengine.config import Config
@@ -14,7 +13,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.export.description import Description, read_description
 from casvit_dense.export.runtime import open_runtime
 from casvit_dense.export.writers import describe_onnx
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor, find_images, read_image
 from casvit_dense.predictor.model import test_dataset
@@ -31,7 +30,6 @@ EVALUATION_IMAGES = 200
 PREFIXES = ("img", "img_path")
 
 Log = Callable[[str], None]
-Item = TypeVar("Item")
 
 
 def write_int8(
@@ -64,7 +62,7 @@ def write_int8(
             raise UserError("--int8 static needs images: give --calibration FOLDER or --data-root")
         images = images[:CALIBRATION_IMAGES]
         inputs = network_inputs(predictor, images, about)
-        arrays = with_progress(inputs, "calibration image", len(images), log)
+        arrays = Progress("calibration image", len(images), seconds=5.0).track(inputs, log)
     log(f"quantising, {mode} ...")
     quantize(source, target, mode, about.input_name, arrays)
     describe_onnx(target, about)
@@ -194,13 +192,3 @@ def network_inputs(
             raise UserError(f"{path}: the test pipeline gives another size than the file takes")
         ordered = inputs.flip(0) if about.channel_order == "RGB" else inputs
         yield np.ascontiguousarray(ordered[None].numpy(), dtype=np.float32)
-
-
-def with_progress(items: Iterable[Item], name: str, total: int, log: Log) -> Iterator[Item]:
-    """The items, with a line of progress every few seconds."""
-    progress = Progress(name, total, seconds=5.0)
-    for item in items:
-        yield item
-        line = progress.step()
-        if line is not None:
-            log(line)

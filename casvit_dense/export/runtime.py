@@ -8,7 +8,7 @@ import numpy as np
 
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import last_line, weights_beside
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 
 #: A loaded file: from the input array to the output arrays, in the file's order.
 Runtime = Callable[[np.ndarray], list[np.ndarray]]

@@ -16,7 +16,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.export.description import OPENVINO_SECTION, PT2_ENTRY, Description
 from casvit_dense.export.graphs import Graph
 from casvit_dense.export.ops import onnx_translations
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 
 #: Suffix of each format.
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "coreml": ".mlpackage"}

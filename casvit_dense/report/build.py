@@ -9,7 +9,7 @@ from typing import Any
 
 from casvit_dense import __version__
 from casvit_dense.analysis.sources import OnProgress, no_progress
-from casvit_dense.optional import require
+from casvit_dense.extras import require
 from casvit_dense.report.costs import scatter
 from casvit_dense.report.grid import Grid
 from casvit_dense.report.models import Model, model_of, titles_of

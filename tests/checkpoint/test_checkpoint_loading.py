@@ -165,7 +165,7 @@ def test_long_lists_are_cut(tmp_path):
         load_pretrained(CASViT("m"), path)
     message = str(caught.value)
     assert "seems to hold s, the model has m" in message
-    assert re.search(r"of another shape \(\d+\): .*, and \d+ more$", message)
+    assert re.search(r"of another shape \(\d+\): .* and \d+ more$", message)
     assert len(message) < 2000
 
 
