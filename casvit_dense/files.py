@@ -1,7 +1,10 @@
-"""Writing files so that nobody ever sees half of one; where the project's own files lie."""
+"""Atomic writes, JSON files, and where the project's files are."""
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from casvit_dense.errors import UserError
 
@@ -19,7 +22,7 @@ def config_folder() -> Path:
     for folder in (PACKAGE.parent / "configs", PACKAGE / ".mim" / "configs"):
         if (folder / "_base_").is_dir():
             return folder
-    raise UserError(f"no folder configs beside {PACKAGE} or inside it; install casvit-dense anew")
+    raise UserError(f"no folder configs beside {PACKAGE} or inside it; reinstall casvit-dense")
 
 
 def write_whole(target: Path, content: bytes) -> None:
@@ -41,3 +44,42 @@ def write_whole(target: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is missing, cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # errors of UTF-8 are ValueErrors, too
+        raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines; other lines, as a killed run's last, are left out."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            yield content
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Writes a JSON file with `write_whole`, compact without an indent.
+
+    Raises:
+        UserError: see `write_whole`; or a number is NaN or infinite, which JSON does not know.
+    """
+    separators = (",", ":") if indent is None else None
+    try:
+        text = json.dumps(content, indent=indent, separators=separators, allow_nan=False)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be written: {error}") from error
+    write_whole(path, f"{text}\n".encode())

@@ -5,13 +5,12 @@ comparable (with --require-all: or not run); 2: bad input.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from casvit_dense.cli.arguments import add_ledgers
 from casvit_dense.errors import UserError
-from casvit_dense.files import DEFAULT_LEDGER, write_whole
+from casvit_dense.files import DEFAULT_LEDGER, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,5 +56,5 @@ def run(args: argparse.Namespace) -> int:
     if others and not args.only:
         print(f"evaluated without a published figure: {', '.join(others)}")
     if args.json is not None:
-        write_whole(args.json, f"{json.dumps(as_json(findings), indent=2)}\n".encode())
+        write_json(args.json, as_json(findings), indent=2)
     return exit_code(findings, args.require_all)

@@ -1,11 +1,11 @@
 """Checks a data set in COCO format, in seconds, before a training of hours."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.files import read_json
 
 
 def check_coco(
@@ -61,10 +61,9 @@ def check_coco(
 def _read(ann_file: Path) -> dict:
     if not ann_file.is_file():
         raise UserError(f"no annotation file {ann_file}; --data-root names the data set's folder")
-    try:
-        content = json.loads(ann_file.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{ann_file}: not JSON ({error})") from error
+    content = read_json(ann_file)
+    if not isinstance(content, dict):
+        raise UserError(f"{ann_file}: no COCO instances file, it is not a JSON object")
     missing = {"images", "annotations", "categories"} - set(content)
     if missing:
         raise UserError(f"{ann_file}: no COCO instances file, lacks {', '.join(sorted(missing))}")

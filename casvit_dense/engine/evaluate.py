@@ -29,9 +29,9 @@ from casvit_dense.engine.record import (
     describe_dataset,
     device_name,
     evaluation_row,
+    json_values,
     launched,
     training_of,
-    write_json,
 )
 from casvit_dense.engine.runner import (
     build_runner,
@@ -46,6 +46,7 @@ from casvit_dense.evaluations import METRICS_FILE, new_evaluation
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.export.runtime import find_backend
+from casvit_dense.files import write_json
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.results.ledger import LEDGER, append_rows
@@ -160,9 +161,9 @@ def save_evaluation(context: EvaluationContext, content: Mapping[str, Any], fold
             cannot.
     """
     file = folder / METRICS_FILE
-    write_json(file, content)  # even if the row cannot be made
+    write_json(file, json_values(content), indent=2)  # even if the row cannot be made
     row = evaluation_row(context, content, folder)
-    write_json(file, {**content, "row": row_id(row)})
+    write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
     for line in format_metrics(content["metrics"]):
         LOG.info(line)
     took = format_duration(content["conditions"]["duration_s"])

@@ -23,7 +23,6 @@ from casvit_dense.doctor import installed_versions
 from casvit_dense.engine.config import ResolvedConfig
 from casvit_dense.engine.hooks import TRAINING_RECORD
 from casvit_dense.engine.machine import world_size
-from casvit_dense.files import write_whole
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
 from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
@@ -280,17 +279,12 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file whole or not at all; NaN becomes null."""
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
-
-
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
+    """A value as JSON knows it: NaN becomes null, an object of another type its text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(v) for key, v in value.items()}
+        return {str(key): json_values(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [json_values(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,7 +1,6 @@
 """One trained model with its test pipeline and the meaning of its classes."""
 
 import colorsys
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,6 +28,7 @@ from casvit_dense.export.model import (
     check_overrides,
     is_exported,
 )
+from casvit_dense.files import read_json
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor.images import read_image
 
@@ -260,7 +260,7 @@ def category_ids(names: Sequence[str], annotations: Path) -> tuple[int, ...]:
         for its 80 classes; otherwise 1, 2, …
     """
     if annotations.is_file():
-        categories = json.loads(annotations.read_text(encoding="utf-8")).get("categories", [])
+        categories = read_json(annotations).get("categories", [])
         by_name = {category["name"]: category["id"] for category in categories}
         if all(name in by_name for name in names):
             return tuple(by_name[name] for name in names)

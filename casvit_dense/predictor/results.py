@@ -1,6 +1,5 @@
 """Predicts many images and writes the results into one folder."""
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from pycocotools import mask as rle
 
 from casvit_dense.errors import UserError
-from casvit_dense.files import write_whole
+from casvit_dense.files import write_json, write_whole
 from casvit_dense.predictor.drawing import draw
 from casvit_dense.predictor.images import read_image
 from casvit_dense.predictor.model import Labels, Predictor
@@ -121,7 +120,7 @@ class ResultFolder(ABC):
             "categories": [{"id": number, "name": name} for number, name in categories],
             "skipped": self._skipped,
         }
-        write_whole(self.folder / "images.json", to_json(index))
+        write_json(self.folder / "images.json", index)
 
     def skip(self, path: Path, reason: str) -> None:
         """Records an input that gave no result."""
@@ -174,7 +173,7 @@ class InstanceFolder(ResultFolder):
 
     def __exit__(self, *exception: Any) -> None:
         super().__exit__(*exception)
-        write_whole(self.folder / "predictions.json", to_json(self._rows))
+        write_json(self.folder / "predictions.json", self._rows)
 
 
 class MapFolder(ResultFolder):
@@ -225,11 +224,6 @@ def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> l
 def to_ids(indices: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
     """Class indices ``(H, W)`` as the ids in map files, in 8 bits if they fit, else in 16."""
     return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[indices]
-
-
-def to_json(value: Any) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

@@ -1,16 +1,15 @@
 """How long a plan takes, how much disk space it needs, and where these figures are from."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from mmengine.config import Config
 
 from casvit_dense.engine.config_tree import dicts_in
+from casvit_dense.files import json_lines
 from casvit_dense.reproduce.recipe import Known
 from casvit_dense.results.row import Evaluation, Row, Speed
 
@@ -125,23 +124,10 @@ def logged_times(folder: Path) -> list[float]:
     workers start, are left out where there are others.
     """
     for log in sorted(folder.glob("*/vis_data/scalars.json"), reverse=True):
-        times = [line["time"] for line in _lines(log) if "lr" in line and "time" in line]
+        times = [line["time"] for line in json_lines(log) if "lr" in line and "time" in line]
         if times:
             return times[1:] or times
     return []
-
-
-def _lines(log: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without a last one that a killed run left unfinished."""
-    found = []
-    for line in log.read_text(errors="replace").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            found.append(content)
-    return found
 
 
 def benchmarked(stem: str, cfg: Config, rows: Sequence[Row]) -> Known | None:
