@@ -93,7 +93,7 @@ def load_classifier(
     weights = read_weights(path, ema)
     if weights.kind != "classification":
         raise UserError(
-            f"weight file {weights.path} holds no classifier ({weights.dialect}); "
+            f"weight file {weights.path} holds no classifier ({weights.format}); "
             "give an ImageNet classification file"
         )
     names = {name: re.sub(r"^norm\.", "backbone.norm6.", name) for name in weights.state}

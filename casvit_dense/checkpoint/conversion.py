@@ -86,7 +86,7 @@ def convert(
     target = checked_target(Path(dst).expanduser(), Path(src).expanduser(), force)
     weights = read_weights(src, ema)
     check_heads(weights)
-    backbone = skeleton(weights)
+    backbone = backbone_for(weights)
     own = {BACKBONE + name: tensor for name, tensor in backbone.state_dict().items()}
     report = compare(
         own,
@@ -125,19 +125,19 @@ def check_heads(weights: Weights) -> None:
     missing = [name for name in needed if name not in weights.state]
     if weights.kind == "classification" and missing:
         raise UserError(
-            f"weight file {weights.path} ({weights.dialect}) is no whole classifier: "
+            f"weight file {weights.path} ({weights.format}) is no whole classifier: "
             f"it lacks {', '.join(missing)}"
         )
 
 
-def skeleton(weights: Weights) -> CASViT:
+def backbone_for(weights: Weights) -> CASViT:
     """A backbone of the file's variant and outputs on the meta device; the file must fill it."""
     arch = arch_of(weights.state)
     found = len(arch["depths"])
     stages = {int(match[1]) // 2 for match in map(STAGE.match, weights.state) if match}
     if not found or found <= max(stages):
         raise UserError(
-            f"weight file {weights.path} ({weights.dialect}) holds no complete CAS-ViT stages: "
+            f"weight file {weights.path} ({weights.format}) holds no complete CAS-ViT stages: "
             f"found {describe_arch(weights.state)}"
         )
     # Stages a file lacks are never built; the repeated numbers are placeholders.
@@ -192,7 +192,7 @@ def clean_meta(weights: Weights) -> dict[str, Any]:
     provenance = {
         "source": weights.path.name,
         "source_sha256": weights.sha256,
-        "dialect": weights.dialect,
+        "format": weights.format,
         "variant": describe_arch(weights.state),
     }
     kept = {key: weights.meta[key] for key in KEPT_META if key in weights.meta}

@@ -38,7 +38,7 @@ class Weights:
     Attributes:
         path: the file.
         sha256: of its bytes.
-        dialect: who wrote it and what it holds, in words.
+        format: who wrote it and what it holds, in words.
         kind: what it holds: a classifier, a dense model, or a backbone alone.
         state: tensors by name.
         meta: the file's ``meta``, or empty.
@@ -47,7 +47,7 @@ class Weights:
 
     path: Path
     sha256: str
-    dialect: str
+    format: str
     kind: Kind
     state: dict[str, Tensor]
     meta: Mapping[str, Any]
@@ -75,15 +75,15 @@ def read_weights(path: str | os.PathLike[str], ema: bool = False, casvit: bool =
     kind = kind_of(state, wrapper)
     meta = content.get("meta") if wrapper else None
     meta = meta if isinstance(meta, Mapping) else {}
-    dialect = [f"{'mmpretrain port' if port else origin_of(content, wrapper, meta)} {kind}"]
+    origin = [f"{'mmpretrain port' if port else origin_of(content, wrapper, meta)} {kind}"]
     if ema:
-        dialect.append("EMA")
+        origin.append("EMA")
     if is_safetensors(file):
-        dialect.append("safetensors")
+        origin.append("safetensors")
     return Weights(
         path=file,
         sha256=file_sha256(file),
-        dialect=", ".join(dialect),
+        format=", ".join(origin),
         kind=kind,
         state=state,
         meta=meta,
@@ -146,7 +146,7 @@ def renamed(
         UserError: two of them would get the same name.
     """
     if len(set(names.values())) < len(tensors):
-        raise UserError(f"weight file {file} mixes two dialects: several names mean one tensor")
+        raise UserError(f"weight file {file} mixes two formats: several names mean one tensor")
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 

@@ -42,7 +42,7 @@ class LoadReport:
     Attributes:
         path: the weight file.
         sha256: of the file's bytes.
-        dialect: who wrote the file and what it holds, in words.
+        format: who wrote the file and what it holds, in words.
         variant: ``xs``, ``s``, ``m``, ``t``, or the depths and dims found.
         matched: number of tensors loaded.
         left_out: names of tensors not loaded, under the rule that allows it.
@@ -51,7 +51,7 @@ class LoadReport:
 
     path: Path
     sha256: str
-    dialect: str
+    format: str
     variant: str
     matched: int
     left_out: dict[str, tuple[str, ...]]
@@ -60,7 +60,7 @@ class LoadReport:
     def __str__(self) -> str:
         variant = f", {self.variant}" if self.variant != NO_STAGES else ""
         lines = [
-            f"weights {self.path} (sha256 {self.sha256[:12]}): {self.dialect}{variant}",
+            f"weights {self.path} (sha256 {self.sha256[:12]}): {self.format}{variant}",
             f"  {self.matched} tensors matched",
         ]
         lines += [f"  {len(names)} left out: {rule}" for rule, names in self.left_out.items()]
@@ -100,7 +100,7 @@ def load_pretrained(
     )
 
 
-def load_model(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> LoadReport:
+def load_model(model: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
     """Loads an official dense file or one of ours into a whole detector or segmenter, strictly.
 
     Left out may be only output norms that a CAS-ViT does not build (official RetinaNet files
@@ -110,18 +110,17 @@ def load_model(model: nn.Module, path: str | os.PathLike[str], ema: bool = False
     Args:
         model: the model, its backbone under ``backbone``.
         path: the weight file.
-        ema: take the averaged weights.
 
     Raises:
         UserError: as ``load_pretrained``, or the file holds no dense model of a CAS-ViT.
     """
     if not isinstance(getattr(model, "backbone", None), CASViT):
-        weights = read_weights(path, ema, casvit=False)
+        weights = read_weights(path, casvit=False)
         return load_strictly(model, weights, leave_out=lambda name: None)
-    weights = read_weights(path, ema)
+    weights = read_weights(path)
     if weights.kind != "dense":
         raise UserError(
-            f"weight file {weights.path} holds a {weights.kind} ({weights.dialect}), not a whole "
+            f"weight file {weights.path} holds a {weights.kind} ({weights.format}), not a whole "
             "dense model; use it as pretrained backbone weights"
         )
     return load_strictly(
@@ -237,7 +236,7 @@ def compare(
         theirs, ours = describe_arch(state), describe_arch(own)
         variants = f": it seems to hold {theirs}, the model has {ours}" if theirs != ours else ""
         lines = [
-            f"weight file {weights.path} ({weights.dialect}) does not fit{variants}; "
+            f"weight file {weights.path} ({weights.format}) does not fit{variants}; "
             "nothing was loaded"
         ]
         lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
@@ -246,7 +245,7 @@ def compare(
     return LoadReport(
         path=weights.path,
         sha256=weights.sha256,
-        dialect=weights.dialect,
+        format=weights.format,
         variant=describe_arch(state),
         matched=len(own) - len(absent),
         left_out={rule: tuple(sorted(left_out[rule])) for rule in sorted(left_out)},
@@ -314,7 +313,7 @@ def init_strictly(backbone: nn.Module, path: str | os.PathLike[str]) -> LoadRepo
         weights = Weights(
             path=file,
             sha256=file_sha256(file),
-            dialect=f"as {name} reads it",
+            format=f"as {name} reads it",
             kind="backbone",
             state=only_tensors(state, file, name),
             meta={},

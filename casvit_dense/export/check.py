@@ -75,23 +75,25 @@ def check_images(sizes: Sequence[Size], sources: Sequence[Path]) -> list[np.ndar
 
 
 def compare_backbone(
-    backbone: nn.Module, path: Path, about: Description, images: Sequence[np.ndarray]
+    backbone: nn.Module, path: Path, description: Description, images: Sequence[np.ndarray]
 ) -> Iterator[Agreement]:
     """Feature maps of the written backbone and of the original one, image by image."""
     runtime = _open_written(path)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (about.mean, about.std))
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1) for values in (description.mean, description.std)
+    )
     for image in images:
         pixels = channels_first(image)
-        if about.channel_order == "RGB":
+        if description.channel_order == "RGB":
             pixels = pixels.flip(0)
-        batch = ((pixels[None].float() - mean) / std).repeat(about.input_shape[0], 1, 1, 1)
+        batch = ((pixels[None].float() - mean) / std).repeat(description.input_shape[0], 1, 1, 1)
         with torch.no_grad():
             expected = [x.numpy() for x in backbone(batch)]
         yield compare_maps(expected, runtime(batch.numpy()))
 
 
 def compare_model(
-    model: Any, path: Path, about: Description, images: Sequence[np.ndarray]
+    model: Any, path: Path, description: Description, images: Sequence[np.ndarray]
 ) -> Iterator[Agreement]:
     """Results of the written model and of the original one, image by image.
 
@@ -105,10 +107,10 @@ def compare_model(
     runtime, written = _open_written(path), read_description(path)
     for image in images:
         with torch.no_grad():
-            expected = model.test_step(sample_of(about.kind, image))[0]
-        sample = sample_of(about.kind, image)
+            expected = model.test_step(sample_of(description.kind, image))[0]
+        sample = sample_of(description.kind, image)
         found = predict_image(runtime, sample["inputs"][0], sample["data_samples"][0], written)
-        if about.kind == "segmenter":
+        if description.kind == "segmenter":
             yield compare_segments(expected, found)
         else:
             cfg = model.test_cfg.get("rcnn", model.test_cfg)
@@ -193,7 +195,7 @@ def compare_detections(expected: Any, found: Any, score_thr: float, limit: int) 
     score = max((float(abs(a.scores[i] - b.scores[j])) for i, j in pairs.items()), default=0.0)
     box = max((float((a.bboxes[i] - b.bboxes[j]).abs().max()) for i, j in pairs.items()), default=0)
     text = (
-        f"{len(a)} detections, {missed} without partner, the others differ by {score:.1e} in score "
+        f"{len(a)} detections, {missed} unmatched, the others differ by {score:.1e} in score "
         f"and {box:.1e} pixels"
     )
     good = missed <= UNMATCHED_TOLERANCE * max(len(a), len(b))

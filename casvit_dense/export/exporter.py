@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ from casvit_dense.export.check import (
     compare_backbone,
     compare_model,
 )
-from casvit_dense.export.description import Description
+from casvit_dense.export.description import ChannelOrder, Description, Kind
 from casvit_dense.export.graphs import BackboneGraph, Graph, graph_of, normalisation, pad_divisor
 from casvit_dense.export.model import is_exported, is_of_model
 from casvit_dense.export.quantize import Log, data_images, report_cost, write_int8
-from casvit_dense.export.writers import SUFFIXES, check_coreml, write_graph
+from casvit_dense.export.writers import SUFFIXES, WRITERS, check_coreml
 from casvit_dense.extras import require
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor
@@ -110,19 +110,19 @@ def export(
     size = options.size or default_size(predictor.cfg)
     example = torch.rand(options.batch, 3, *size)
     graph = build_graph(predictor.model, example, options)
-    about = describe(predictor, graph, example, options.dynamic, options.fused)
+    description = describe(predictor, graph, example, options.dynamic, options.fused)
     with scratch_beside(target) as scratch:
         file = scratch / target.name
         open_or_fixed = "height and width open" if options.dynamic else "size fixed"
         log(f"writing {options.format}, {options.part}, {size[0]}x{size[1]}, {open_or_fixed} ...")
-        write_graph(graph, options.format, file, example, about)
+        WRITERS[options.format](graph, file, example, description)
         if options.format == "coreml":
-            log(check_coreml(file, about))
+            log(check_coreml(file, description))
         else:
-            compare(predictor, file, about, size, log)
+            compare(predictor, file, description, size, log)
         if options.int8:
-            replace_with_int8(predictor, config, file, about, options, log)
-        publish(file, target)
+            replace_with_int8(predictor, config, file, description, options, log)
+        move_into_place(file, target)
     took = format_duration(time.monotonic() - started)
     log(f"exported in {took}: {target} ({megabytes(target):.1f} MB)")
     return target
@@ -198,19 +198,21 @@ def build_graph(model: nn.Module, example: torch.Tensor, options: ExportOptions)
     return graph_of(fuse(model) if options.fused else model)
 
 
-def compare(predictor: Predictor, file: Path, about: Description, size: Size, log: Log) -> None:
+def compare(
+    predictor: Predictor, file: Path, description: Description, size: Size, log: Log
+) -> None:
     """Runs the file on two images and compares with torch.
 
     Raises:
         UserError: the results differ by more than rounding.
     """
-    sizes = check_sizes(size, about.dynamic)
+    sizes = check_sizes(size, description.dynamic)
     images = check_images(sizes, data_images(predictor.cfg)[: len(sizes)])
-    whole = about.part == "model"
+    whole = description.part == "model"
     outcomes = (
-        compare_model(predictor.model, file, about, images)
+        compare_model(predictor.model, file, description, images)
         if whole
-        else compare_backbone(predictor.model.get_submodule("backbone"), file, about, images)
+        else compare_backbone(predictor.model.get_submodule("backbone"), file, description, images)
     )
     compared = 0
     for (height, width), outcome in zip(sizes, outcomes, strict=True):
@@ -229,7 +231,7 @@ def replace_with_int8(
     predictor: Predictor,
     config: str | Path,
     file: Path,
-    about: Description,
+    description: Description,
     options: ExportOptions,
     log: Log,
 ) -> None:
@@ -237,8 +239,8 @@ def replace_with_int8(
     assert options.int8 is not None
     whole = file.with_name(f"{file.stem}-float32{file.suffix}")
     file.rename(whole)
-    about = replace(about, precision=f"int8 {options.int8}")
-    write_int8(predictor, whole, file, about, options.int8, options.calibration, log)
+    description = description.model_copy(update={"precision": f"int8 {options.int8}"})
+    write_int8(predictor, whole, file, description, options.int8, options.calibration, log)
     run_options = RunOptions(
         work_dir=file.parent / "evaluation",
         data_root=options.data_root,
@@ -266,7 +268,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def publish(file: Path, target: Path) -> None:
+def move_into_place(file: Path, target: Path) -> None:
     """Moves a finished file into place, and OpenVINO's weights with it."""
     if file.suffix == ".xml":
         file.with_suffix(".bin").replace(target.with_suffix(".bin"))
@@ -300,9 +302,11 @@ def describe(
     mean, std = normalisation(preprocessor)
     test_cfg = predictor.model.test_cfg
     test_cfg = test_cfg.get("rcnn", test_cfg)
-    order = "RGB" if getattr(preprocessor, "_channel_conversion", False) else "BGR"
+    order: ChannelOrder = "RGB" if getattr(preprocessor, "_channel_conversion", False) else "BGR"
     values = "values from 0 to 255, as they are" if whole else "normalised by mean and std"
-    kind = ("detector" if predictor.scope == "mmdet" else "segmenter") if whole else "backbone"
+    kind: Kind = "backbone"
+    if whole:
+        kind = "detector" if predictor.scope == "mmdet" else "segmenter"
     return Description(
         config=Path(predictor.cfg.filename).stem,
         part="model" if whole else "backbone",
@@ -311,7 +315,7 @@ def describe(
         category_ids=list(predictor.labels.ids),
         input=f"float32 (N, 3, H, W), {order}, {values}",
         input_name=graph.input_name,
-        input_shape=list(example.shape),
+        input_shape=(len(example), 3, example.shape[2], example.shape[3]),
         dynamic=dynamic,
         resize=test_resize(predictor.cfg),
         channel_order=order,
@@ -330,12 +334,12 @@ def describe(
     )
 
 
-def test_resize(cfg: Config) -> list[int] | None:
+def test_resize(cfg: Config) -> tuple[int, int] | None:
     """Long and short side of the box that the test pipeline fits images into, if it does."""
     for step in test_dataset(cfg)["pipeline"]:
         scale = step.get("scale")
         if step["type"].rpartition(".")[2] == "Resize" and isinstance(scale, (tuple, list)):
-            return sorted(scale, reverse=True) if step.get("keep_ratio") else None
+            return (max(scale), min(scale)) if step.get("keep_ratio") else None
     return None
 
 

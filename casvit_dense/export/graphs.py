@@ -24,6 +24,8 @@ from casvit_dense.export.ops import (
     top_candidates,
 )
 
+Channels = tuple[float, float, float]
+
 
 class Graph(nn.Module):
     """A module with named outputs.
@@ -224,11 +226,11 @@ class SegmenterGraph(ImageGraph):
         return logits, full.argmax(dim=1)
 
 
-def normalisation(preprocessor: Any) -> tuple[list[float], list[float]]:
+def normalisation(preprocessor: Any) -> tuple[Channels, Channels]:
     """Mean and standard deviation of each channel; 0 and 1 where the model does not normalise."""
     if not getattr(preprocessor, "_enable_normalize", False):
-        return [0.0] * 3, [1.0] * 3
-    return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return tuple(preprocessor.mean.flatten().tolist()), tuple(preprocessor.std.flatten().tolist())
 
 
 def pad_divisor(preprocessor: Any) -> int:

@@ -30,10 +30,10 @@ class ExportedModel(nn.Module):
 
     Args:
         file: a whole model written by ``casvit-dense export``.
-        backend: see `open_runtime`.
-        threads: CPU threads; default: the runtime's choice.
 
     Attributes:
+        backend: name of the runtime.
+        runtime: runs the file.
         description: of the file.
         num_classes: number of its classes.
 
@@ -41,15 +41,15 @@ class ExportedModel(nn.Module):
         UserError: the file cannot be run, or holds a backbone only.
     """
 
-    def __init__(self, file: str, backend: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, file: str) -> None:
         super().__init__()
         self.file = Path(file)
-        self.backend = find_backend(self.file, backend)
+        self.backend = find_backend(self.file)  # before the file is read: some are never run
         self.description = read_description(self.file)
         if self.description.part != "model":
             raise UserError(f"{file} holds a backbone; only a whole model can be evaluated")
         self.num_classes = len(self.description.classes)
-        self.runtime = open_runtime(self.file, backend, threads)
+        self.runtime = open_runtime(self.file, self.backend)
 
     @torch.no_grad()
     def test_step(self, data: Mapping[str, Any]) -> list[BaseDataElement]:
@@ -72,20 +72,20 @@ class ExportedModel(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What ran, to be recorded with an evaluation."""
-        about = self.description
+        description = self.description
         return {
             "form": "exported",
             "file": str(self.file),
             "file_sha256": file_sha256(self.file),
             "backend": self.backend,
-            "weights_sha256": about.weights_sha256,
-            "fused": about.fused,
-            "precision": about.precision,
+            "weights_sha256": description.weights_sha256,
+            "fused": description.fused,
+            "precision": description.precision,
         }
 
 
 def predict_image(
-    runtime: Runtime, image: Tensor, sample: Any, about: Description
+    runtime: Runtime, image: Tensor, sample: Any, description: Description
 ) -> BaseDataElement:
     """Predicts one image.
 
@@ -93,7 +93,7 @@ def predict_image(
         runtime: runs the file.
         image: ``(3, H, W)`` with BGR values from 0 to 255.
         sample: its sample, with ``metainfo``.
-        about: the file's description.
+        description: the file's description.
 
     Returns:
         The sample with predictions in pixels of the original image.
@@ -101,35 +101,37 @@ def predict_image(
     Raises:
         UserError: the image has another size than a file of fixed size takes.
     """
-    if not about.dynamic and list(image.shape[1:]) != about.input_shape[2:]:
-        taken, given = ("x".join(map(str, s)) for s in (about.input_shape[2:], image.shape[1:]))
+    if not description.dynamic and tuple(image.shape[1:]) != description.input_shape[2:]:
+        taken, given = (
+            "x".join(map(str, s)) for s in (description.input_shape[2:], image.shape[1:])
+        )
         raise UserError(
             f"the exported file takes images of {taken} pixels, not {given}; export with "
             "--dynamic size, or change the test pipeline"
         )
-    if about.channel_order == "RGB":
+    if description.channel_order == "RGB":
         image = image.flip(0)
     array = np.ascontiguousarray(image[None].cpu().numpy(), dtype=np.float32)
-    outputs = dict(zip(about.outputs, map(torch.from_numpy, runtime(array)), strict=True))
-    return TO_SAMPLE[about.kind](outputs, sample, about)
+    outputs = dict(zip(description.outputs, map(torch.from_numpy, runtime(array)), strict=True))
+    return TO_SAMPLE[description.kind](outputs, sample, description)
 
 
 def to_det_sample(
-    outputs: Mapping[str, Tensor], sample: Any, about: Description
+    outputs: Mapping[str, Tensor], sample: Any, description: Description
 ) -> BaseDataElement:
     """Detections in pixels of the original image, as an mmdet ``DetDataSample``."""
     wide, high = sample.metainfo.get("scale_factor", (1.0, 1.0))
     boxes = outputs["boxes"] / torch.tensor([wide, high, wide, high])
     found = InstanceData(bboxes=boxes, scores=outputs["scores"], labels=outputs["labels"])
-    if "masks" in outputs and about.mask_thr is not None:
+    if "masks" in outputs and description.mask_thr is not None:
         size: Sequence[int] = sample.metainfo["ori_shape"][:2]
-        found.masks = paste_masks(outputs["masks"], boxes, size, about.mask_thr)
+        found.masks = paste_masks(outputs["masks"], boxes, size, description.mask_thr)
     sample.pred_instances = found
     return sample
 
 
 def to_seg_sample(
-    outputs: Mapping[str, Tensor], sample: Any, about: Description
+    outputs: Mapping[str, Tensor], sample: Any, description: Description
 ) -> BaseDataElement:
     """Classes in pixels of the original image, as an mmseg ``SegDataSample``.
 
@@ -138,7 +140,7 @@ def to_seg_sample(
     logits = outputs["logits"]
     for size in (sample.metainfo["img_shape"][:2], sample.metainfo["ori_shape"][:2]):
         logits = F.interpolate(
-            logits, size=tuple(size), mode="bilinear", align_corners=about.align_corners
+            logits, size=tuple(size), mode="bilinear", align_corners=description.align_corners
         )
     sample.seg_logits = PixelData(data=logits[0])
     sample.pred_sem_seg = PixelData(data=logits.argmax(dim=1))
@@ -182,24 +184,26 @@ def centres(first: int, stop: int, low: Tensor, high: Tensor) -> Tensor:
 TO_SAMPLE = {"detector": to_det_sample, "segmenter": to_seg_sample}
 
 
-def check_origin(about: Description, config: str | Path, classes: Sequence[str]) -> None:
+def check_origin(description: Description, config: str | Path, classes: Sequence[str]) -> None:
     """Refuses a file in a run of another config.
 
     Args:
-        about: the file's description.
+        description: of the file.
         config: config file of the run.
         classes: names of the run's classes.
 
     Raises:
         UserError: the file was made from another config or for other classes.
     """
-    stem = Path(config).stem
-    if about.config != stem:
-        raise UserError(f"the file was exported from the config {about.config}, not from {stem}")
-    if tuple(about.classes) != tuple(classes):
+    stem, own = Path(config).stem, description.classes
+    if description.config != stem:
         raise UserError(
-            f"the file knows {len(about.classes)} classes ({shortlist(about.classes, 3)}), "
-            f"{stem} names {len(classes)} ({shortlist(classes, 3)})"
+            f"the file was exported from the config {description.config}, not from {stem}"
+        )
+    if own != list(classes):
+        raise UserError(
+            f"the file knows {len(own)} classes ({shortlist(own, 3)}), {stem} names "
+            f"{len(classes)} ({shortlist(classes, 3)})"
         )
 
 

@@ -36,7 +36,7 @@ def write_int8(
     predictor: Predictor,
     source: Path,
     target: Path,
-    about: Description,
+    description: Description,
     mode: str,
     calibration: Path | None,
     log: Log,
@@ -47,7 +47,7 @@ def write_int8(
         predictor: model and pipeline of the file.
         source: the float file.
         target: file to write.
-        about: description of the new file.
+        description: description of the new file.
         mode: ``'dynamic' | 'static'``.
         calibration: folder of images for ``'static'``; default: the config's test images.
         log: takes each line for the user.
@@ -61,11 +61,11 @@ def write_int8(
         if not images:
             raise UserError("--int8 static needs images: give --calibration FOLDER or --data-root")
         images = images[:CALIBRATION_IMAGES]
-        inputs = network_inputs(predictor, images, about)
+        inputs = network_inputs(predictor, images, description)
         arrays = Progress("calibration image", len(images), seconds=5.0).track(inputs, log)
     log(f"quantising, {mode} ...")
-    quantize(source, target, mode, about.input_name, arrays)
-    describe_onnx(target, about)
+    quantize(source, target, mode, description.input_name, arrays)
+    describe_onnx(target, description)
 
 
 def quantize(
@@ -158,10 +158,10 @@ def report_cost(
 
 def output_change(files: dict[str, Path]) -> str:
     """Difference of the first output on noise, in words."""
-    about = read_description(next(iter(files.values())))
-    noise = np.random.default_rng(0).uniform(0, 255, about.input_shape).astype(np.float32)
+    description = read_description(next(iter(files.values())))
+    noise = np.random.default_rng(0).uniform(0, 255, description.input_shape).astype(np.float32)
     first, second = (open_runtime(file)(noise)[0] for file in files.values())
-    name = next(iter(about.outputs))
+    name = next(iter(description.outputs))
     if first.shape != second.shape:
         return f"On noise {name} has {len(second)} rows instead of {len(first)}"
     gap = np.abs(first - second).mean() / max(np.abs(first).mean(), 1e-12)
@@ -179,7 +179,7 @@ def data_images(cfg: Config) -> list[Path]:
 
 
 def network_inputs(
-    predictor: Predictor, images: Iterable[Path], about: Description
+    predictor: Predictor, images: Iterable[Path], description: Description
 ) -> Iterator[np.ndarray]:
     """The file's input for each image, after the test pipeline: ``(1, 3, H, W)``, float32.
 
@@ -188,7 +188,7 @@ def network_inputs(
     """
     for path in images:
         inputs = predictor.pipeline({"img": read_image(path), "img_id": 0})["inputs"]
-        if not about.dynamic and list(inputs.shape[1:]) != about.input_shape[2:]:
+        if not description.dynamic and tuple(inputs.shape[1:]) != description.input_shape[2:]:
             raise UserError(f"{path}: the test pipeline gives another size than the file takes")
-        ordered = inputs.flip(0) if about.channel_order == "RGB" else inputs
+        ordered = inputs.flip(0) if description.channel_order == "RGB" else inputs
         yield np.ascontiguousarray(ordered[None].numpy(), dtype=np.float32)

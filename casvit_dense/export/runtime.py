@@ -52,7 +52,7 @@ def find_backend(path: str | Path, backend: str | None = None) -> str:
             "yourself with torch.export.load"
         )
     if path.suffix not in BACKENDS:
-        raise UserError(f"{path} is no exported file: expected {' or '.join(BACKENDS)}")
+        raise UserError(f"{path} is not an exported file: expected {' or '.join(BACKENDS)}")
     if not path.is_file():
         raise UserError(f"no exported file {path}")
     allowed = BACKENDS[path.suffix]

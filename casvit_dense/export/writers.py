@@ -26,25 +26,7 @@ SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "coreml
 OPSET = 20
 
 
-def write_graph(
-    graph: Graph, format_name: str, path: Path, example: Tensor, about: Description
-) -> None:
-    """Writes a graph.
-
-    Args:
-        graph: in eval mode.
-        format_name: a key of `SUFFIXES`.
-        path: the file to write; OpenVINO puts a ``.bin`` beside it.
-        example: input to trace with.
-        about: description to write into the file; its ``dynamic`` leaves height and width open.
-
-    Raises:
-        UserError: a package is missing, or the format cannot hold this graph.
-    """
-    WRITERS[format_name](graph, path, example, about)
-
-
-def write_onnx(graph: Graph, path: Path, example: Tensor, about: Description) -> None:
+def write_onnx(graph: Graph, path: Path, example: Tensor, description: Description) -> None:
     """ONNX, with the description in ``metadata_props``."""
     require("onnxscript", "export")
     to_onnx(
@@ -53,19 +35,19 @@ def write_onnx(graph: Graph, path: Path, example: Tensor, about: Description) ->
         example,
         graph.input_name,
         graph.output_names,
-        about.dynamic,
+        description.dynamic,
         custom_ops=onnx_translations(),
     )
-    describe_onnx(path, about)
+    describe_onnx(path, description)
 
 
-def describe_onnx(path: Path, about: Description) -> None:
+def describe_onnx(path: Path, description: Description) -> None:
     """Puts the description into an ONNX file, in place of an earlier one."""
     onnx = require("onnx", "export")
     model = onnx.load(str(path))
     del model.metadata_props[:]
-    model.doc_string = f"{about.config}, {about.part}; written by casvit-dense"
-    onnx.helper.set_model_props(model, about.to_texts())
+    model.doc_string = f"{description.config}, {description.part}; written by casvit-dense"
+    onnx.helper.set_model_props(model, description.to_texts())
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
@@ -134,28 +116,28 @@ def quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def write_openvino(graph: Graph, path: Path, example: Tensor, about: Description) -> None:
+def write_openvino(graph: Graph, path: Path, example: Tensor, description: Description) -> None:
     """OpenVINO's ``.xml`` and ``.bin`` by way of ONNX, weights in float32."""
     ov = require("openvino", "openvino")
     between = path.with_suffix(".onnx")
-    write_onnx(graph, between, example, about)
+    write_onnx(graph, between, example, description)
     model = ov.convert_model(str(between))
     between.unlink()
-    for key, text in about.to_texts().items():
+    for key, text in description.to_texts().items():
         model.set_rt_info(text, [OPENVINO_SECTION, key])
     ov.save_model(model, str(path), compress_to_fp16=False)
 
 
-def write_torch_export(graph: Graph, path: Path, example: Tensor, about: Description) -> None:
+def write_torch_export(graph: Graph, path: Path, example: Tensor, description: Description) -> None:
     """An archive of ``torch.export``, with the description among its extra files."""
-    shapes = (dynamic_dims(example) if about.dynamic else None,)
+    shapes = (dynamic_dims(example) if description.dynamic else None,)
     with torch.no_grad():
         program = torch.export.export(graph, (example,), dynamic_shapes=shapes)
-    extra = {PT2_ENTRY: json.dumps(about.to_texts())}
+    extra = {PT2_ENTRY: json.dumps(description.to_texts())}
     torch.export.save(program, str(path), extra_files=extra)
 
 
-def write_coreml(graph: Graph, path: Path, example: Tensor, about: Description) -> None:
+def write_coreml(graph: Graph, path: Path, example: Tensor, description: Description) -> None:
     """An ML program of fixed size, with the description in the user-defined metadata.
 
     `exporter.check_coreml_choice` refuses earlier what it cannot hold.
@@ -172,11 +154,12 @@ def write_coreml(graph: Graph, path: Path, example: Tensor, about: Description) 
         compute_precision=ct.precision.FLOAT32,
         skip_model_load=True,
     )
-    model.short_description = f"{about.config}, {about.part}; written by casvit-dense"
-    model.user_defined_metadata.update(about.to_texts())
+    model.short_description = f"{description.config}, {description.part}; written by casvit-dense"
+    model.user_defined_metadata.update(description.to_texts())
     model.save(str(path))
 
 
+#: Writes a graph, traced with an example, into a file; OpenVINO puts a ``.bin`` beside it.
 WRITERS: dict[str, Callable[[Graph, Path, Tensor, Description], None]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
@@ -185,7 +168,7 @@ WRITERS: dict[str, Callable[[Graph, Path, Tensor, Description], None]] = {
 }
 
 
-def check_coreml(path: Path, about: Description) -> str:
+def check_coreml(path: Path, description: Description) -> str:
     """Reads a CoreML package back and checks its structure; it can run on Apple's systems only.
 
     Returns:
@@ -200,9 +183,9 @@ def check_coreml(path: Path, about: Description) -> str:
     outputs = [x.name for x in spec.description.output]
     texts = dict(spec.description.metadata.userDefined)
     same = (
-        inputs == {about.input_name: about.input_shape}
-        and outputs == list(about.outputs)
-        and Description.from_texts(texts, path) == about
+        inputs == {description.input_name: list(description.input_shape)}
+        and outputs == list(description.outputs)
+        and Description.from_texts(texts, path) == description
     )
     if not same:
         raise UserError(f"the written package has inputs {inputs}, outputs {outputs}. No file left")

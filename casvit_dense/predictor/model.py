@@ -1,6 +1,5 @@
 """One trained model with its test pipeline and the meaning of its classes."""
 
-import colorsys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,8 +16,9 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
-from casvit_dense.engine.checks import reduces_zero_label
+from casvit_dense.engine.checks import class_names, reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.errors import UserError
@@ -49,7 +49,7 @@ class Labels:
     """
 
     names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[Colour, ...]
     ids: tuple[int, ...]
 
 
@@ -85,21 +85,24 @@ class Predictor:
         data_root: str | None = None,
         fuse: bool = False,
     ) -> None:
-        self.device = find_device(device)
         options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
         self.cfg = resolve(config, options).config
         self.scope = register_scope(self.cfg)
         model: Any
         if is_exported(checkpoint):
+            self.device = torch.device("cpu")
+            if device is not None and find_device(device).type != "cpu":
+                raise UserError(f"--device {device}: an exported file runs on the CPU")
             check_overrides(options.cfg_options)
             if fuse:
                 raise UserError(f"{checkpoint} has the form that it was exported in, fused or not")
             model = ExportedModel(str(checkpoint))
-            about = model.description
-            self.weights_sha256 = about.weights_sha256
-            self.labels = labels_of(self.cfg, model, lambda: {"classes": about.classes})
-            check_origin(about, config, self.labels.names)
+            description = model.description
+            self.weights_sha256 = description.weights_sha256
+            self.labels = labels_of(self.cfg, model, lambda: {"classes": description.classes})
+            check_origin(description, config, self.labels.names)
         else:
+            self.device = find_device(device)
             # SyncBN needs a process group, and one process predicts.
             model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))
             self.weights_sha256 = load_model(model, checkpoint).sha256
@@ -205,31 +208,36 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
     Args:
         cfg: config whose test data set describes the classes.
         model: the built model; its heads know how many classes there are.
-        checkpoint_meta: gives the checkpoint's ``dataset_meta``; title only when the config
+        checkpoint_meta: gives the checkpoint's ``dataset_meta``; called only when the config
             does not name as many classes as the model has.
 
     Raises:
-        UserError: neither source names as many classes as the model has.
+        UserError: neither source names as many classes as the model has, or a file of names is
+            missing.
     """
     dataset = test_dataset(cfg)
     dataset_class = import_module(f"{cfg.default_scope}.registry").DATASETS.get(dataset.type)
-    meta = {**getattr(dataset_class, "METAINFO", {}), **(dataset.get("metainfo") or {})}
-    count = num_classes(model)
-    if _count_names(meta) != count:
-        meta, of_config = dict(checkpoint_meta()), meta
-        if _count_names(meta) != count:
+    meta: Mapping[str, Any] = {
+        **getattr(dataset_class, "METAINFO", {}),
+        **(dataset.get("metainfo") or {}),
+    }
+    names, count = tuple(class_names(dataset, dataset_class)), num_classes(model)
+    if len(names) != count:
+        of_config, meta = len(names), checkpoint_meta()
+        stored = meta.get("classes", ())
+        names = (stored,) if isinstance(stored, str) else tuple(stored)
+        if len(names) != count:
             raise UserError(
                 f"{cfg.filename}: the model has {count} classes, the config names "
-                f"{_count_names(of_config)} and the checkpoint {_count_names(meta)}; "
+                f"{of_config} and the checkpoint {len(names)}; "
                 "set test_dataloader.dataset.metainfo.classes"
             )
-    names = tuple(meta["classes"])
     if cfg.default_scope == "mmdet":
         ids = category_ids(names, Path(dataset.get("data_root") or "", dataset.get("ann_file", "")))
     else:
         first = int(reduces_zero_label(dataset, dataset_class))
         ids = tuple(range(first, first + count))
-    return Labels(names, palette_of(meta, count), ids)
+    return Labels(names, tuple(palette_of(meta.get("palette"), count)), ids)
 
 
 def test_dataset(cfg: Config) -> ConfigDict:
@@ -266,17 +274,3 @@ def category_ids(names: Sequence[str], annotations: Path) -> tuple[int, ...]:
             return tuple(by_name[name] for name in names)
     coco = import_module("mmdet.datasets").CocoDataset.METAINFO["classes"]
     return COCO_IDS if tuple(names) == coco else tuple(range(1, len(names) + 1))
-
-
-def palette_of(meta: Mapping[str, Any], count: int) -> tuple[tuple[int, int, int], ...]:
-    """The data set's colours; if it has too few, hues spaced by the golden ratio."""
-    palette = meta.get("palette")
-    if not isinstance(palette, Sequence) or len(palette) < count:
-        hues = (i * 0.618034 % 1 for i in range(count))
-        palette = [[round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, 0.95)] for hue in hues]
-    return tuple((int(r), int(g), int(b)) for r, g, b in palette[:count])
-
-
-def _count_names(meta: Mapping[str, Any]) -> int:
-    names = meta.get("classes", ())
-    return 0 if isinstance(names, str) else len(names)

@@ -1,8 +1,7 @@
 """Pictures of a model: the best, the worst and some at random, with truth and predictions."""
 
-import colorsys
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from casvit_dense.analysis.coco_arrays import (
 from casvit_dense.analysis.records import Analysis, ImageScore
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, read_metrics
 from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.report.pictures import Pictures, outline_of
 from casvit_dense.report.sources import is_within
 
@@ -83,7 +83,7 @@ class Gallery:
 
     kind: str
     classes: list[str]
-    palette: list[tuple[int, int, int]]
+    palette: list[Colour]
     threshold: float
     images: list[GalleryImage]
     notes: list[str] = field(default_factory=list)
@@ -257,34 +257,9 @@ def _class_indices(path: Path, source: MapSource) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _palette(source: MapSource, count: int) -> list[tuple[int, int, int]]:
+def _palette(source: MapSource, count: int) -> list[Colour]:
     """`OKABE_ITO` for few classes; for many the data set's own colours, else spread hues."""
     if count <= len(OKABE_ITO):
         return OKABE_ITO[:count]
     dataset = read_metrics(source.predictions.parent).conditions.dataset
-    given: Any = (dataset.metainfo or {}).get("palette")
-    if _is_palette(given, count):
-        return [(int(r), int(g), int(b)) for r, g, b in given[:count]]
-    # The golden ratio keeps neighbours far apart in hue, and in lightness too.
-    return [
-        _rgb(i * 0.618034 % 1, 0.35 + 0.3 * (i * 0.381966 % 1), 0.55 + 0.4 * (i % 2))
-        for i in range(count)
-    ]
-
-
-def _is_palette(given: Any, count: int) -> bool:
-    if not isinstance(given, Iterable) or isinstance(given, Mapping | str):
-        return False
-    colours = list(given)
-    return len(colours) >= count and all(map(_is_colour, colours))
-
-
-def _is_colour(given: Any) -> bool:
-    return isinstance(given, list) and len(given) == 3 and all(isinstance(v, int) for v in given)
-
-
-def _rgb(hue: float, lightness: float, saturation: float) -> tuple[int, int, int]:
-    red, green, blue = (
-        round(255 * value) for value in colorsys.hls_to_rgb(hue, lightness, saturation)
-    )
-    return red, green, blue
+    return palette_of((dataset.metainfo or {}).get("palette"), count)

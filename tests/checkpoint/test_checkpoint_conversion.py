@@ -1,4 +1,4 @@
-"""Conversion: any dialect in, clean official names out, whole or not at all."""
+"""Conversion: any format in, clean official names out, whole or not at all."""
 
 import argparse
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_classification_comes_out_under_the_official_names(port, suffix, tmp_pat
     convert(src, dst)
     assert_same(read_checkpoint(dst)["state_dict"], state)
     report = load_pretrained(CASViT(TINY), dst)
-    assert report.dialect.startswith("casvit-dense classification")
+    assert report.format.startswith("casvit-dense classification")
     assert len(report.initialised) == 20
 
 

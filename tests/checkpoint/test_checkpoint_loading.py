@@ -1,4 +1,4 @@
-"""Strict loading of every dialect into backbones and whole models."""
+"""Strict loading of every format into backbones and whole models."""
 
 import re
 from pathlib import Path
@@ -32,33 +32,33 @@ def trunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: t for n, t in state.items() if n.startswith(("patch_embed.", "network."))}
 
 
-def write_dialect(dialect: str, path: Path) -> dict[str, Tensor]:
+def write_format(format: str, path: Path) -> dict[str, Tensor]:
     """Writes a file and returns the backbone tensors that must come out of it."""
     backbone, classifier = backbone_state(), classifier_state()
-    if dialect == "official classification":
+    if format == "official classification":
         save_official_classification(path, model=classifier)
         return trunk(classifier)
-    if dialect == "official dense":
+    if format == "official dense":
         save_official_dense(path, dense_state())
         return backbone
-    if dialect == "mmpretrain port classification":
+    if format == "mmpretrain port classification":
         names = port_names(list(classifier))
         torch.save({"state_dict": {names[n]: t for n, t in classifier.items()}, "meta": {}}, path)
         return trunk(classifier)
-    if dialect == "mmengine dense":
+    if format == "mmengine dense":
         wrapped = {f"module.{n}": t for n, t in dense_state().items()}
         torch.save({"state_dict": wrapped, "message_hub": {}, "meta": {"epoch": 1}}, path)
         return backbone
-    if dialect == "plain backbone, safetensors":
+    if format == "plain backbone, safetensors":
         safetensors.torch.save_file(backbone, path)
         return backbone
-    assert dialect == "plain backbone"
+    assert format == "plain backbone"
     torch.save(backbone, path)
     return backbone
 
 
 @pytest.mark.parametrize(
-    "dialect",
+    "format",
     [
         "official classification",
         "official dense",
@@ -68,14 +68,14 @@ def write_dialect(dialect: str, path: Path) -> dict[str, Tensor]:
         "plain backbone, safetensors",
     ],
 )
-def test_every_format_loads_under_any_file_name(dialect, tmp_path):
+def test_every_format_loads_under_any_file_name(format, tmp_path):
     path = tmp_path / "weights.bin"
-    expected = write_dialect(dialect, path)
+    expected = write_format(format, path)
     backbone = CASViT(TINY)
     report = load_pretrained(backbone, path)
     assert_holds(backbone, expected)
-    fresh = 20 if "classification" in dialect else 0
-    assert report.dialect == dialect
+    fresh = 20 if "classification" in format else 0
+    assert report.format == format
     assert report.variant == "depths=[1, 1, 2, 1], dims=[8, 12, 16, 24]"
     assert report.matched == len(expected) == len(backbone.state_dict()) - fresh
     assert len(report.initialised) == fresh
@@ -92,7 +92,7 @@ def test_averaged_weights_on_request(prefix, tmp_path):
     assert_holds(backbone, trunk(last))
     report = load_pretrained(backbone, path, ema=True)
     assert_holds(backbone, trunk(averaged))
-    assert report.dialect == "official classification, EMA"
+    assert report.format == "official classification, EMA"
 
 
 @pytest.mark.parametrize("tables", [{}, {"model_ema": None}])
@@ -186,7 +186,7 @@ def test_two_names_for_one_tensor_are_refused(tmp_path):
     state = {names[n]: t for n, t in classifier.items()}
     state["backbone.stages.0.0.local_perception.network.4.weight"] = torch.ones(8, 8, 1, 1)
     torch.save({"state_dict": state}, tmp_path / "x.pth")
-    with pytest.raises(UserError, match="mixes two dialects"):
+    with pytest.raises(UserError, match="mixes two formats"):
         load_pretrained(CASViT(TINY), tmp_path / "x.pth")
 
 

@@ -71,7 +71,7 @@ def test_models_of_other_backbones_load_what_they_wrote(build, prefix, tmp_path)
     assert_holds(model, state)
     assert report.matched == len(state)
     assert not report.left_out
-    assert report.dialect == "mmengine dense"
+    assert report.format == "mmengine dense"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from casvit_dense.export import writers
 from casvit_dense.export.check import compare_detections, compare_segments
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel
+from casvit_dense.export.runtime import open_runtime
 from casvit_dense.predictor import Predictor
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import row_id
@@ -127,7 +128,9 @@ def test_openvino_reads_the_file(models: dict[str, Model], name: str) -> None:
     batch = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
     (expected,) = ExportedModel(str(model.exported)).test_step(batch)
     expected = expected.clone()
-    (found,) = ExportedModel(str(model.exported), "openvino", threads=1).test_step(batch)
+    exported = ExportedModel(str(model.exported))
+    exported.runtime = open_runtime(model.exported, "openvino", threads=1)
+    (found,) = exported.test_step(batch)
     outcome = (
         compare_segments(expected, found)
         if name == "fpn"

@@ -104,22 +104,22 @@ def test_an_official_file_gives_the_official_arithmetic(official):
     torch.testing.assert_close(model(images), tuple(heads))
 
 
-@pytest.mark.parametrize("dialect", ["official", "ema", "port", "ours", "own state dict"])
-def test_every_classification_dialect_loads_with_both_heads(dialect, tmp_path):
+@pytest.mark.parametrize("format", ["official", "ema", "port", "ours", "own state dict"])
+def test_every_classification_format_loads_with_both_heads(format, tmp_path):
     state, path = classifier_state("xs"), tmp_path / "x.pth"
-    if dialect == "port":
+    if format == "port":
         names = port_names(list(state))
         torch.save({"state_dict": {names[n]: t for n, t in state.items()}}, path)
-    elif dialect == "ours":
+    elif format == "ours":
         official = save_official_classification(tmp_path / "official.pth", model=state)
         convert(official, path)
-    elif dialect == "ema":
+    elif format == "ema":
         save_official_classification(path, model=classifier_state("xs", 1), model_ema=state)
     else:
         save_official_classification(path, model=state)
-    if dialect == "own state dict":
+    if format == "own state dict":
         torch.save(get_model("casvit-xs", path, num_classes=CLASSES).state_dict(), path)
-    model = get_model("casvit-xs", path, num_classes=CLASSES, ema=dialect == "ema")
+    model = get_model("casvit-xs", path, num_classes=CLASSES, ema=format == "ema")
     own = model.state_dict()
     assert len(own) == len(state)
     for name, tensor in (

@@ -220,6 +220,10 @@ def test_labels_of_config_and_checkpoint(models: Path, tmp_path: Path) -> None:
     }
     assert load(models, "sem_fpn", **plain).labels.ids == (0, 1, 2, 3, 4)
 
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    listed = {"test_dataloader.dataset.dataset.metainfo.classes": str(tmp_path / "names.txt")}
+    assert load(models, "retinanet", **listed).labels.names == ("a", "b", "c")
+
     # A config that names 80 classes for a head of 3: only the checkpoint can know them.
     unnamed = {"test_dataloader.dataset.dataset.metainfo": None}
     with pytest.raises(UserError, match="has 3 classes, the config names 80"):

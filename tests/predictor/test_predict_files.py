@@ -12,9 +12,10 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from casvit_dense.data.palette import palette_of
 from casvit_dense.errors import UserError
 from casvit_dense.predictor import Labels, draw, find_images, read_image
-from casvit_dense.predictor.model import COCO_IDS, category_ids, palette_of
+from casvit_dense.predictor.model import COCO_IDS, category_ids
 from casvit_dense.predictor.results import InstanceFolder, MapFolder, coco_rows, to_ids
 
 LABELS = Labels(("circle", "square"), ((255, 0, 0), (0, 255, 0)), (3, 7))
@@ -184,8 +185,8 @@ def test_category_ids_of_coco_without_its_file(tmp_path: Path) -> None:
 
 
 def test_missing_colours_are_made() -> None:
-    assert palette_of({"palette": [(1, 2, 3), (4, 5, 6)]}, 1) == ((1, 2, 3),)
-    made = palette_of({"palette": [(1, 2, 3)]}, 150)
+    assert palette_of([(1, 2, 3), [4, 5, 6]], 1) == [(1, 2, 3)]
+    made = palette_of([(1, 2, 3)], 150)
     assert len(set(made)) == 150
     assert all(0 <= value <= 255 for colour in made for value in colour)
 
