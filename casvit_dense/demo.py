@@ -47,7 +47,7 @@ def run_demo(
     names: Sequence[str] = tuple(DEMO_MODELS),
     spec: ShapesSpec | None = None,
     cfg_options: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> list[DemoResult]:
     """Generates the data, then trains, evaluates and draws one model after the other.
 
@@ -58,16 +58,16 @@ def run_demo(
         names: keys of `zoo.DEMO_MODELS`.
         spec: the data set, the demo's own by default.
         cfg_options: config overrides by dotted key, for all of the models.
-        say: takes each line for the user.
+        log: takes each line for the user.
 
     Raises:
         UserError: a folder cannot be used; see `generate_shapes`.
     """
     made = generate_shapes(data_root, spec)
-    say(f"demo: data set {'written to' if made else 'found in'} {data_root}")
+    log(f"demo: data set {'written to' if made else 'found in'} {data_root}")
     results = []
     for name in names:
-        say(f"demo: {name}")
+        log(f"demo: {name}")
         results.append(run_model(DEMO_MODELS[name], out, data_root, cfg_options or {}))
     return results
 
@@ -101,7 +101,7 @@ def find_config(stem: str) -> Path:
     """
     path = config_file(stem)
     if path is None:
-        raise UserError(f"no config {stem}.py among those of the project; install it anew")
+        raise UserError(f"no config {stem}.py in this installation; reinstall casvit-dense")
     return path
 
 
@@ -146,7 +146,7 @@ def with_unlabelled(labels: Labels) -> Labels:
 
 
 def summary(results: Sequence[DemoResult], seconds: float) -> list[str]:
-    """The closing table, one line a model, and the verdict."""
+    """The closing table, one line per model, and the verdict."""
     width = max(len(result.model.config) for result in results)
     head = f"{'model':{width}}  {'metric':16}  {'value':>6}  {'minimum':>7}  {'time':>12}  folder"
     rows = [

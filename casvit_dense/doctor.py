@@ -44,7 +44,11 @@ DISTRIBUTIONS = {
     "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
     "pycocotools": ("pycocotools",),
     "faster_coco_eval": ("faster-coco-eval",),
+    "hotcoco": ("hotcoco",),
     "numpy": ("numpy",),
+    "pydantic": ("pydantic",),
+    "filelock": ("filelock",),
+    "safetensors": ("safetensors",),
 }
 OPENCV_DISTRIBUTIONS = (
     "opencv-python",
@@ -64,7 +68,7 @@ class Status(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what was looked at, how it is, and what to do where it is not ``ok``."""
+    """One row: what was checked, how it is, and what to do where it is not ``ok``."""
 
     name: str
     status: Status
@@ -73,7 +77,7 @@ class Check:
 
 
 def examine(folder: Path) -> list[Check]:
-    """Runs every check; ``folder`` is where work will be written, and its disk is looked at."""
+    """Runs every check; ``folder`` is where work will be written, and its disk is checked."""
     ranges = supported_ranges()
     packages = [check_package(name, (ranges or {}).get(name)) for name in DISTRIBUTIONS]
     cores, origin = usable_cores()
@@ -266,10 +270,10 @@ def check_training(config: str | Path, options: "RunOptions", working: bool) -> 
     Args:
         config: config file.
         options: that change weights or data.
-        working: whether what is installed works; otherwise nothing is looked at.
+        working: whether what is installed works; otherwise nothing is checked.
     """
     if not working:
-        return [Check("config", Status.WARN, "not looked at", "repair what failed, run again")]
+        return [Check("config", Status.WARN, "not checked", "repair what failed, run again")]
     from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone
     from casvit_dense.engine.config import register_scope, resolve
     from casvit_dense.engine.train import first_weights
@@ -288,7 +292,7 @@ def check_training(config: str | Path, options: "RunOptions", working: bool) -> 
         return first_weights(cfg)
 
     def data(loader: str) -> str:
-        return "; ".join(check_data(cfg, [loader])) or "files were not looked at"
+        return "; ".join(check_data(cfg, [loader])) or "files were not checked"
 
     looked_at = {"weights": weights}
     for loader in ("train_dataloader", "val_dataloader"):

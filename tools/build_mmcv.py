@@ -129,7 +129,7 @@ def _report_until_done(process: subprocess.Popen[bytes], source: Path) -> None:
             print(f"    {line}{note}", flush=True)
         except KeyboardInterrupt:
             process.wait()
-            sys.exit("interrupted; the same command goes on from here")
+            sys.exit("interrupted; run the same command to continue")
 
 
 def progress_line(elapsed: float, compiled: int, compiled_before: int, total: int) -> str:

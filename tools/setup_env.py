@@ -37,7 +37,9 @@ def install_torch() -> None:
         _write_constraints()
         _install("-q", "-c", str(CONSTRAINTS), "-r", str(BUILD_TOOLS))
     if not _python("import torch"):
-        sys.exit("error: torch is installed but does not import; mend or uninstall it, run again")
+        sys.exit(
+            "error: torch is installed but does not import; repair or uninstall it, then run again"
+        )
 
 
 def install_mmcv(wheelhouse: Path | None) -> None:
@@ -202,7 +204,7 @@ def _pip(*arguments: str, check: bool = True) -> bool:
     command = [sys.executable, "-m", "pip", *arguments]
     done = not subprocess.run(command, env={**os.environ, **PIP_ENVIRONMENT}).returncode
     if check and not done:
-        sys.exit(f"error: pip {arguments[0]} failed; the same make command goes on from here")
+        sys.exit(f"error: pip {arguments[0]} failed; run the same make command to continue")
     return done
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train under Slurm, one task a GPU: tools/slurm_train.sh PARTITION JOB CONFIG [flags]
+# Train under Slurm, one task per GPU: tools/slurm_train.sh PARTITION JOB CONFIG [flags]
 # GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5) and SRUN_ARGS come from the environment.
 set -euo pipefail
 

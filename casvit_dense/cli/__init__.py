@@ -1,4 +1,4 @@
-"""The ``casvit-dense`` program: one thin module a sub-command."""
+"""The ``casvit-dense`` program: one thin module per sub-command."""
 
 import argparse
 import os

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casvit_dense.cli.arguments import file_to_write, number
+from casvit_dense.cli.arguments import file_to_write, number_between
 from casvit_dense.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--score-thr",
-        type=number(0, 1),
+        type=number_between(0, 1),
         help="least score of the detections in confusions and image scores (default: of best F1)",
     )
     parser.add_argument(

@@ -34,7 +34,7 @@ def whole_number(low: int) -> Callable[[str], int]:
     return read
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
+def number_between(low: float, high: float) -> Callable[[str], float]:
     """Reads numbers from ``low`` to ``high``."""
 
     def read(text: str) -> float:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     weights.add_argument("--from-scratch", action="store_true", help="no weights")
     parser.add_argument(
-        "--work-dir", type=Path, default=Path(), help="folder whose disk is looked at (default: .)"
+        "--work-dir", type=Path, default=Path(), help="folder whose disk is checked (default: .)"
     )
 
 

@@ -61,12 +61,14 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_ledger(parser: argparse.ArgumentParser, usual: str, default: Path | None = None) -> None:
+def add_ledger(
+    parser: argparse.ArgumentParser, default_text: str, default: Path | None = None
+) -> None:
     """Adds ``--ledger``.
 
     Args:
         parser: takes it.
-        usual: where rows go without the flag, in words.
+        default_text: where rows go without the flag, in words.
         default: the same as a value.
     """
     parser.add_argument(
@@ -74,7 +76,7 @@ def add_ledger(parser: argparse.ArgumentParser, usual: str, default: Path | None
         type=Path,
         metavar="FILE",
         default=default,
-        help=f"file of result rows ({usual})",
+        help=f"file of result rows ({default_text})",
     )
 
 

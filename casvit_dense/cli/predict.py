@@ -6,7 +6,7 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.arguments import number
+from casvit_dense.cli.arguments import number_between
 from casvit_dense.cli.options import FUSE_HELP, add_overrides
 
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="result folder (default outputs/<config stem>)")
     parser.add_argument(
         "--score-thr",
-        type=number(0, 1),
+        type=number_between(0, 1),
         default=0.3,
         help="leave out detections of lower score (default %(default)s)",
     )

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from the newest checkpoint of the work directory, or from the one named",
+        help="resume from the newest checkpoint of the work directory, or from the one named",
     )
     parser.add_argument(
         "--amp",

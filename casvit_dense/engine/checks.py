@@ -60,7 +60,7 @@ def check_weights(cfg: Config) -> None:
             part.prefix = BACKBONE if any(name.startswith(BACKBONE) for name in names) else None
 
 
-def dry_run_backbone(cfg: Config, aim: str | None) -> list[str]:
+def dry_run_backbone(cfg: Config, fold_for: str | None) -> list[str]:
     """Builds, runs, fills and folds the backbone alone, so that it fails before data are read.
 
     The run repeats this by the same code on the same file: what is strict here is strict there,
@@ -68,7 +68,7 @@ def dry_run_backbone(cfg: Config, aim: str | None) -> list[str]:
 
     Args:
         cfg: resolved config after `check_weights`; its framework's registries must be filled.
-        aim: what the backbone is folded for (``--fold``), if it is.
+        fold_for: what the backbone is folded for (``--fold``), if it is.
 
     Returns:
         What was loaded, for backbones that do not log it themselves.
@@ -85,11 +85,11 @@ def dry_run_backbone(cfg: Config, aim: str | None) -> list[str]:
     check_channels(cfg, backbone)
     lines = []
     if files:
-        with silence():
+        with loggers_disabled():
             report = init_strictly(backbone, files[-1])
         lines = [] if isinstance(backbone, CASViT) else [str(report)]
-    if aim is not None:
-        fold(backbone, aim)
+    if fold_for is not None:
+        fold(backbone, fold_for)
     return lines
 
 
@@ -117,7 +117,7 @@ def check_channels(cfg: Config, backbone: nn.Module) -> None:
 
 
 @contextmanager
-def silence() -> Iterator[None]:
+def loggers_disabled() -> Iterator[None]:
     """Silences initialisers, whose messages the run would repeat."""
     logger = MMLogger.get_current_instance()
     before, logger.disabled = logger.disabled, True
@@ -128,7 +128,7 @@ def silence() -> Iterator[None]:
         logger.disabled = before
 
 
-def fold(backbone: nn.Module, aim: str) -> None:
+def fold(backbone: nn.Module, fold_for: str) -> None:
     """Gives a backbone its training form.
 
     Raises:
@@ -142,9 +142,9 @@ def fold(backbone: nn.Module, aim: str) -> None:
             "--from-scratch); leave --fold out"
         )
     try:
-        fold_in_training(backbone, recompute=aim == "memory")
+        fold_in_training(backbone, recompute=fold_for == "memory")
     except ValueError as error:
-        raise UserError(f"--fold {aim}: {error}") from error
+        raise UserError(f"--fold {fold_for}: {error}") from error
 
 
 def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
@@ -155,7 +155,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
         loaders: keys of dataloaders, e.g. ``('train_dataloader', 'val_dataloader')``.
 
     Returns:
-        One line a data set: what it is and how many images it holds.
+        One line per data set: what it is and how many images it holds.
 
     Raises:
         UserError: the first thing that is wrong.
@@ -225,14 +225,14 @@ def check_evaluator(cfg: Config, loader: str) -> None:
         UserError: with both files.
     """
     truths = [
-        Path(dataset.get("data_root") or "", dataset.ann_file)
+        Path(dataset.get("data_root") or "", dataset.ann_file).resolve()
         for dataset in leaf_datasets(cfg[loader].dataset)
         if dataset.get("ann_file")
     ]
     evaluator = loader.replace("_dataloader", "_evaluator")
     for metric in evaluators(cfg, [evaluator]):
         ann_file = metric.get("ann_file")
-        if ann_file and Path(ann_file) not in truths:
+        if ann_file and Path(ann_file).resolve() not in truths:
             raise UserError(
                 f"{evaluator}.ann_file is {ann_file}, but the data set of {loader} is "
                 f"{', '.join(map(str, truths))}; set both"
@@ -253,7 +253,7 @@ def _check_files(
         loads = [step for step in dicts_in(dataset.pipeline) if "with_mask" in step]
         return check_coco(
             root / dataset.ann_file,
-            root / prefix.get("img", ""),
+            root / (prefix.get("img") or ""),
             classes,
             allow_more=bool(dataset.get("metainfo")),
             needs_masks=any(step.with_mask for step in loads),
@@ -262,7 +262,7 @@ def _check_files(
     maps = prefix.get("seg_map_path")
     if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):
         return check_maps(
-            root / prefix.get("img_path", ""),
+            root / (prefix.get("img_path") or ""),
             root / maps,
             len(classes),
             reduces_zero_label(dataset, kind),

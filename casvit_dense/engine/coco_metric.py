@@ -11,17 +11,14 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from casvit_dense.engine.coco_backends import collector_paused, evaluate_coco, load_backend
-from casvit_dense.engine.console import COCO_KINDS, LOG, class_table
-from casvit_dense.engine.record import check_once_each
+from casvit_dense.engine.console import COCO_KINDS, COCO_TITLES, LOG, class_table
+from casvit_dense.engine.runner import check_once_each
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.options import COCO_BACKENDS
 
 #: COCO's summary in its order: precision at 100 detections, then recall.
-COCO_NUMBERS = (
-    *("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l"),
-    *("AR@1", "AR@10", "AR@100", "AR_s@100", "AR_m@100", "AR_l@100"),
-)
+COCO_NUMBERS = tuple(COCO_TITLES)
 
 
 @METRICS.register_module()
@@ -70,7 +67,7 @@ class DenseCocoMetric(CocoMetric):
         """Evaluates the gathered results.
 
         Args:
-            results: one pair (truth, prediction) an image.
+            results: one pair (truth, prediction) per image.
 
         Returns:
             ``{kind}_{number}`` for each of the twelve; fractions, -1 where there is no truth.

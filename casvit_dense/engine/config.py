@@ -56,7 +56,7 @@ def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
     """
     cfg = deepcopy(source) if isinstance(source, Config) else read_config(source)
     if "model" not in cfg or "backbone" not in cfg.model:
-        raise UserError(f"{cfg.filename}: no config of a model with a backbone")
+        raise UserError(f"{cfg.filename}: not a config of a model with a backbone")
     check_top_level_keys(cfg)
     messages = apply_recipe_options(cfg, options)
     hashes = hashes_of(cfg.to_dict())
@@ -74,7 +74,10 @@ def read_config(path: str | Path) -> Config:
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
     if Path(path).suffix not in CONFIG_SUFFIXES:
-        raise UserError(f"{path} is no config file ({', '.join(CONFIG_SUFFIXES)}); it comes first")
+        raise UserError(
+            f"{path} is not a config file ({', '.join(CONFIG_SUFFIXES)}); the config is the "
+            "first argument"
+        )
     try:
         return Config.fromfile(str(path))
     except ImportError as error:  # mmengine's message leaves the cause out

@@ -73,7 +73,9 @@ def check_top_level_keys(cfg: Config) -> None:
     for key in cfg:
         meant = None if key in KNOWN_KEYS else nearest(key, KNOWN_KEYS)
         if meant is not None and meant not in cfg:
-            raise UserError(f"{cfg.filename}: nothing reads the key '{key}'; '{meant}' is meant?")
+            raise UserError(
+                f"{cfg.filename}: nothing reads the key '{key}'; did you mean '{meant}'?"
+            )
 
 
 def check_override(cfg: Config, dotted: str) -> None:
@@ -109,15 +111,15 @@ def _why_unread(cfg: Config, top: str) -> str:
             "place that uses it, e.g. train_dataloader.dataset.…"
         )
     meant = nearest(top, KNOWN_KEYS)
-    return f"nothing reads '{top}'" + (f"; '{meant}' is meant?" if meant else "")
+    return f"nothing reads '{top}'" + (f"; did you mean '{meant}'?" if meant else "")
 
 
 def _why_wrong(node: Any, part: str, path: str) -> str | None:
     if isinstance(node, (list, tuple)):
         if part.isdigit() and int(part) < len(node):
             return None
-        return f"'{path}' is a list of {len(node)}; '{part}' is no index into it"
+        return f"'{path}' is a list of {len(node)}; '{part}' is not an index into it"
     if not hasattr(node, "get"):
         return f"'{path}' is {node!r}, not a dict"
     meant = None if part in node else nearest(part, node)
-    return f"no key '{part}'; '{meant}' is meant?" if meant else None
+    return f"no key '{part}'; did you mean '{meant}'?" if meant else None

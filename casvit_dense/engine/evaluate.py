@@ -30,8 +30,8 @@ from casvit_dense.engine.record import (
     device_name,
     evaluation_row,
     json_values,
-    launched,
     training_of,
+    with_launcher,
 )
 from casvit_dense.engine.runner import (
     build_runner,
@@ -49,7 +49,7 @@ from casvit_dense.export.runtime import find_backend
 from casvit_dense.files import write_json
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
-from casvit_dense.results.ledger import LEDGER, append_rows
+from casvit_dense.results.ledger import LEDGER, append_rows, check_writable
 from casvit_dense.results.row import row_id
 
 
@@ -78,7 +78,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     resolved = resolve(config, options)
     cfg = resolved.config
     if cfg.get("test_dataloader") is None:
-        raise UserError(f"{config} is no config of an evaluation: test_dataloader missing")
+        raise UserError(f"{config} cannot be evaluated: it has no test_dataloader")
     training = None
     if is_exported(checkpoint):
         find_backend(checkpoint)
@@ -97,7 +97,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     ledger = options.ledger or work_dir.parent / LEDGER
 
     open_process_group(cfg)
-    on_main_process(lambda: append_rows(ledger, []))  # can it be written?
+    on_main_process(lambda: check_writable(ledger))
     folder = on_main_process(lambda: new_evaluation(work_dir))
     cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
     keep_predictions(cfg, folder, options.classwise)
@@ -110,7 +110,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
             training=training,
             dataset=describe_dataset(runner.test_dataloader.dataset),
             ledger=ledger,
-            command=options.command and launched(options.command, options.launcher),
+            command=options.command and with_launcher(options.command, options.launcher),
         )
     )
     metrics: dict[str, float] = runner.test()

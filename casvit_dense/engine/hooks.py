@@ -195,10 +195,12 @@ class TrainingRecordHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keeps the resumed run's record; a checkpoint that is only a start has none to keep."""
         if runner.cfg.get("resume"):
-            self.record = continued(checkpoint["meta"].get(TRAINING_RECORD), self.record)
+            self.record = record_after_resume(checkpoint["meta"].get(TRAINING_RECORD), self.record)
 
 
-def continued(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
+def record_after_resume(
+    before: Mapping[str, Any] | None, now: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """The record of a resumed training; ``before`` is None where the checkpoint has none."""
     if before is not None:
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}

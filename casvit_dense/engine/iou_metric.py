@@ -8,7 +8,7 @@ from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 
 from casvit_dense.engine.console import LOG, class_table
-from casvit_dense.engine.record import check_once_each
+from casvit_dense.engine.runner import check_once_each
 
 
 @METRICS.register_module()
@@ -44,7 +44,7 @@ class DenseIoUMetric(IoUMetric):
         """Sums the areas of all images.
 
         Args:
-            results: one pair (image path, areas by class) an image.
+            results: one pair (image path, areas by class) per image.
 
         Returns:
             ``aAcc``, ``mIoU``, ``mAcc`` and other means asked for, in percent.

@@ -39,7 +39,7 @@ def move_data_root(cfg: Config, root: str) -> None:
     for key in LOADERS:
         if cfg.get(key) is not None:
             for dataset in leaf_datasets(cfg[key].dataset):
-                old_roots.add(Path(dataset.get("data_root", "")))
+                old_roots.add(Path(dataset.get("data_root") or ""))
                 dataset.data_root = root
     for metric in evaluators(cfg):
         ann_file = Path(metric.get("ann_file") or "")

@@ -5,8 +5,7 @@ import json
 import math
 import os
 import platform
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +55,7 @@ class EvaluationContext:
     command: str | None
 
 
-def launched(command: str, launcher: str) -> str:
+def with_launcher(command: str, launcher: str) -> str:
     """The command with what started its processes, as far as their environment tells."""
     if launcher != "pytorch":
         return command
@@ -106,9 +105,9 @@ def evaluation_row(
         ),
         training=context.training,
         dataset=context.dataset,
-        metrics={name: finite(name, value) for name, value in content["metrics"].items()},
+        metrics={name: value_or_none(name, value) for name, value in content["metrics"].items()},
         per_class={
-            kind: {name: finite("", value) for name, value in values.items()}
+            kind: {name: value_or_none("", value) for name, value in values.items()}
             for kind, values in content["per_class"].items()
         },
         processes=condition["processes"],
@@ -117,7 +116,7 @@ def evaluation_row(
     )
 
 
-def finite(name: str, value: Any) -> float | None:
+def value_or_none(name: str, value: Any) -> float | None:
     """The value, or None where there is none: no finite number, or the -1 of COCO's metrics."""
     try:
         number = float(value)
@@ -251,7 +250,7 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
             "matmul": torch.backends.cuda.matmul.allow_tf32,
             "cudnn": torch.backends.cudnn.allow_tf32,
         },
-        "batch_size": loader.batch_size,
+        "batch_size": loader.get("batch_size", 1),
         "dataset": loader.dataset.to_dict(),  # paths and the whole test pipeline
         "python": platform.python_version(),
         "versions": {**installed_versions(STACK), **gpu_versions()},
@@ -288,14 +287,3 @@ def json_values(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def check_once_each(images: Sequence[Hashable]) -> None:
-    """Processes share the images out; none may be counted twice.
-
-    Raises:
-        RuntimeError: with the images that occur more than once.
-    """
-    twice = [image for image, count in Counter(images).items() if count > 1]
-    if twice:
-        raise RuntimeError(f"{len(twice)} images were evaluated more than once: {twice[:5]}")

@@ -1,7 +1,8 @@
 """mmengine's runner for a resolved config, and what its processes must do together."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +73,17 @@ def on_main_process(task: Callable[[], Result]) -> Result:
         raise UserError(answer[1])
     result: Result = answer[0]
     return result
+
+
+def check_once_each(images: Sequence[Hashable]) -> None:
+    """Images are split among processes; none may be counted twice.
+
+    Raises:
+        RuntimeError: with the images that occur more than once.
+    """
+    twice = [image for image, count in Counter(images).items() if count > 1]
+    if twice:
+        raise RuntimeError(f"{len(twice)} images were evaluated more than once: {twice[:5]}")
 
 
 def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:

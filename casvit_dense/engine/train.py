@@ -63,14 +63,14 @@ def train(config: str | Path, options: RunOptions) -> Path:
     cfg = resolved.config
     missing = [key for key in NEEDED if cfg.get(key) is None]
     if missing:
-        raise UserError(f"{config} is no config of a training: {', '.join(missing)} missing")
+        raise UserError(f"{config} cannot be trained: it lacks {', '.join(missing)}")
     resumed, messages = find_resumed(cfg, options)
     messages = [*resolved.messages, *messages]
     cfg.resume = resumed is not None
     if resumed is not None:
         cfg.load_from = str(resumed)
         if options.pretrained is not None:
-            messages.append(f"--pretrained is not read: the run goes on from {resumed}")
+            messages.append(f"--pretrained is not read: the run resumes from {resumed}")
     if cfg.get("load_from"):
         cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
     else:

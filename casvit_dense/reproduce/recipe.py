@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS
 
 from casvit_dense import zoo
-from casvit_dense.engine.checks import silence
+from casvit_dense.engine.checks import loggers_disabled
 from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.engine.config_tree import evaluators, leaf_datasets, weight_parts
 from casvit_dense.engine.record import describe_dataset, leaves
@@ -230,7 +230,7 @@ def count_parameters(cfg: Config) -> tuple[int, int]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Silences the frameworks: what is built here is only counted."""
-    with silence(), warnings.catch_warnings():
+    with loggers_disabled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

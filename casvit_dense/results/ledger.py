@@ -41,6 +41,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path} cannot be written: it is read-only")
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -136,7 +136,7 @@ def test_a_config_that_is_not_there_is_a_row(capsys):
 def test_a_config_is_not_looked_at_in_a_broken_environment(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mmdet", None)
     assert main(["doctor", str(DEMO)]) == 1
-    assert rows(capsys.readouterr().out)["config"] == ("warn", "not looked at")
+    assert rows(capsys.readouterr().out)["config"] == ("warn", "not checked")
 
 
 def test_options_of_a_config_need_one(capsys):

@@ -260,6 +260,15 @@ def test_evaluator_with_the_truth_of_another_set_is_refused(shapes: Path) -> Non
         check_data(cfg, ("val_dataloader",))
 
 
+def test_the_truth_may_be_spelt_in_another_way(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shapes.parent)
+    cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
+    cfg.val_dataloader.dataset.data_root = f"{shapes.name}/coco/"
+    check_data(cfg, ("val_dataloader",))
+
+
 def test_classes_may_stand_in_a_file(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")

@@ -32,11 +32,11 @@ def test_effective_overrides_pass(dotted: str) -> None:
 @pytest.mark.parametrize(
     ("dotted", "message"),
     [
-        ("train_dataloader.batch_sise", "'batch_size' is meant"),
-        ("train_datalodaer.batch_size", "'train_dataloader' is meant"),
-        ("model.bakbone.arch", "'backbone' is meant"),
-        ("train_dataloader.dataset.pipeline.2.scale", "list of 2; '2' is no index"),
-        ("train_dataloader.dataset.pipeline.x", "'x' is no index"),
+        ("train_dataloader.batch_sise", "did you mean 'batch_size'"),
+        ("train_datalodaer.batch_size", "did you mean 'train_dataloader'"),
+        ("model.bakbone.arch", "did you mean 'backbone'"),
+        ("train_dataloader.dataset.pipeline.2.scale", "list of 2; '2' is not an index"),
+        ("train_dataloader.dataset.pipeline.x", "'x' is not an index"),
         ("train_pipeline.0", "a variable of the config file that nothing reads"),
         ("batch_size", "nothing reads 'batch_size'"),
         ("train_dataloader.batch_size.x", "is 4, not a dict"),
@@ -49,5 +49,5 @@ def test_overrides_without_effect_are_refused(dotted: str, message: str) -> None
 
 def test_misspelt_top_level_key_is_refused() -> None:
     check_top_level_keys(config(num_classes=3, train_cfg={}))
-    with pytest.raises(UserError, match="'optim_wraper'; 'optim_wrapper' is meant"):
+    with pytest.raises(UserError, match="'optim_wraper'; did you mean 'optim_wrapper'"):
         check_top_level_keys(config(optim_wraper={}))

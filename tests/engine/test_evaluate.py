@@ -227,6 +227,8 @@ def test_two_processes_evaluate_as_one(
     assert codes == [0, 0], speaking[-2000:]
     assert len(re.findall(r"^config ", speaking, re.MULTILINE)) == 1
     assert "config " not in silent and "evaluated in" not in silent
+    spoken = [line for line in speaking.splitlines() if not line.startswith("[")]  # gloo's own
+    assert 5 <= len(spoken) <= 15, speaking
     rows, rejected = read_ledger(tmp_path / "results.jsonl")
     assert rejected == []
     one, two = (json.loads((tmp_path / row.folder / "metrics.json").read_text()) for row in rows)
@@ -252,7 +254,7 @@ def test_what_the_first_process_cannot_write_stops_both(
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.slow  # processes of torchrun import everything anew
+@pytest.mark.slow  # processes of torchrun import everything again
 def test_torchrun_evaluates(shapes: Path, tmp_path: Path) -> None:
     checkpoint = save_lively("fpn", tmp_path / "lively.pth")
     command = [
@@ -293,5 +295,5 @@ def test_a_work_dir_that_cannot_be_made_is_a_user_error(
 def test_a_config_without_test_data_is_refused(tmp_path: Path, runs: Runs) -> None:
     config = tmp_path / "trained.py"
     config.write_text(f"_base_ = {str(config_of('fpn'))!r}\ntest_dataloader = None\n")
-    with pytest.raises(UserError, match="no config of an evaluation: test_dataloader missing"):
+    with pytest.raises(UserError, match="cannot be evaluated: it has no test_dataloader"):
         evaluate(config, runs["fpn"], RunOptions(work_dir=tmp_path))

@@ -15,13 +15,13 @@ from casvit_dense.cli import main
 from casvit_dense.engine import evaluate as evaluation
 from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.evaluate import evaluate
-from casvit_dense.engine.hooks import TRAINING_RECORD, continued
+from casvit_dense.engine.hooks import TRAINING_RECORD, record_after_resume
 from casvit_dense.engine.record import (
     annotations_of,
-    finite,
-    launched,
     training_of,
     training_record,
+    value_or_none,
+    with_launcher,
 )
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
@@ -186,7 +186,7 @@ def test_metrics_survive_a_ledger_that_breaks_meanwhile(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "text", [1, 2]])
 def test_what_is_no_finite_number_is_no_figure(value: object) -> None:
-    assert finite("mIoU", value) is None
+    assert value_or_none("mIoU", value) is None
 
 
 def test_a_digest_is_of_canonical_json() -> None:
@@ -230,16 +230,16 @@ RECORD = {
 
 
 def test_a_run_in_two_parts_is_of_one_recipe_or_of_none() -> None:
-    assert continued(RECORD, {**RECORD, "seed": 2}) == RECORD
+    assert record_after_resume(RECORD, {**RECORD, "seed": 2}) == RECORD
     # Records of versions before 0.2 name no precision; the recipe's hash covers it.
-    assert continued(RECORD, {**RECORD, "precision": "fp32"}) == RECORD
-    unknown = continued(None, RECORD)
+    assert record_after_resume(RECORD, {**RECORD, "precision": "fp32"}) == RECORD
+    unknown = record_after_resume(None, RECORD)
     assert unknown["recipe_sha256"] != RECORD["recipe_sha256"] and unknown["seed"] is None
     Training.model_validate({**unknown, "iterations": 100})
-    other = continued(RECORD, {**RECORD, "global_batch": 8})
+    other = record_after_resume(RECORD, {**RECORD, "global_batch": 8})
     assert other["recipe_sha256"] not in (RECORD["recipe_sha256"], "2" * 64)
     Training.model_validate({**other, "iterations": 100})
-    same = continued(other, {**RECORD, "global_batch": 8})
+    same = record_after_resume(other, {**RECORD, "global_batch": 8})
     assert same["recipe_sha256"] != RECORD["recipe_sha256"]
 
 
@@ -314,11 +314,11 @@ def test_the_record_of_a_training_is_of_the_config_that_runs(
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     plain = "casvit-dense test a.py 'my weights.pth' --launcher pytorch"
-    assert launched(plain, "none") == plain
+    assert with_launcher(plain, "none") == plain
     started = "torchrun --nproc_per_node 8 -m casvit_dense test a.py 'my weights.pth'"
-    assert launched(plain, "pytorch") == f"{started} --launcher pytorch"
+    assert with_launcher(plain, "pytorch") == f"{started} --launcher pytorch"
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    assert launched(plain, "pytorch").startswith("torchrun --nnodes 2 --nproc_per_node 8 -m")
+    assert with_launcher(plain, "pytorch").startswith("torchrun --nnodes 2 --nproc_per_node 8 -m")
 
 
 def test_the_program_notes_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ def test_a_config_without_training_is_refused(tmp_path: Path, key: str, shapes: 
     config.write_text(f"_base_ = {str(config_of('fpn'))!r}\n{key} = None\n")
     options = options_of("fpn", shapes, tmp_path)
     options.cfg_options = {}
-    with pytest.raises(UserError, match=f"no config of a training: {key} missing"):
+    with pytest.raises(UserError, match=f"cannot be trained: it lacks {key}"):
         train(config, options)
 
 
