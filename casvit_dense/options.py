@@ -17,49 +17,115 @@ IMAGE_DECODERS: Final = ("cv2", "turbojpeg")
 AMP_DTYPES: Final = {"fp16": "float16", "bf16": "bfloat16"}
 
 
+def flag(default: Any = None, *, commands: str, exported: str = "", **arguments: Any) -> Any:
+    """A field of `RunOptions` and the flag of the command line that sets it.
+
+    Args:
+        default: value without the flag.
+        commands: names of the commands that have the flag.
+        exported: why an exported file cannot be evaluated with it: what such a file is or has.
+        **arguments: of argparse.
+    """
+    about = {"commands": commands.split(), "exported": exported, "arguments": arguments}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=about)
+    return field(default=default, metadata=about)
+
+
 @dataclass
 class RunOptions:
-    """Options shared by training and evaluation.
-
-    Attributes:
-        work_dir: where logs, checkpoints and results go; default ``work_dirs/<config stem>``.
-        data_root: folder of the data set, in place of the config's.
-        pretrained: weight file of the backbone, in place of the config's.
-        from_scratch: no weights; BatchNorm is then trained, for frozen random statistics
-            cannot learn.
-        resume: ``'auto'`` for the newest readable checkpoint of ``work_dir``, or a path.
-        amp: mixed precision (GPU only), a key of `AMP_DTYPES`. The published recipes do not use it.
-        auto_scale_lr: scale the learning rate to the real global batch.
-        fold: train the backbone's folded form: ``'time'`` for speed, ``'memory'`` to keep less for
-            the backward pass; the same gradients.
-        seed: seed of every random generator.
-        deterministic: ask torch for deterministic algorithms.
-        cfg_options: overrides by dotted key, e.g. ``{'train_cfg.max_epochs': 1}``.
-        launcher: ``'none' | 'pytorch' | 'slurm' | 'mpi'``.
-        classwise: print the result of every class.
-        fuse: evaluate the fused form of the model.
-        coco_backend: one of `COCO_BACKENDS`, in place of the config's.
-        image_decoder: one of `IMAGE_DECODERS`, in place of the config's.
-        ledger: file that gets the row of an evaluation; default ``results.jsonl`` beside the work
-            directory.
-        command: what a user types to repeat the run, for the row.
+    """Options of training and evaluation. Spelling is mmdetection's; the help of each flag says
+    what it does.
     """
 
-    work_dir: Path | None = None
-    data_root: str | None = None
-    pretrained: str | None = None
-    from_scratch: bool = False
-    resume: str | None = None
-    amp: str | None = None
-    auto_scale_lr: bool = False
-    fold: str | None = None
-    seed: int | None = None
-    deterministic: bool = False
-    cfg_options: dict[str, Any] = field(default_factory=dict)
-    launcher: str = "none"
-    classwise: bool = False
-    fuse: bool = False
-    coco_backend: str | None = None
-    image_decoder: str | None = None
-    ledger: Path | None = None
-    command: str | None = None
+    work_dir: Path | None = flag(
+        commands="train test", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
+    )
+    data_root: str | None = flag(
+        commands="train test doctor",
+        metavar="DIR",
+        help="folder of the data set, in place of the config's",
+    )
+    pretrained: str | None = flag(
+        commands="train doctor",
+        metavar="FILE",
+        help="weights of the backbone, in place of the config's",
+    )
+    # BatchNorm then trains, since frozen random statistics cannot learn.
+    from_scratch: bool = flag(
+        False,
+        commands="train doctor",
+        action="store_true",
+        help="no weights; BatchNorm of the backbone trains",
+    )
+    resume: str | None = flag(
+        commands="train",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="resume from the newest readable checkpoint of the work directory (auto), or from the "
+        "one named",
+    )
+    amp: str | None = flag(
+        commands="train",
+        nargs="?",
+        const="fp16",
+        choices=tuple(AMP_DTYPES),
+        help="mixed precision (GPU), fp16 without a value; the published recipes do not use it",
+    )
+    auto_scale_lr: bool = flag(
+        False,
+        commands="train",
+        action="store_true",
+        help="scale the learning rate to the real global batch",
+    )
+    fold: str | None = flag(
+        commands="train",
+        choices=("time", "memory"),
+        help="fold the backbone's fixed BatchNorm at each step: same gradients, for less time, or "
+        "for less memory",
+    )
+    seed: int | None = flag(commands="train test", type=int, help="seed of every random generator")
+    deterministic: bool = flag(
+        False, commands="train test", action="store_true", help="deterministic algorithms"
+    )
+    # By dotted key, e.g. ``{'train_cfg.max_epochs': 1}``.
+    cfg_options: dict[str, Any] = flag(
+        {},
+        commands="train test predict export",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="override config values, e.g. train_cfg.max_epochs=1",
+    )
+    launcher: str = flag(
+        "none",
+        commands="train test",
+        exported="is evaluated by one process",
+        choices=("none", "pytorch", "slurm", "mpi"),
+        help="what started the processes (%(default)s)",
+    )
+    classwise: bool = flag(False, commands="test", action="store_true", help="print every class")
+    fuse: bool = flag(
+        False,
+        commands="test predict",
+        exported="has the form that it was exported in",
+        action="store_true",
+        help="run the fused form: same results, faster",
+    )
+    coco_backend: str | None = flag(
+        commands="train test",
+        choices=COCO_BACKENDS,
+        help=f"package that evaluates boxes and masks, same numbers (default {COCO_BACKENDS[0]})",
+    )
+    image_decoder: str | None = flag(
+        commands="train test",
+        choices=IMAGE_DECODERS,
+        help=f"library that decodes images (default {IMAGE_DECODERS[0]})",
+    )
+    ledger: Path | None = flag(
+        commands="test",
+        type=Path,
+        metavar="FILE",
+        help="file of result rows (default: results.jsonl beside the work directory)",
+    )
+    command: str | None = None  #: what a user types to repeat the run, for the row

@@ -6,6 +6,7 @@ Exit code 0: nothing needed is broken; 1: something is; 2: bad input.
 import argparse
 from pathlib import Path
 
+from casvit_dense.cli.options import add_run_options
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 
@@ -16,12 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="config file of a training; its weights and data are checked, too",
     )
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    weights = parser.add_mutually_exclusive_group()
-    weights.add_argument(
-        "--pretrained", metavar="FILE", help="weights of the backbone, in place of the config's"
-    )
-    weights.add_argument("--from-scratch", action="store_true", help="no weights")
+    add_run_options(parser, "doctor")
     parser.add_argument(
         "--work-dir", type=Path, default=Path(), help="folder whose disk is checked (default: .)"
     )

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-from casvit_dense.cli.options import add_overrides
+from casvit_dense.cli.options import add_run_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", type=Path, metavar="FOLDER", help="images for --int8 static"
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    add_overrides(parser)
+    add_run_options(parser, "export")
 
 
 def size(text: str) -> tuple[int, int]:

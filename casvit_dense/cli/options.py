@@ -1,4 +1,4 @@
-"""Flags that training and evaluation share."""
+"""Flags of a run, as `RunOptions` declares them."""
 
 import argparse
 import ast
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.options import COCO_BACKENDS, IMAGE_DECODERS, RunOptions
+from casvit_dense.options import RunOptions
 
-FUSE_HELP = "run the fused form: same results, faster"
+#: Options of which a run takes one.
+EXCLUSIVE = ("pretrained", "from_scratch")
 
 
 class OverrideAction(argparse.Action):
@@ -49,22 +50,28 @@ def parse_value(text: str) -> Any:
         return DictAction._parse_int_float_bool(text)
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--cfg-options``."""
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=OverrideAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override config values, e.g. train_cfg.max_epochs=1",
-    )
+def add_run_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Adds the flags that `RunOptions` declares for a command."""
+    weights = None
+    for option in dataclasses.fields(RunOptions):
+        if command not in option.metadata.get("commands", ()):
+            continue
+        arguments = dict(option.metadata["arguments"], default=option.default)
+        if option.name == "cfg_options":
+            arguments.update(action=OverrideAction, default={})
+        target = parser
+        if option.name in EXCLUSIVE:
+            target = weights = weights or parser.add_mutually_exclusive_group()
+        target.add_argument(f"--{option.name.replace('_', '-')}", **arguments)
+    if command in ("train", "test"):
+        # Launchers of old torch versions pass it; torchrun sets the environment instead.
+        parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
 
 
 def add_ledger(
     parser: argparse.ArgumentParser, default_text: str, default: Path | None = None
 ) -> None:
-    """Adds ``--ledger``.
+    """Adds ``--ledger`` to commands with a default of their own.
 
     Args:
         parser: takes it.
@@ -78,30 +85,6 @@ def add_ledger(
         default=default,
         help=f"file of result rows ({default_text})",
     )
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the shared flags; spelling is mmdetection's."""
-    parser.add_argument(
-        "--work-dir", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
-    )
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    parser.add_argument("--seed", type=int, help="seed of every random generator")
-    parser.add_argument("--deterministic", action="store_true", help="deterministic algorithms")
-    add_overrides(parser)
-    parser.add_argument(
-        "--coco-backend",
-        choices=COCO_BACKENDS,
-        help=f"package that evaluates boxes and masks, same numbers (default {COCO_BACKENDS[0]})",
-    )
-    parser.add_argument(
-        "--image-decoder",
-        choices=IMAGE_DECODERS,
-        help=f"library that decodes images (default {IMAGE_DECODERS[0]})",
-    )
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    # Launchers of old torch versions pass it; torchrun sets the environment instead.
-    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from casvit_dense.cli.arguments import number_between
-from casvit_dense.cli.options import FUSE_HELP, add_overrides
+from casvit_dense.cli.options import add_run_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", metavar="DIR", help="folder of the data set, whose category ids are used"
     )
-    parser.add_argument("--fuse", action="store_true", help=FUSE_HELP)
     parser.add_argument("--no-pictures", action="store_true", help="write data, draw nothing")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the GPU if there is one)")
-    add_overrides(parser)
+    add_run_options(parser, "predict")
 
 
 def run(args: argparse.Namespace) -> int:

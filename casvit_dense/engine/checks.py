@@ -94,26 +94,57 @@ def dry_run_backbone(cfg: Config, fold_for: str | None) -> list[str]:
 
 
 def check_channels(cfg: Config, backbone: nn.Module) -> None:
-    """Compares the maps that a backbone returns with those that the neck is told to expect.
+    """Compares the maps that a backbone returns with those that what follows it expects.
 
     Raises:
         UserError: their numbers or channels differ.
     """
-    necks = cfg.model.get("neck")
-    first = necks[0] if isinstance(necks, (list, tuple)) else necks
-    expected = (first or {}).get("in_channels")
-    if not isinstance(expected, (list, tuple)):
+    readers = list(map_readers(cfg))
+    if not readers:
         return
     tried = deepcopy(backbone)
     tried.eval()  # not chained: of some mmdet backbones it returns None
     with torch.no_grad():
         maps = tried(torch.zeros(IMAGE))
     found = [feature_map.shape[1] for feature_map in maps]
-    if found != list(expected):
-        raise UserError(
-            f"{cfg.filename}: the backbone returns maps of {found} channels, and "
-            f"model.neck.in_channels says {list(expected)}"
-        )
+    for name, channels, indices in readers:
+        there = indices is None or all(-len(found) <= i < len(found) for i in indices)
+        if not there or channels != (found if indices is None else [found[i] for i in indices]):
+            chosen = "" if indices is None else f" of the maps {indices}"
+            raise UserError(
+                f"{cfg.filename}: the backbone returns maps of {found} channels, and "
+                f"{name}.in_channels says {channels}{chosen}"
+            )
+
+
+def map_readers(cfg: Config) -> Iterator[tuple[str, list[int], list[int] | None]]:
+    """Who reads the backbone's maps: the neck, or without one the heads of a segmenter.
+
+    Returns:
+        Name in the config, channels, and indices of the maps that are read; None: all of them.
+    """
+    necks = cfg.model.get("neck")
+    if necks:
+        channels = (necks[0] if isinstance(necks, (list, tuple)) else necks).get("in_channels")
+        if isinstance(channels, (list, tuple)):
+            yield "model.neck", list(channels), None
+    elif cfg.get("default_scope") == "mmseg":
+        for name, head in heads_of(cfg):
+            channels, indices = head.get("in_channels"), head.get("in_index")
+            if isinstance(channels, (list, tuple)):
+                yield name, list(channels), None if indices is None else list(indices)
+            elif channels is not None:
+                yield name, [channels], [-1 if indices is None else indices]
+
+
+def heads_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    """Every head of a model but the one for proposals, with its name in the config."""
+    for part in dicts_in(cfg.model):
+        for key, value in part.items():
+            if key.endswith("_head") and key != "rpn_head":
+                for head in value if isinstance(value, (list, tuple)) else [value]:
+                    if head:
+                        yield f"model.{key}", head
 
 
 @contextmanager
@@ -201,15 +232,7 @@ def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
     Raises:
         UserError: with the head and both numbers.
     """
-    heads = [
-        head
-        for part in dicts_in(cfg.model)
-        for key, value in part.items()
-        if key.endswith("_head") and key != "rpn_head"
-        for head in (value if isinstance(value, (list, tuple)) else [value])
-        if head
-    ]
-    for head in heads:
+    for _, head in heads_of(cfg):
         count = head.get("num_classes")
         if count is not None and count != len(classes):
             raise UserError(

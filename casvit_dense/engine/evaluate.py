@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import check_data, class_names
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import evaluators, leaf_datasets
@@ -34,6 +33,7 @@ from casvit_dense.engine.record import (
     with_launcher,
 )
 from casvit_dense.engine.runner import (
+    apply_model_options,
     build_runner,
     make_folder,
     on_main_process,
@@ -146,11 +146,9 @@ def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) ->
     model = unwrapped(runner.model)
     if isinstance(model, ExportedModel):
         return {**model.facts(), "device": cpu_name()}
-    facts = {"weights_sha256": load_model(model, checkpoint).sha256, "form": "reference"}
-    if options.fuse:
-        replace_with_fused(runner)
-        facts["form"] = "fused"
-    return facts
+    sha256 = load_model(model, checkpoint).sha256
+    apply_model_options(runner, options)
+    return {"weights_sha256": sha256, "form": "fused" if options.fuse else "reference"}
 
 
 def save_evaluation(context: EvaluationContext, content: Mapping[str, Any], folder: Path) -> None:
@@ -214,21 +212,13 @@ def replace_with_exported(cfg: Config, file: str | Path, options: RunOptions) ->
     Raises:
         UserError: the file does not belong to the config, or an option has no effect on it.
     """
-    if options.launcher != "none":
-        raise UserError("an exported file is evaluated by one process; leave --launcher out")
-    if options.fuse:
-        raise UserError("an exported file has the form that it was exported in; leave --fuse out")
+    for option in fields(options):
+        reason = option.metadata.get("exported")
+        if reason and getattr(options, option.name) != option.default:
+            flag = option.name.replace("_", "-")
+            raise UserError(f"an exported file {reason}; leave --{flag} out")
     check_overrides(options.cfg_options)
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     classes = class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
     check_origin(read_description(Path(file)), cfg.filename, classes)
     cfg.model = dict(type="ExportedModel", file=str(file))
-
-
-def replace_with_fused(runner: Runner) -> None:
-    """Puts the fused form in the place of the runner's model, inside its distributed wrapper."""
-    fused = fuse(unwrapped(runner.model))
-    if is_model_wrapper(runner.model):
-        runner.model.module = fused
-    else:
-        runner.model = fused

@@ -16,9 +16,12 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
+from casvit_dense.deploy import fuse
+from casvit_dense.engine.checks import fold
 from casvit_dense.engine.console import QuietRunner, log_entry, short_path
 from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 Result = TypeVar("Result")
 
@@ -116,6 +119,22 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         runner.register_hook(ProgressHook())
     log_entry("log file", short_path(runner.logger.log_file))
     return runner
+
+
+def apply_model_options(runner: Runner, options: RunOptions) -> None:
+    """Applies the options that act on a model that is built and, where it begins so, loaded.
+
+    Raises:
+        UserError: the model cannot be folded.
+    """
+    model: Any = unwrapped(runner.model)
+    if options.fold is not None:
+        fold(model.backbone, options.fold)
+    if options.fuse:
+        if is_model_wrapper(runner.model):
+            runner.model.module = fuse(model)
+        else:
+            runner.model = fuse(model)
 
 
 def pack_index(dataset: Any) -> None:

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, fold
+from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import weight_parts
 from casvit_dense.engine.console import (
@@ -30,7 +30,12 @@ from casvit_dense.engine.hooks import (
 )
 from casvit_dense.engine.machine import world_size
 from casvit_dense.engine.record import device_name, training_precision, training_record
-from casvit_dense.engine.runner import build_runner, process_group_closed, unwrapped
+from casvit_dense.engine.runner import (
+    apply_model_options,
+    build_runner,
+    process_group_closed,
+    unwrapped,
+)
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
@@ -92,11 +97,10 @@ def train(config: str | Path, options: RunOptions) -> Path:
     model: Any = unwrapped(runner.model)
     if training_precision(cfg) == "bf16":
         keep_mmcv_operators_in_fp32(model)
-    if options.fold is not None:
-        fold(model.backbone, options.fold)
     if cfg.get("load_from"):
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(model, cfg.load_from)
+    apply_model_options(runner, options)
     runner.register_hook(TrainingRecordHook(training_record(resolved, options, runner)))
     if options.seed is not None:
         runner.register_hook(RepeatableHook())

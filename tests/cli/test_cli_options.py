@@ -16,7 +16,7 @@ from casvit_dense.cli.options import add_run_options, run_options
 
 def parse(*pairs: str) -> dict:
     parser = argparse.ArgumentParser()
-    add_run_options(parser)
+    add_run_options(parser, "train")
     return run_options(parser.parse_args(["--cfg-options", *pairs])).cfg_options
 
 

@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 
 from casvit_dense.engine.config import register_scope
 from casvit_dense.engine.config_tree import KNOWN_KEYS
+from casvit_dense.zoo import FAMILIES, casvit_configs
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = [
@@ -32,6 +33,11 @@ PARAMETERS = {
     "mask-rcnn": {"xs": 22.78, "s": 25.3, "m": 31.7, "t": 40.9},
     "fpn": {"xs": 6.88, "s": 9.4, "m": 15.8, "t": 25.0},
 }
+
+
+def test_every_family_of_the_zoo_has_its_official_recipe_here() -> None:
+    shipped = {path for family in FAMILIES for path in casvit_configs(family)}
+    assert shipped == {parameters.values[0] for parameters in RECIPES}
 
 
 def value_at(node: Any, dotted: str) -> Any:

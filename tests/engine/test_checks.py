@@ -4,15 +4,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
-from casvit_dense.engine.checks import check_data
+from casvit_dense.engine.checks import check_channels, check_data
 from casvit_dense.engine.coco_backends import evaluate_coco
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
@@ -267,6 +269,39 @@ def test_the_truth_may_be_spelt_in_another_way(
     cfg = demo_config("retinanet_casvit-mini_fpn_shapes", shapes / "coco")
     cfg.val_dataloader.dataset.data_root = f"{shapes.name}/coco/"
     check_data(cfg, ("val_dataloader",))
+
+
+@pytest.mark.parametrize(
+    ("channels", "indices", "wrong"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3], False),
+        ([1, 3], [1, 3], False),
+        ([1, 3], [1, 2], True),
+        ([0, 1], [0, 4], True),
+        (3, None, False),
+        (2, 2, False),
+        (2, None, True),
+    ],
+)
+def test_a_head_without_a_neck_reads_maps_of_its_channels(
+    shapes: Path, channels: Any, indices: Any, wrong: bool
+) -> None:
+    """``channels`` are given here by the map that has them; without ``in_index`` it is the last."""
+    cfg = demo_config("fpn_casvit-mini_shapes", shapes / "ade")
+    backbone = MODELS.build(cfg.model.backbone)
+    dims = backbone.out_channels
+    cfg.model.neck = None
+    cfg.model.decode_head.in_channels = (
+        [dims[i] for i in channels] if isinstance(channels, list) else dims[channels]
+    )
+    cfg.model.decode_head.pop("in_index", None)
+    if indices is not None:
+        cfg.model.decode_head.in_index = indices
+    if not wrong:
+        check_channels(cfg, backbone)
+        return
+    with pytest.raises(UserError, match=r"model.decode_head.in_channels says"):
+        check_channels(cfg, backbone)
 
 
 def test_classes_may_stand_in_a_file(shapes: Path, tmp_path: Path) -> None:
