@@ -1,8 +1,8 @@
 """What is installed, whether it works, and what to do about the rest.
 
 Every check catches the failures it looks for and returns them as data, so that a broken part
-never hides the state of the others. The file runs by itself where the package does not import: only
-`check_training`, which a config is needed for, imports from it.
+never hides the state of the others. The file imports nothing of this package and runs by itself
+where that does not import.
 """
 
 import enum
@@ -14,15 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-
-if TYPE_CHECKING:
-    from casvit_dense.options import RunOptions
 
 # What an import raises when a part is missing, built for another torch, or at odds with a version.
 BROKEN_IMPORT = (ImportError, OSError, RuntimeError, AttributeError, AssertionError)
@@ -262,50 +257,6 @@ def check_disk(folder: Path) -> Check:
         remedy = f"free {_size(FREE_DISK_BYTES - free)} more, or write elsewhere: --work-dir"
         return Check("disk", Status.WARN, detail, remedy)
     return Check("disk", Status.OK, detail)
-
-
-def check_training(config: str | Path, options: "RunOptions", working: bool) -> list[Check]:
-    """Config, weights and data of a training, by the checks that a training begins with.
-
-    Args:
-        config: config file.
-        options: that change weights or data.
-        working: whether what is installed works; otherwise nothing is checked.
-    """
-    if not working:
-        return [Check("config", Status.WARN, "not checked", "repair what failed, run again")]
-    from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone
-    from casvit_dense.engine.config import register_scope, resolve
-    from casvit_dense.engine.train import first_weights
-    from casvit_dense.errors import UserError
-
-    try:
-        cfg = resolve(config, options).config
-        register_scope(cfg)
-    except UserError as error:
-        return [Check("config", Status.FAIL, str(error))]
-
-    def weights() -> str:
-        if not cfg.get("load_from"):
-            check_weights(cfg)
-        dry_run_backbone(cfg, options.fold)
-        return first_weights(cfg)
-
-    def data(loader: str) -> str:
-        return "; ".join(check_data(cfg, [loader])) or "files were not checked"
-
-    looked_at = {"weights": weights}
-    for loader in ("train_dataloader", "val_dataloader"):
-        if cfg.get(loader) is not None:
-            name = "training data" if loader == "train_dataloader" else "validation data"
-            looked_at[name] = partial(data, loader)
-    checks = [Check("config", Status.OK, str(config))]
-    for name, look in looked_at.items():
-        try:
-            checks.append(Check(name, Status.OK, look()))
-        except UserError as error:
-            checks.append(Check(name, Status.FAIL, str(error)))
-    return checks
 
 
 def installed_versions(distributions: tuple[str, ...]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from casvit_dense.commit import split_commit
 from casvit_dense.errors import UserError
+from casvit_dense.provenance import split_commit
 from casvit_dense.results.row import BenchmarkRow, Evaluation, parse_row
 
 #: Columns of version 0.1 under another name than their fields.

@@ -25,8 +25,7 @@ from torch.utils.mkldnn import to_mkldnn
 
 from casvit_dense import __version__
 from casvit_dense.benchmark.timing import stopwatch
-from casvit_dense.commit import code_commit, split_commit
-from casvit_dense.engine.record import cpu_name
+from casvit_dense.provenance import code_commit, cpu_name, split_commit
 from casvit_dense.results.row import Software
 
 MATMUL_SIDES = (1024, 1536, 2048)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from casvit_dense.commit import DIRTY
+from casvit_dense.provenance import DIRTY
 from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Speed
 from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
 

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from casvit_dense import doctor
+    from casvit_dense.doctor import Check, Status
 
     if not args.work_dir.is_dir():
         raise UserError(f"--work-dir {args.work_dir} is not a folder: create it or leave it out")
@@ -34,7 +35,11 @@ def run(args: argparse.Namespace) -> int:
     if args.config is None and options != RunOptions():
         raise UserError("--data-root, --pretrained and --from-scratch go with a config; give one")
     checks = doctor.examine(args.work_dir.resolve())
-    if args.config is not None:
-        checks += doctor.check_training(args.config, options, working=not doctor.exit_code(checks))
+    if args.config is not None and doctor.exit_code(checks):
+        checks.append(Check("config", Status.WARN, "not checked", "repair what failed, run again"))
+    elif args.config is not None:
+        from casvit_dense.engine.checks import check_training
+
+        checks += check_training(args.config, options)
     print(doctor.render(checks))
     return doctor.exit_code(checks)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ from casvit_dense.checkpoint.formats import BACKBONE, read_weights
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
 from casvit_dense.deploy import fold_in_training
+from casvit_dense.doctor import Check, Status
+from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import dicts_in, evaluators, leaf_datasets, weight_parts
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 
 MODEL_ZOO = "https://github.com/Tianfang-Zhang/CAS-ViT/blob/main/MODEL_ZOO.md"
+
+WEIGHTS_HINT = (
+    "give the path by --pretrained FILE (or save it under that name), or train with --from-scratch"
+)
 
 #: Formats that turbojpeg cannot read, by suffix.
 NO_JPEG = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -33,8 +41,56 @@ NO_JPEG = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 IMAGE = (1, 3, 64, 64)
 
 
-def check_weights(cfg: Config) -> None:
+def check_training(config: str | Path, options: RunOptions) -> list[Check]:
+    """Config, weights and data of a training, by the checks that a training begins with.
+
+    Args:
+        config: config file.
+        options: that change weights or data.
+    """
+    try:
+        cfg = resolve(config, options).config
+        register_scope(cfg)
+    except UserError as error:
+        return [Check("config", Status.FAIL, str(error))]
+
+    def weights() -> str:
+        if not cfg.get("load_from"):
+            check_weights(cfg)
+        dry_run_backbone(cfg, options.fold)
+        return first_weights(cfg)
+
+    def data(loader: str) -> str:
+        return "; ".join(check_data(cfg, [loader])) or "files were not checked"
+
+    parts = {"weights": weights}
+    if cfg.get("train_dataloader") is not None:
+        parts["training data"] = partial(data, "train_dataloader")
+    if cfg.get("val_dataloader") is not None:
+        parts["validation data"] = partial(data, "val_dataloader")
+    checks = [Check("config", Status.OK, str(config))]
+    for name, check in parts.items():
+        try:
+            checks.append(Check(name, Status.OK, check()))
+        except UserError as error:
+            checks.append(Check(name, Status.FAIL, str(error)))
+    return checks
+
+
+def first_weights(cfg: Config) -> str:
+    """Where the weights that a training begins with come from."""
+    if cfg.get("load_from"):
+        return f"{cfg.load_from} ({'resumed' if cfg.resume else 'of the whole model'})"
+    files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
+    return f"{files[-1]} (backbone)" if files else "random"
+
+
+def check_weights(cfg: Config, hint: str = WEIGHTS_HINT) -> None:
     """Checks the backbone's weight files before anything is built, and notes their prefix.
+
+    Args:
+        cfg: resolved config.
+        hint: what to do with a file that was downloaded, for the message that it is missing.
 
     Raises:
         UserError: the weight file is missing or damaged.
@@ -49,10 +105,7 @@ def check_weights(cfg: Config) -> None:
             arch = backbone.get("arch")  # a name, or depths and widths
             if backbone.type == "CASViT" and isinstance(arch, str) and arch in ARCHS:
                 what = f"the ImageNet file of CAS-ViT '{arch}' from {MODEL_ZOO}"
-            raise UserError(
-                f"no pretrained weights at {file}. Download {what} and give the path by "
-                "--pretrained FILE (or save it under that name), or train with --from-scratch"
-            )
+            raise UserError(f"no pretrained weights at {file}. Download {what} and {hint}")
         read_checkpoint(file)  # a damaged file should not show after everything was built
         if part.get("type") == "Pretrained" and part.get("prefix") in (None, BACKBONE):
             # Classifiers of OpenMMLab and whole dense models have the prefix, others do not.

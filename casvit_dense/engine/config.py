@@ -137,7 +137,8 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
         set_image_decoder(cfg, options.image_decoder)
     if options.amp is not None:
         set_amp(cfg, options.amp)
-    return messages + scale_learning_rate(cfg, options)
+    processes = world_size(options.launcher)
+    return messages + scale_learning_rate(cfg, processes, options.auto_scale_lr)
 
 
 def set_from_scratch(cfg: Config) -> list[str]:
@@ -152,10 +153,10 @@ def set_from_scratch(cfg: Config) -> list[str]:
     if "frozen_stages" in backbone:
         backbone.frozen_stages = -1  # random weights that never learn are of no use
     if backbone.type != "CASViT" and "norm_eval" not in backbone:
-        return ["from scratch: the backbone starts from random weights"]
+        return ["from scratch: the backbone has no pretrained weights"]
     backbone.norm_eval = False
     return [
-        "from scratch: the backbone starts from random weights and its BatchNorm is trained "
+        "from scratch: the backbone has no pretrained weights and its BatchNorm is trained "
         "(norm_eval=False), since frozen random statistics cannot learn"
     ]
 
@@ -231,8 +232,13 @@ def set_amp(cfg: Config, precision: str) -> None:
     cfg.optim_wrapper.loss_scale = dict(enabled=False)
 
 
-def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
+def scale_learning_rate(cfg: Config, processes: int, scale: bool) -> list[str]:
     """Scales the learning rate where asked; otherwise says when the batch is not the recipe's.
+
+    Args:
+        cfg: the config.
+        processes: that train together.
+        scale: change the rate (``--auto-scale-lr``).
 
     Returns:
         What the user of a training should be told.
@@ -245,7 +251,7 @@ def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
     optim_wrapper = cfg.get("optim_wrapper") or ConfigDict()
     optimizer: ConfigDict = optim_wrapper.get("optimizer") or ConfigDict()
     if base is None or batch is None or "lr" not in optimizer:
-        if options.auto_scale_lr:
+        if scale:
             raise UserError(
                 f"--auto-scale-lr: {cfg.filename} must set auto_scale_lr.base_batch_size, "
                 "train_dataloader.batch_size and optim_wrapper.optimizer.lr"
@@ -253,14 +259,13 @@ def scale_learning_rate(cfg: Config, options: RunOptions) -> list[str]:
         return []
     # Not left to mmengine, which does not count accumulated steps.
     cfg.auto_scale_lr.enable = False
-    processes = world_size(options.launcher)
     steps = optim_wrapper.get("accumulative_counts", 1)
     real, lr = processes * batch * steps, optimizer.lr
     if real == base:
         return []
     counted = f"{processes} process{'es' * (processes > 1)} x {batch} images"
     counted += f" x {steps} steps" * (steps > 1)
-    if options.auto_scale_lr:
+    if scale:
         optimizer.lr = lr * real / base
         return [
             f"global batch is {real} ({counted}), the recipe's {base}: lr {lr:g} -> "

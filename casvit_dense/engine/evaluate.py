@@ -24,9 +24,7 @@ from casvit_dense.engine.console import (
 from casvit_dense.engine.record import (
     EvaluationContext,
     conditions,
-    cpu_name,
     describe_dataset,
-    device_name,
     evaluation_row,
     json_values,
     training_of,
@@ -49,6 +47,7 @@ from casvit_dense.export.runtime import find_backend
 from casvit_dense.files import write_json
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
+from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows, check_writable
 from casvit_dense.results.row import row_id
 

@@ -17,12 +17,12 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from pydantic import ValidationError
 
-from casvit_dense.commit import code_commit, split_commit
 from casvit_dense.doctor import installed_versions
 from casvit_dense.engine.config import ResolvedConfig
 from casvit_dense.engine.hooks import TRAINING_RECORD
 from casvit_dense.engine.machine import world_size
 from casvit_dense.options import RunOptions
+from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
 from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
 
@@ -256,26 +256,6 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
         "versions": {**installed_versions(STACK), **gpu_versions()},
         **more,
     }
-
-
-def device_name() -> str:
-    """The GPU's model, or the processor's where there is none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
-
-
-def gpu_versions() -> dict[str, str]:
-    """Versions of CUDA and cuDNN; none where no GPU is."""
-    if not torch.cuda.is_available():
-        return {}
-    return {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
-
-
-def cpu_name() -> str:
-    """The processor's model, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def json_values(value: Any) -> Any:

@@ -11,9 +11,8 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone
+from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, first_weights
 from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_tree import weight_parts
 from casvit_dense.engine.console import (
     LOG,
     log_entry,
@@ -29,7 +28,7 @@ from casvit_dense.engine.hooks import (
     backbone_record,
 )
 from casvit_dense.engine.machine import world_size
-from casvit_dense.engine.record import device_name, training_precision, training_record
+from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
@@ -39,6 +38,7 @@ from casvit_dense.engine.runner import (
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
+from casvit_dense.provenance import device_name
 
 #: Sections of a config that a training cannot do without.
 NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
@@ -115,14 +115,6 @@ def train(config: str | Path, options: RunOptions) -> Path:
         LOG.info(f"best checkpoint: {short_path(runner.message_hub.get_info('best_ckpt'))}")
     LOG.info(f"trained in {format_duration(time.monotonic() - started)}: {short_path(last)}")
     return Path(last)
-
-
-def first_weights(cfg: Config) -> str:
-    """Where the weights that a training begins with come from."""
-    if cfg.get("load_from"):
-        return f"{cfg.load_from} ({'resumed' if cfg.resume else 'of the whole model'})"
-    files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
-    return f"{files[-1]} (backbone)" if files else "random"
 
 
 def keep_mmcv_operators_in_fp32(model: nn.Module) -> None:

@@ -1,5 +1,6 @@
-"""Which state of the code is running."""
+"""Which state of the code is running, and on what."""
 
+import platform
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -38,3 +39,27 @@ def split_commit(text: str | None) -> tuple[str | None, bool]:
     if not text:
         return None, False
     return text.removesuffix(DIRTY), text.endswith(DIRTY)
+
+
+def device_name() -> str:
+    """The GPU's model, or the processor's where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
+
+
+def gpu_versions() -> dict[str, str]:
+    """Versions of CUDA and cuDNN; none where no GPU is."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+
+
+def cpu_name() -> str:
+    """The processor's model, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
