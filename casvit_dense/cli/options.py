@@ -59,7 +59,7 @@ def add_run_options(parser: argparse.ArgumentParser, command: str) -> None:
         arguments = dict(option.metadata["arguments"], default=option.default)
         if option.name == "cfg_options":
             arguments.update(action=OverrideAction, default={})
-        target = parser
+        target: argparse._ActionsContainer = parser
         if option.name in EXCLUSIVE:
             target = weights = weights or parser.add_mutually_exclusive_group()
         target.add_argument(f"--{option.name.replace('_', '-')}", **arguments)

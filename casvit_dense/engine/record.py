@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from pydantic import ValidationError
 
 from casvit_dense.doctor import installed_versions
+from casvit_dense.engine.checks import reduces_zero_label, setting
 from casvit_dense.engine.config import ResolvedConfig
 from casvit_dense.engine.hooks import TRAINING_RECORD
 from casvit_dense.engine.machine import world_size
@@ -251,11 +253,26 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.allow_tf32,
         },
         "batch_size": loader.get("batch_size", 1),
-        "dataset": loader.dataset.to_dict(),  # paths and the whole test pipeline
+        "dataset": evaluated_dataset(cfg),
         "python": platform.python_version(),
         "versions": {**installed_versions(STACK), **gpu_versions()},
         **more,
     }
+
+
+def evaluated_dataset(cfg: Config) -> dict[str, Any]:
+    """The test set's config, paths and pipeline included; for maps with what its type decides.
+
+    The analysis reads maps without mmseg, whose data sets have defaults of their own.
+    """
+    dataset = cfg.test_dataloader.dataset
+    content: dict[str, Any] = dataset.to_dict()
+    kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
+    if "BaseSegDataset" in {base.__name__ for base in getattr(kind, "__mro__", ())}:
+        content["reduce_zero_label"] = reduces_zero_label(dataset, kind)
+        for name in ("img_suffix", "seg_map_suffix"):
+            content[name] = setting(dataset, kind, name)
+    return content
 
 
 def json_values(value: Any) -> Any:

@@ -250,7 +250,7 @@ def test_what_the_first_process_cannot_write_stops_both(
     arguments = ["test", config_of("fpn"), runs["fpn"], "--launcher", "pytorch", *flags]
     codes = run_two_processes(lambda: main([str(a) for a in arguments]), tmp_path)
     assert codes == [2, 2]
-    assert "cannot be written" in (tmp_path / "rank0.log").read_text()
+    assert "is a folder; give a file" in (tmp_path / "rank0.log").read_text()
     assert not (tmp_path / "work").exists()
 
 
@@ -280,6 +280,7 @@ def test_checkpoint_of_another_model_is_refused(
     arguments = ["test", config_of("fpn"), runs["retinanet"], *flags]
     assert main([str(argument) for argument in arguments]) == 2
     assert runs["retinanet"].name in capsys.readouterr().err
+    assert not list(tmp_path.glob("results.jsonl*"))  # neither an empty ledger nor its lock
 
 
 def test_a_work_dir_that_cannot_be_made_is_a_user_error(
