@@ -1,7 +1,7 @@
 """Evaluation of checkpoints and exported files on the test set of a config."""
 
+import os
 import time
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from casvit_dense.engine.console import (
     quiet_console,
 )
 from casvit_dense.engine.record import (
-    EvaluationContext,
     conditions,
     describe_dataset,
     evaluation_row,
@@ -103,34 +102,41 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     runner = build_runner(cfg, ("test_loop",))
     facts = load_weights(runner, checkpoint, options)
     # Before the hours of testing: the annotation files might be gone after them.
-    context = on_main_process(
-        lambda: EvaluationContext(
-            hashes=resolved.hashes,
-            training=training,
-            dataset=describe_dataset(runner.test_dataloader.dataset),
-            ledger=ledger,
-            command=options.command and with_launcher(options.command, options.launcher),
-        )
-    )
+    dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
     metrics: dict[str, float] = runner.test()
 
     def save() -> None:
-        condition = conditions(
-            cfg,
-            **facts,
-            images=len(runner.test_dataloader.dataset),
-            seed=runner.seed,
-            duration_s=round(time.monotonic() - started, 1),
-            coco_backend=coco_backend(runner),
-        )
+        seconds = round(time.monotonic() - started, 1)
         content = {
             "config": Path(config).stem,
             "checkpoint": str(checkpoint),
             "metrics": metrics,
             "per_class": per_class(runner),
-            "conditions": condition,
+            "conditions": conditions(
+                cfg,
+                **facts,
+                images=len(runner.test_dataloader.dataset),
+                seed=runner.seed,
+                duration_s=seconds,
+                coco_backend=coco_backend(runner),
+            ),
         }
-        save_evaluation(context, content, folder)
+        file = folder / METRICS_FILE
+        write_json(file, json_values(content), indent=2)  # even if the row cannot be made
+        row = evaluation_row(
+            content,
+            hashes=resolved.hashes,
+            training=training,
+            dataset=dataset,
+            command=options.command and with_launcher(options.command, options.launcher),
+            folder=Path(os.path.relpath(folder, ledger.parent)).as_posix(),
+        )
+        write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
+        for line in format_metrics(metrics):
+            LOG.info(line)
+        LOG.info(f"evaluated in {format_duration(seconds)}: {file}")
+        append_rows(ledger, [row])
+        LOG.info(f"row {row_id(row)} added to {ledger}")
 
     on_main_process(save)
     return metrics
@@ -148,25 +154,6 @@ def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) ->
     sha256 = load_model(model, checkpoint).sha256
     apply_model_options(runner, options)
     return {"weights_sha256": sha256, "form": "fused" if options.fuse else "reference"}
-
-
-def save_evaluation(context: EvaluationContext, content: Mapping[str, Any], folder: Path) -> None:
-    """Writes ``metrics.json``, logs the metrics and adds the row to the ledger.
-
-    Raises:
-        UserError: a file cannot be written. The metrics are in the folder if the ledger is what
-            cannot.
-    """
-    file = folder / METRICS_FILE
-    write_json(file, json_values(content), indent=2)  # even if the row cannot be made
-    row = evaluation_row(context, content, folder)
-    write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
-    for line in format_metrics(content["metrics"]):
-        LOG.info(line)
-    took = format_duration(content["conditions"]["duration_s"])
-    LOG.info(f"evaluated in {took}: {file}")
-    append_rows(context.ledger, [row])
-    LOG.info(f"row {row_id(row)} added to {context.ledger}")
 
 
 def per_class(runner: Runner) -> dict[str, dict[str, float]]:

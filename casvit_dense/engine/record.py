@@ -6,7 +6,6 @@ import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -38,25 +37,6 @@ STACK = (
 )
 
 
-@dataclass(frozen=True)
-class EvaluationContext:
-    """What is known of an evaluation before it runs.
-
-    Attributes:
-        hashes: of the resolved config.
-        training: the checkpoint's record of its training.
-        dataset: see `describe_dataset`.
-        ledger: file that the row will go to.
-        command: what a user types to repeat it.
-    """
-
-    hashes: ConfigHashes
-    training: Training | None
-    dataset: Dataset
-    ledger: Path
-    command: str | None
-
-
 def with_launcher(command: str, launcher: str) -> str:
     """The command with what started its processes, as far as their environment tells."""
     if launcher != "pytorch":
@@ -68,14 +48,22 @@ def with_launcher(command: str, launcher: str) -> str:
 
 
 def evaluation_row(
-    context: EvaluationContext, content: Mapping[str, Any], folder: Path
+    content: Mapping[str, Any],
+    hashes: ConfigHashes,
+    training: Training | None,
+    dataset: Dataset,
+    command: str | None,
+    folder: str,
 ) -> Evaluation:
     """The row of a finished evaluation.
 
     Args:
-        context: what was evaluated.
         content: of its ``metrics.json``.
-        folder: where that and the predictions lie.
+        hashes: of the resolved config.
+        training: the checkpoint's record of its training.
+        dataset: see `describe_dataset`.
+        command: what a user types to repeat it.
+        folder: where ``metrics.json`` and the predictions lie, relative to the ledger.
     """
     condition = content["conditions"]
     exported = "file_sha256" in condition
@@ -95,18 +83,18 @@ def evaluation_row(
             dirty=dirty,
         ),
         duration_s=condition["duration_s"],
-        command=context.command,
+        command=command,
         config=content["config"],
-        config_sha256=context.hashes.config,
-        pipeline_sha256=context.hashes.pipeline,
-        recipe_sha256=context.hashes.recipe,
+        config_sha256=hashes.config,
+        pipeline_sha256=hashes.pipeline,
+        recipe_sha256=hashes.recipe,
         weights=Weights(
             file=Path(content["checkpoint"]).name,
             sha256=condition["file_sha256" if exported else "weights_sha256"],
             source_sha256=condition["weights_sha256"] if exported else None,
         ),
-        training=context.training,
-        dataset=context.dataset,
+        training=training,
+        dataset=dataset,
         metrics={name: value_or_none(name, value) for name, value in content["metrics"].items()},
         per_class={
             kind: {name: value_or_none("", value) for name, value in values.items()}
@@ -114,7 +102,7 @@ def evaluation_row(
         },
         processes=condition["processes"],
         seed=condition["seed"],
-        folder=Path(os.path.relpath(folder, context.ledger.parent)).as_posix(),
+        folder=folder,
     )
 
 
