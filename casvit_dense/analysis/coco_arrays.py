@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from casvit_dense.data.check_coco import check_records
+from casvit_dense.data.check_coco import read_instances
 from casvit_dense.errors import UserError
 
 #: Detections of one class in one image that COCO counts: those of highest score.
@@ -119,12 +119,7 @@ def read_truth(
     Raises:
         UserError: not a readable COCO file, an invalid box or mask, an unknown class.
     """
-    content = read_json(path)
-    keys = {"images", "annotations", "categories"}
-    missing = keys - set(content) if isinstance(content, dict) else keys
-    if missing:
-        raise UserError(f"{path}: not a COCO instances file, lacks {', '.join(sorted(missing))}")
-    check_records(content, path, needs_masks=kind == "segm")
+    content = read_instances(path, needs_masks=kind == "segm")
     ids = {category["name"]: category["id"] for category in content["categories"]}
     names = tuple(ids if classes is None else classes)
     unknown = [name for name in names if name not in ids]

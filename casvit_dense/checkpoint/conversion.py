@@ -80,7 +80,7 @@ def convert(
         force: replace ``dst`` if it exists.
 
     Raises:
-        UserError: ``src`` cannot be read safely or is no complete CAS-ViT; ``dst`` exists, has
+        UserError: ``src`` cannot be read safely or is not a complete CAS-ViT; ``dst`` exists, has
             another suffix, or cannot be written.
     """
     target = checked_target(Path(dst).expanduser(), Path(src).expanduser(), force)
@@ -125,7 +125,7 @@ def check_heads(weights: Weights) -> None:
     missing = [name for name in needed if name not in weights.state]
     if weights.kind == "classification" and missing:
         raise UserError(
-            f"weight file {weights.path} ({weights.format}) is no whole classifier: "
+            f"weight file {weights.path} ({weights.format}) is not a whole classifier: "
             f"it lacks {', '.join(missing)}"
         )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import read_json
@@ -33,8 +34,9 @@ def check_coco(
         UserError: missing file or folder, a file that is not COCO's, categories that differ from
             the classes, an annotation that no evaluation can match, missing images.
     """
-    content = _read(ann_file)
-    check_records(content, ann_file, needs_masks)
+    if not ann_file.is_file():
+        raise UserError(f"no annotation file {ann_file}; --data-root names the data set's folder")
+    content = read_instances(ann_file, needs_masks)
     if evaluated:
         check_matchable(content["annotations"], ann_file)
     names = [category["name"] for category in content["categories"]]
@@ -58,30 +60,27 @@ def check_coco(
     return len(content["images"])
 
 
-def _read(ann_file: Path) -> dict:
-    if not ann_file.is_file():
-        raise UserError(f"no annotation file {ann_file}; --data-root names the data set's folder")
-    content = read_json(ann_file)
-    if not isinstance(content, dict):
-        raise UserError(f"{ann_file}: no COCO instances file, it is not a JSON object")
-    missing = {"images", "annotations", "categories"} - set(content)
-    if missing:
-        raise UserError(f"{ann_file}: no COCO instances file, lacks {', '.join(sorted(missing))}")
-    return content
+def read_instances(ann_file: Path, needs_masks: bool) -> dict[str, Any]:
+    """Reads a COCO instances file.
 
-
-def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
-    """Looks for records on which the data loader would fail, or which it would silently drop.
+    Args:
+        ann_file: the file.
+        needs_masks: every annotation must have a segmentation.
 
     Raises:
-        UserError: with the first record that lacks a key, repeats an id, or refers to nothing.
+        UserError: not such a file, or a record on which a data loader would fail, or which it
+            would silently drop: one that lacks a key, repeats an id, or refers to nothing.
     """
+    content = read_json(ann_file)
     needed = {
         "categories": ("id", "name"),
         "images": ("id", "file_name", "width", "height"),
         "annotations": ("id", "image_id", "category_id", "bbox", "area")
         + ("segmentation",) * needs_masks,
     }
+    absent = set(needed) - set(content) if isinstance(content, dict) else set(needed)
+    if absent:
+        raise UserError(f"{ann_file}: not a COCO instances file, lacks {', '.join(sorted(absent))}")
     for kind, keys in needed.items():
         if not content[kind]:
             raise UserError(f"{ann_file}: holds no {kind}")
@@ -100,6 +99,7 @@ def check_records(content: dict, ann_file: Path, needs_masks: bool) -> None:
                     f"{ann_file}: annotation {record['id']} has {key} {record[key]}, which is not "
                     f"among the {kind}"
                 )
+    return content
 
 
 def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:

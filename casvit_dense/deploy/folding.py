@@ -70,7 +70,7 @@ def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
         ValueError: it is not a BatchNorm, or has no statistics or no scale.
     """
     if not isinstance(norm, _BatchNorm):
-        raise ValueError(f"is no BatchNorm: {norm}")
+        raise ValueError(f"is not a BatchNorm: {norm}")
     if norm.running_mean is None or norm.running_var is None or not norm.affine:
         raise ValueError(f"has no fixed statistics or no scale: {norm}")
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)

@@ -268,7 +268,8 @@ def category_ids(names: Sequence[str], annotations: Path) -> tuple[int, ...]:
         for its 80 classes; otherwise 1, 2, …
     """
     if annotations.is_file():
-        categories = read_json(annotations).get("categories", [])
+        content = read_json(annotations)
+        categories = content.get("categories", []) if isinstance(content, dict) else []
         by_name = {category["name"]: category["id"] for category in categories}
         if all(name in by_name for name in names):
             return tuple(by_name[name] for name in names)

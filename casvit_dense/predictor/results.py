@@ -1,7 +1,6 @@
 """Predicts many images and writes the results into one folder."""
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +57,9 @@ def predict_files(
     started = time.monotonic()
     progress = Progress("image", len(files), seconds=5.0)
     skipped = 0
-    with FOLDERS[predictor.scope](folder, predictor.labels, score_thr, pictures) as results:
-        for number, path in enumerate(files, 1):
+    detects = predictor.scope == "mmdet"
+    with ResultFolder(folder, predictor.labels, detects, score_thr, pictures) as results:
+        for number, path in enumerate(progress.track(files, log), 1):
             try:
                 image = read_image(path)
                 sample = predictor.predict(image, path)
@@ -69,22 +69,22 @@ def predict_files(
                 log(f"skipped {error}")
             else:
                 results.add(number, path, image, sample)
-            line = progress.step()
-            if line is not None:
-                log(line)
     predicted = len(files) - skipped
     return Summary(predicted, skipped, (time.monotonic() - started) / max(predicted, 1))
 
 
-class ResultFolder(ABC):
-    """Writes each result as it comes, and the index when the run ends, even by an error.
+class ResultFolder:
+    """Writes each result as it comes, and the JSON files when the run ends, even by an error.
 
     ``images.json`` lists what was predicted (COCO's ``images`` and ``categories``) and what was
-    skipped; ``pictures/`` holds the drawings. Every file appears whole or not at all.
+    skipped; ``pictures/`` holds the drawings. A detector's results are ``predictions.json``, a
+    COCO results list; a segmenter's are ``maps/<name>.png`` with the data set's own class
+    numbers. Every file appears whole or not at all.
 
     Args:
         folder: where to write.
         labels: names, colours and numbers of the classes.
+        detects: whether the results are those of a detector.
         score_thr: instances of lower score are neither written nor drawn.
         pictures: whether to draw.
 
@@ -92,12 +92,16 @@ class ResultFolder(ABC):
         UserError: on entering, when the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, labels: Labels, score_thr: float, pictures: bool) -> None:
+    def __init__(
+        self, folder: Path, labels: Labels, detects: bool, score_thr: float, pictures: bool
+    ) -> None:
         self.folder = folder
         self.labels = labels
+        self.detects = detects
         self.score_thr = score_thr
         self.pictures = pictures
         self._images: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
         self._skipped: list[dict[str, str]] = []
         self._names: set[str] = set()
 
@@ -121,6 +125,8 @@ class ResultFolder(ABC):
             "skipped": self._skipped,
         }
         write_json(self.folder / "images.json", index)
+        if self.detects:
+            write_json(self.folder / "predictions.json", self._rows)
 
     def skip(self, path: Path, reason: str) -> None:
         """Records an input that gave no result."""
@@ -142,7 +148,14 @@ class ResultFolder(ABC):
             entry["picture"] = f"pictures/{name}.jpg"
             picture = draw(image, sample, self.labels, self.score_thr)
             write_image(self.folder / entry["picture"], picture)
-        self._write(entry, name, sample)
+        if self.detects:
+            instances = sample.pred_instances
+            kept = instances[instances.scores >= self.score_thr]
+            self._rows += coco_rows(kept, number, self.labels.ids)
+        else:
+            entry["map"] = f"maps/{name}.png"
+            indices = sample.pred_sem_seg.data[0].numpy()
+            write_image(self.folder / entry["map"], to_ids(indices, self.labels.ids))
         self._images.append(entry)
 
     def _unused_name(self, stem: str) -> str:
@@ -153,40 +166,6 @@ class ResultFolder(ABC):
             name = f"{stem}_{count}"
         self._names.add(name.casefold())
         return name
-
-    @abstractmethod
-    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
-        """Writes the prediction for the image of ``entry``; may extend the entry."""
-
-
-class InstanceFolder(ResultFolder):
-    """Results of a detector: ``predictions.json``, a COCO results list."""
-
-    def __init__(self, folder: Path, labels: Labels, score_thr: float, pictures: bool) -> None:
-        super().__init__(folder, labels, score_thr, pictures)
-        self._rows: list[dict[str, Any]] = []
-
-    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
-        instances = sample.pred_instances
-        kept = instances[instances.scores >= self.score_thr]
-        self._rows += coco_rows(kept, entry["id"], self.labels.ids)
-
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
-        write_json(self.folder / "predictions.json", self._rows)
-
-
-class MapFolder(ResultFolder):
-    """Results of a segmenter: ``maps/<name>.png``, with the data set's own class numbers."""
-
-    def _write(self, entry: dict[str, Any], name: str, sample: BaseDataElement) -> None:
-        entry["map"] = f"maps/{name}.png"
-        indices = sample.pred_sem_seg.data[0].numpy()
-        write_image(self.folder / entry["map"], to_ids(indices, self.labels.ids))
-
-
-#: Result folder of each framework's models.
-FOLDERS = {"mmdet": InstanceFolder, "mmseg": MapFolder}
 
 
 def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -199,7 +178,7 @@ def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> l
         ids: category id of each class.
 
     Returns:
-        One row an instance: ``bbox`` as x, y, width, height in pixels; ``segmentation`` as
+        One row per instance: ``bbox`` as x, y, width, height in pixels; ``segmentation`` as
         compressed run lengths.
     """
     rows: list[dict[str, Any]] = []

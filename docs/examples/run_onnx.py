@@ -13,11 +13,11 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 texts = session.get_modelmeta().custom_metadata_map
 about = {key: json.loads(text) for key, text in texts.items()}
 if about.get("part") != "model":
-    sys.exit(f"{sys.argv[1]} is no whole model: its maps need a head, so nothing is shown")
+    sys.exit(f"{sys.argv[1]} is not a whole model: its maps need a head, so nothing is shown")
 
 picture = cv2.imread(sys.argv[2])  # (H, W, 3), BGR
 if picture is None:
-    sys.exit(f"{sys.argv[2]} is no image that OpenCV reads")
+    sys.exit(f"{sys.argv[2]} is not an image that OpenCV reads")
 sides = sorted(picture.shape[:2], reverse=True)
 if about["dynamic"]:
     scale = min(room / side for room, side in zip(about["resize"], sides, strict=True))

@@ -83,8 +83,10 @@ def test_official_variants(arch):
         assert_close(fuse(backbone)(x), backbone(x))
 
 
-@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 2, 3), (0, 2)])
-@pytest.mark.parametrize("size", [(64, 64), (75, 50)])
+@pytest.mark.parametrize(
+    ("out_indices", "size"),
+    [((0, 1, 2, 3), (64, 64)), ((1, 2, 3), (75, 50)), ((0, 2), (75, 50))],
+)
 def test_any_outputs_and_sizes(out_indices, size):
     backbone = with_statistics(CASViT(TINY, out_indices=out_indices)).double()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -140,10 +142,10 @@ def model_of(config: str, **options: object) -> nn.Module:
     ("name", "levels", "left"),
     [
         # RetinaNet's extra levels start from the last input: its norm stays.
-        ("retinanet", 3, ["backbone.norm6"]),
+        pytest.param("retinanet", 3, ["backbone.norm6"], marks=pytest.mark.slow),
         ("retinanet", 5, ["backbone.norm6"]),
         ("mask-rcnn", 4, []),
-        ("mask-rcnn", 5, []),
+        pytest.param("mask-rcnn", 5, [], marks=pytest.mark.slow),
     ],
 )
 def test_output_norms_go_into_the_neck(name, levels, left):
@@ -180,7 +182,6 @@ def test_a_segmenter_keeps_no_norm_at_all():
 @pytest.mark.parametrize(
     "backbone",
     [
-        {"type": "ResNet", "depth": 18},
         {"type": "ResNet", "depth": 50},
         {"type": "MobileNetV2"},
     ],

@@ -61,7 +61,7 @@ def test_a_file_describes_itself(models: dict[str, Model]) -> None:
 
 
 def test_the_command_reports_what_it_compared(models: dict[str, Model]) -> None:
-    messages = models["retinanet"].messages
+    messages = models["mask-rcnn"].messages
     assert re.search(r"compared with torch at 96x128: \d+ detections, 0 unmatched", messages)
     assert "compared with torch at 73x81" in messages  # no multiple of 32
 
@@ -153,10 +153,10 @@ def test_an_existing_file_is_kept(models: dict[str, Model]) -> None:
 def test_another_model_or_class_list_is_refused(
     models: dict[str, Model], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = models["retinanet"]
-    foreign = models["mask-rcnn"].exported
+    model = models["mask-rcnn"]
+    foreign = models["fpn"].exported
     assert main(["predict", *model.arguments(model.data, file=foreign)]) == 2
-    with pytest.raises(UserError, match="exported from the config tiny-mask-rcnn"):
+    with pytest.raises(UserError, match="exported from the config tiny-fpn"):
         Predictor(model.config, foreign)
     options = {"test_dataloader.dataset.metainfo.classes": ("a", "b", "c")}
     with pytest.raises(UserError, match=r"knows 3 classes \(circle"):
@@ -167,7 +167,7 @@ def test_another_model_or_class_list_is_refused(
         Predictor(model.config, model.exported, "meta")
     more = ("--data-root", model.data, "--work-dir", tmp_path)
     assert main(["test", *model.arguments(*more, file=foreign)]) == 2
-    assert "exported from the config tiny-mask-rcnn" in capsys.readouterr().err
+    assert "exported from the config tiny-fpn" in capsys.readouterr().err
 
 
 def test_a_foreign_onnx_file_is_refused(models: dict[str, Model], tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_foreign_onnx_file_is_refused(models: dict[str, Model], tmp_path: Path
 @pytest.mark.parametrize(
     ("form", "suffix", "refusal"),
     [
-        ("openvino", ".xml", "holds a backbone"),
+        pytest.param("openvino", ".xml", "holds a backbone", marks=pytest.mark.slow),  # two traces
         ("torch-export", ".pt2", "holds pickled objects"),
     ],
 )

@@ -18,6 +18,7 @@ from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import PT2_ENTRY, read_description
 from casvit_dense.export.exporter import ExportOptions, target_file
+from casvit_dense.export.model import ExportedModel
 from casvit_dense.export.runtime import open_runtime
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
@@ -148,6 +149,12 @@ def test_a_damaged_description_is_refused_with_its_key(
 def test_a_sound_description_is_read(tmp_path: Path) -> None:
     write_identity(tmp_path / "model.onnx", texts_of())
     assert read_description(tmp_path / "model.onnx").model_dump(mode="json") == ABOUT
+
+
+def test_a_backbone_is_not_evaluated(tmp_path: Path) -> None:
+    write_identity(tmp_path / "backbone.onnx", texts_of(part="backbone", kind="backbone"))
+    with pytest.raises(UserError, match=r"backbone\.onnx holds a backbone"):
+        ExportedModel(str(tmp_path / "backbone.onnx"))
 
 
 def test_masks_need_a_threshold(tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def test_masks_are_pasted_as_in_mmdet() -> None:
 
 def test_backbone_takes_any_size_and_batch(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    backbone = CASViT(TINY, out_indices=(0, 1)).eval()
-    names = ["c2", "c3"]
+    backbone = CASViT(TINY, out_indices=(0,)).eval()  # one stage: tracing takes most of the time
+    names = ["c2"]
     to_onnx(backbone, tmp_path / "b.onnx", torch.rand(2, 3, 64, 96), "image", names, dynamic=True)
     run = open_runtime(tmp_path / "b.onnx", threads=1)
     for shape in ((1, 3, 64, 96), (3, 3, 45, 77), (1, 3, 110, 33)):

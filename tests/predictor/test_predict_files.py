@@ -16,7 +16,7 @@ from casvit_dense.data.palette import palette_of
 from casvit_dense.errors import UserError
 from casvit_dense.predictor import Labels, draw, find_images, read_image
 from casvit_dense.predictor.model import COCO_IDS, category_ids
-from casvit_dense.predictor.results import InstanceFolder, MapFolder, coco_rows, to_ids
+from casvit_dense.predictor.results import ResultFolder, coco_rows, to_ids
 
 LABELS = Labels(("circle", "square"), ((255, 0, 0), (0, 255, 0)), (3, 7))
 
@@ -208,7 +208,7 @@ def test_coco_rows_by_hand() -> None:
 def test_instance_folder_loads_as_coco_results(tmp_path: Path) -> None:
     image = gradient(20, 30)
     sample = Sample(pred_instances=instances(masks=True))
-    with InstanceFolder(tmp_path / "out", LABELS, 0.5, pictures=False) as results:
+    with ResultFolder(tmp_path / "out", LABELS, True, 0.5, pictures=False) as results:
         results.add(1, Path("a/x.jpg"), image, sample)
         results.skip(Path("broken.jpg"), "why")
         results.add(3, Path("b/x.jpg"), image, sample)
@@ -226,7 +226,7 @@ def test_instance_folder_loads_as_coco_results(tmp_path: Path) -> None:
 def test_map_folder_writes_the_numbers_of_the_data_set(tmp_path: Path) -> None:
     indices = torch.tensor([[[0, 1, 1], [1, 0, 0]]])
     labels = Labels(("wall", "sky"), ((0, 0, 0), (9, 9, 9)), (1, 2))
-    with MapFolder(tmp_path, labels, 0.3, pictures=False) as results:
+    with ResultFolder(tmp_path, labels, False, 0.3, pictures=False) as results:
         results.add(1, Path("a.jpg"), gradient(2, 3), Sample(pred_sem_seg=PixelData(data=indices)))
     written = np.array(Image.open(tmp_path / "maps/a.png"))
     np.testing.assert_array_equal(written, [[1, 2, 2], [2, 1, 1]])
@@ -241,7 +241,7 @@ def test_maps_of_many_classes_need_16_bits() -> None:
 
 def test_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:
     inputs = ["a/x.jpg", "b/x.png", "c/X.jpg", "x_2.jpg"]
-    with MapFolder(tmp_path, LABELS, 0.3, pictures=True) as results:
+    with ResultFolder(tmp_path, LABELS, False, 0.3, pictures=True) as results:
         for number, name in enumerate(inputs, 1):
             indices = torch.full((1, 8, 8), number % 2)
             sample = Sample(pred_sem_seg=PixelData(data=indices))
@@ -259,7 +259,7 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:
 def test_interrupted_run_leaves_a_valid_index(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        InstanceFolder(tmp_path, LABELS, 0.0, pictures=False) as results,
+        ResultFolder(tmp_path, LABELS, True, 0.0, pictures=False) as results,
     ):
         results.add(1, Path("a.jpg"), gradient(20, 30), Sample(pred_instances=instances()))
         raise KeyboardInterrupt
@@ -271,7 +271,7 @@ def test_interrupted_run_leaves_a_valid_index(tmp_path: Path) -> None:
 def test_result_folder_that_is_a_file(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(UserError, match="cannot be made"):
-        InstanceFolder(tmp_path / "file", LABELS, 0.3, pictures=False).__enter__()
+        ResultFolder(tmp_path / "file", LABELS, True, 0.3, pictures=False).__enter__()
 
 
 # ---- pictures
