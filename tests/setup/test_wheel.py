@@ -1,5 +1,6 @@
 """Configs inherit from the installed package, in place and from a wheel in another environment."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -58,7 +59,7 @@ assert package.is_relative_to(sys.prefix), package
 cfg = Config.fromfile("derived.py")
 assert cfg.train_cfg.max_epochs == 1 and cfg.model.bbox_head.num_classes == 7
 model = get_model("casvit_dense::retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py")
-counts = [Path(subject.model) for subject in suite("cpu") if subject.mode == "count"]
+counts = [Path(case.model) for case in suite("cpu") if case.mode == "count"]
 assert all(path.is_relative_to(package / ".mim") and path.is_file() for path in counts)
 print(len(counts), f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M")
 """
@@ -110,10 +111,13 @@ def test_a_wheel_in_another_environment(python: Path, tmp_path: Path) -> None:
         "model = dict(bbox_head=dict(num_classes=7))\n"
     )
 
+    # The environment's own package, not the one that PYTHONPATH may name.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
     def run(*command: str) -> str:
-        return subprocess.run(
-            command, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     # 12 recipes and 39 of peers; docs/results.md has the parameters.
     assert run(str(python), "-c", SCRIPT).splitlines()[-1] == "51 12.19 M"
