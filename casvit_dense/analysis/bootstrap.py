@@ -2,7 +2,7 @@
 
 Images are drawn with replacement, both systems are evaluated on the same draw, and the spread of
 the difference over many draws gives its interval (B. Efron, R. Tibshirani: An Introduction to the
-Bootstrap, 1993, chapter 13; percentiles). AP and mIoU are accumulated anew on every draw; they are
+Bootstrap, 1993, chapter 13; percentiles). AP and mIoU are recomputed on every draw; they are
 not means over images.
 
 hotcoco has such a comparison too, but counts an image that was drawn twice only once, which makes
@@ -16,7 +16,7 @@ import numpy as np
 
 from casvit_dense.analysis.coco_arrays import Detections, Truth
 from casvit_dense.analysis.matching import Matches
-from casvit_dense.analysis.records import Change, number
+from casvit_dense.analysis.records import Change, none_if_nan
 from casvit_dense.analysis.sources import OnProgress, no_progress
 
 #: The value of every class ``(B, K)`` when images count as often as weights ``(B, N)`` say; NaN for
@@ -57,21 +57,19 @@ def resample(
     return np.concatenate(parts, axis=1)
 
 
-def change(name: str, whole: np.ndarray, drawn: np.ndarray, confidence: float = 0.95) -> Change:
-    """The difference of one figure with its interval.
+def change(name: str, whole: np.ndarray, drawn: np.ndarray) -> Change:
+    """The difference of one figure with its 95 % interval.
 
     Args:
         name: of the figure.
         whole: ``(2,)``, values of A and B on all images.
         drawn: ``(2, R)``, values on the resamples; those without a value do not count.
-        confidence: of the interval.
     """
     first, second = whole
     differences = drawn[1] - drawn[0]
     differences = differences[~np.isnan(differences)]
-    tail = (1 - confidence) / 2
-    ends = np.quantile(differences, (tail, 1 - tail)) if len(differences) else np.full(2, np.nan)
-    return Change(name, *(number(v) for v in (first, second, second - first, *ends)))
+    ends = np.quantile(differences, (0.025, 0.975)) if len(differences) else np.full(2, np.nan)
+    return Change(name, *(none_if_nan(v) for v in (first, second, second - first, *ends)))
 
 
 def share_better(drawn: np.ndarray) -> float:
@@ -82,7 +80,7 @@ def share_better(drawn: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Detections of one class by falling score, down to the last correct one, and its objects.
+    """Detections of one class by descending score, down to the last correct one, and its objects.
 
     Attributes:
         image: ``(n,)``, index of the detection's image among N.
@@ -126,7 +124,7 @@ def average_precision(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
 
     Equal to COCO's on a data set that holds each image so many times, as long as no two detections
     of a class in one image have the same score. Only correct detections can raise precision or
-    recall, so only those are looked at; that makes a thousand resamples affordable.
+    recall, so only those are evaluated; that makes a thousand resamples affordable.
 
     Args:
         ranking: of T overlaps and N images.

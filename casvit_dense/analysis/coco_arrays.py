@@ -65,7 +65,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Detections:
-    """D detections, ordered by image, class and falling score; at most `MAX_DETECTIONS` of each.
+    """D detections, ordered by image, class and descending score; at most `MAX_DETECTIONS` of each.
 
     Attributes:
         image, label, outlines: as in `Truth`.
@@ -153,14 +153,11 @@ def read_truth(
     )
 
 
-def is_text(value: object) -> bool:
-    """Whether a value is text that can be encoded, i.e. has no lone UTF-16 surrogates."""
-    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
-
-
 def _check_texts(records: Sequence[Mapping[str, Any]], key: str, path: Path) -> None:
     for record in records:
-        if not is_text(record[key]):
+        text = record[key]
+        # Lone UTF-16 surrogates, which JSON may hold, cannot be printed or written.
+        if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
             raise UserError(f"{path}: '{key}' is not readable text in {dict(record)!a}")
 
 
@@ -268,7 +265,7 @@ def _check_finite(
 
 
 def _highest_scores(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Order by image, class, falling score (ties: file order); `MAX_DETECTIONS` of each class."""
+    """Order by image, class, descending score (ties: as in the file); `MAX_DETECTIONS` of each."""
     order = np.lexsort((-score, label, image))
     group = np.stack([image[order], label[order]])
     starts = np.flatnonzero(np.diff(group, axis=1, prepend=-1).any(axis=0))

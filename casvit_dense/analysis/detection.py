@@ -31,8 +31,7 @@ from casvit_dense.analysis.records import (
     ImageScore,
     OperatingPoint,
     SizePrecision,
-    number,
-    numbers,
+    none_if_nan,
 )
 
 #: COCO's sizes: smallest and largest area in pixels.
@@ -101,7 +100,7 @@ def _by_size(truth: Truth, curves: np.ndarray) -> list[SizePrecision]:
         SizePrecision(
             size,
             int(((truth.area >= low) & (truth.area <= high) & ~truth.crowd).sum()),
-            *numbers((ap[a].mean(), ap[a, 0], ap[a, 5])),
+            *map(none_if_nan, (ap[a].mean(), ap[a, 0], ap[a, 5])),
         )
         for a, (size, (low, high)) in enumerate(AREAS.items())
     ]
@@ -121,7 +120,10 @@ def _by_class(
             int(objects[k]),
             int(wrong[k]),
             int(objects[k] - correct[k]),
-            *numbers((ap[0, :, k].mean(), ap[0, 0, k], ap[0, 5, k], *ap[1:, :, k].mean(axis=1))),
+            *map(
+                none_if_nan,
+                (ap[0, :, k].mean(), ap[0, 0, k], ap[0, 5, k], *ap[1:, :, k].mean(axis=1)),
+            ),
         )
         for k, name in enumerate(truth.classes)
     ]
@@ -219,7 +221,7 @@ def _overlapping(
 ) -> list[tuple[int, int]]:
     """Pairs of a selected detection and object that overlap by `FOREGROUND`.
 
-    In the order in which they are assigned: by falling score, then falling overlap.
+    In the order in which they are assigned: by descending score, then overlap.
     """
     pairs = []
     for image in np.intersect1d(detections.image[found], truth.image[objects]):
@@ -242,17 +244,23 @@ def _of_image(images: np.ndarray, image: int, selected: np.ndarray) -> np.ndarra
     return first + np.flatnonzero(selected[first:end])
 
 
-def calibration(score: np.ndarray, matches: Matches, bins: int = BINS) -> Calibration:
+def calibration(score: np.ndarray, matches: Matches) -> Calibration:
     """Precision of detections of similar score, in bins of equal width from 0 to 1."""
     score, correct = score[matches.counted], matches.correct[matches.counted]
-    index = np.clip((score * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(index, minlength=bins)
+    index = np.clip((score * BINS).astype(int), 0, BINS - 1)
+    counts = np.bincount(index, minlength=BINS)
     known = np.where(counts, counts, np.nan)
-    mean = np.bincount(index, score, minlength=bins) / known
-    precision = np.bincount(index, correct, minlength=bins) / known
+    mean = np.bincount(index, score, minlength=BINS) / known
+    precision = np.bincount(index, correct, minlength=BINS) / known
     error = np.nansum(np.abs(mean - precision) * counts) / len(score) if len(score) else np.nan
-    edges = np.linspace(0, 1, bins + 1).round(6).tolist()
-    return Calibration(edges, counts.tolist(), numbers(mean), numbers(precision), number(error))
+    edges = np.linspace(0, 1, BINS + 1).round(6).tolist()
+    return Calibration(
+        edges,
+        counts.tolist(),
+        [none_if_nan(value) for value in mean],
+        [none_if_nan(value) for value in precision],
+        none_if_nan(error),
+    )
 
 
 def image_scores(

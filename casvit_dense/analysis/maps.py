@@ -1,6 +1,5 @@
 """The analysis of index maps. Areas and their means are those of mmseg's ``IoUMetric``."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from casvit_dense.analysis.records import (
     Confusion,
     ImageScore,
     MapAnalysis,
-    number,
+    none_if_nan,
 )
 from casvit_dense.analysis.sources import MapSource, OnProgress, no_progress
 from casvit_dense.data.check_maps import IGNORE
@@ -55,7 +54,7 @@ def count_pixels(source: MapSource, progress: OnProgress = no_progress) -> Pixel
             that no class stands for.
     """
     classes = len(source.classes)
-    pairs = list(_map_pairs(source))
+    pairs = map_pairs(source)
     total = np.zeros((classes, classes), int)
     areas = np.zeros((3, len(pairs), classes), int)
     for i, (predicted, truth) in enumerate(pairs):
@@ -68,8 +67,12 @@ def count_pixels(source: MapSource, progress: OnProgress = no_progress) -> Pixel
     return Pixels(names, files, source.classes, total, *areas)
 
 
-def _map_pairs(source: MapSource) -> Iterator[tuple[Path, Path]]:
-    """Predicted maps by name, each with its truth."""
+def map_pairs(source: MapSource) -> list[tuple[Path, Path]]:
+    """Predicted maps by name, each with its truth.
+
+    Raises:
+        UserError: a folder is missing, or predictions and truth do not belong together.
+    """
     for folder in (source.predictions, source.truth):
         if not folder.is_dir():
             raise UserError(f"no folder of maps {folder}{source.hint}")
@@ -91,7 +94,7 @@ def _map_pairs(source: MapSource) -> Iterator[tuple[Path, Path]]:
     expected = len(truths) if source.count is None else source.count
     if len(maps) != expected:
         raise UserError(f"{source.predictions}: holds {len(maps)} maps for {expected} images")
-    return ((path, truths[path.stem]) for path in maps)
+    return [(path, truths[path.stem]) for path in maps]
 
 
 def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> np.ndarray:
@@ -118,7 +121,7 @@ def _read_map(path: Path) -> np.ndarray:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable image ({error})") from error
     if labels.ndim != 2:
-        raise UserError(f"{path}: has {labels.shape[-1]} channels; a map holds one index a pixel")
+        raise UserError(f"{path}: has {labels.shape[-1]} channels; a map holds one index per pixel")
     return labels
 
 
@@ -156,11 +159,11 @@ def analyse_maps(pixels: Pixels) -> MapAnalysis:
     return MapAnalysis(
         images=len(pixels.names),
         pixels=int(truth.sum()),
-        miou=number(mean_over_classes(iou).item()),
-        macc=number(mean_over_classes(acc).item()),
-        aacc=number(_percent(pixels.both.sum(), truth.sum()).item()),
+        miou=none_if_nan(mean_over_classes(iou).item()),
+        macc=none_if_nan(mean_over_classes(acc).item()),
+        aacc=none_if_nan(_percent(pixels.both.sum(), truth.sum()).item()),
         classes=[
-            ClassOverlap(name, int(area), number(i), number(a))
+            ClassOverlap(name, int(area), none_if_nan(i), none_if_nan(a))
             for name, area, i, a in zip(pixels.classes, truth, iou, acc, strict=True)
         ],
         confusion=Confusion(list(pixels.classes), pixels.confusion.tolist()),

@@ -287,14 +287,9 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
 
 
-def number(value: float) -> float | None:
+def none_if_nan(value: float) -> float | None:
     """A Python float; None for NaN."""
     return None if math.isnan(value) else float(value)
-
-
-def numbers(values: Iterable[float]) -> list[float | None]:
-    """Python floats; None for NaN."""
-    return [number(value) for value in values]
 
 
 def write_records(path: Path, name: str, records: Iterable[Any]) -> None:

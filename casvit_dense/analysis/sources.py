@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from casvit_dense.analysis.coco_arrays import KINDS, is_text, read_json
-from casvit_dense.errors import UserError
+from casvit_dense.analysis.coco_arrays import KINDS
+from casvit_dense.errors import UserError, validation_message
 from casvit_dense.evaluations import METRICS_FILE, find_evaluation
 
 #: Called after each step of long work: name of the step, steps done, steps in all.
@@ -19,14 +19,6 @@ OnProgress = Callable[[str, int, int], None]
 def no_progress(step: str, done: int, total: int) -> None:
     """Shows nothing."""
 
-
-def _readable(text: str) -> str:
-    if not is_text(text):
-        raise ValueError("not readable text")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_readable)]
 
 #: The end of file names, used to search for files: no folders, no wildcards.
 Suffix = Annotated[str, Field(pattern=r"^[\w.-]*$")]
@@ -41,10 +33,10 @@ class _StrictModel(BaseModel):
 class EvaluatedData(_StrictModel):
     """The data set's part of the config, as mmengine's data sets name it."""
 
-    type: Text | None = None
-    data_root: Text | None = None
-    ann_file: Text | None = None
-    data_prefix: dict[str, Text | None] | None = None
+    type: str | None = None
+    data_root: str | None = None
+    ann_file: str | None = None
+    data_prefix: dict[str, str | None] | None = None
     indices: int | list[int] | None = None
     pipeline: list[dict[str, Any]] = []
     reduce_zero_label: bool | None = None
@@ -62,10 +54,10 @@ class Conditions(_StrictModel):
 
     dataset: EvaluatedData
     images: int | None = None
-    form: Text | None = None
+    form: str | None = None
     fused: bool | None = None
-    backend: Text | None = None
-    precision: Text | None = None
+    backend: str | None = None
+    precision: str | None = None
     seed: int | None = None
 
 
@@ -80,11 +72,11 @@ class MetricsFile(_StrictModel):
         checkpoint: weights or exported file.
     """
 
-    config: Text
-    metrics: dict[Text, float | None]
-    per_class: dict[str, dict[Text, float | None]]
+    config: str
+    metrics: dict[str, float | None]
+    per_class: dict[str, dict[str, float | None]]
     conditions: Conditions
-    checkpoint: Text | None = None
+    checkpoint: str | None = None
 
     def traits(self) -> tuple[str, ...]:
         """Form, backend, precision, weights and seed, for `unique_labels`; ``""``: unknown."""
@@ -109,17 +101,12 @@ def read_metrics(folder: Path) -> MetricsFile:
         UserError: it cannot be read, or a key is missing or of another type.
     """
     path = folder / METRICS_FILE
-    content = read_json(path)
     try:
-        return MetricsFile.model_validate(content)
+        return MetricsFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise UserError(f"{path}: lacks '{key}'; evaluate again") from error
-        where = f"{path}: {key}" if key else f"{path}"
-        wrong = first["msg"].partition(" or instance of ")[0]  # names of our own classes
-        raise UserError(f"{where}: {wrong}; evaluate again") from error
+        raise UserError(f"{path}: {validation_message(error)}; evaluate again") from error
 
 
 #: Data sets of mmseg that number the classes from 1 unless the config says otherwise

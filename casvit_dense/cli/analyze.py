@@ -89,7 +89,7 @@ def printed_progress() -> "OnProgress":
 def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis import analyse, analyse_source
     from casvit_dense.analysis.records import write_records
-    from casvit_dense.analysis.tables import describe
+    from casvit_dense.analysis.text import describe
 
     files = args.predictions or args.maps
     if bool(args.folders) == bool(files) or (args.predictions and args.maps):

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis import compare, compare_sources
     from casvit_dense.analysis.records import write_records
-    from casvit_dense.analysis.tables import describe_comparison
+    from casvit_dense.analysis.text import describe_comparison
 
     progress = printed_progress()
     if args.truth or args.truth_maps:

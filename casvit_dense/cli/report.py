@@ -62,16 +62,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the page and the tables."""
     from casvit_dense.files import write_whole
-    from casvit_dense.report import ReportOptions, build_report, write_tables
+    from casvit_dense.report import build_report, write_tables
     from casvit_dense.results.targets import PUBLISHED
 
     started = time.monotonic()
     # Speeds alone make a report, too.
     without_ledger = args.speed and not DEFAULT_LEDGER.exists()
     ledgers = args.ledgers or ([] if without_ledger else [DEFAULT_LEDGER])
-    targets = args.targets or PUBLISHED
-    options = ReportOptions(ledgers, args.speed, args.runs, args.images, targets, args.title)
-    report = build_report(options, lambda name, done, total: print(f"{done} of {total}: {name}"))
+    report = build_report(
+        ledgers,
+        args.speed,
+        args.runs,
+        images=args.images,
+        targets=args.targets or PUBLISHED,
+        title=args.title,
+        progress=lambda name, done, total: print(f"{done} of {total}: {name}"),
+    )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     write_whole(args.out, report.html)

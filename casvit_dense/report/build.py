@@ -24,11 +24,10 @@ from casvit_dense.report.page_tables import (
     speed_grid,
     verdict_grid,
 )
+from casvit_dense.report.paper_tables import report_tables
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
-from casvit_dense.report.tables import report_tables
 from casvit_dense.report.training_logs import POINTS, read_curves
-from casvit_dense.results.ledger import Rejected
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import Table
 from casvit_dense.results.targets import PUBLISHED, read_targets
@@ -36,6 +35,9 @@ from casvit_dense.results.verify import Finding, Verdict, counts, verify
 
 #: Pictures of each model.
 IMAGES = 12
+
+#: Heading of the page.
+TITLE = "Published and measured"
 
 STATIC = Path(__file__).with_name("static")
 
@@ -65,27 +67,6 @@ POLICY = (
 
 
 @dataclass(frozen=True)
-class ReportOptions:
-    """The input and the settings of a report.
-
-    Attributes:
-        ledgers: files of result rows.
-        speed: ledgers of ``casvit-dense benchmark``.
-        runs: folders that are searched for training logs.
-        images: pictures of each model.
-        targets: file of published figures.
-        title: heading of the page.
-    """
-
-    ledgers: Sequence[Path]
-    speed: Sequence[Path] = ()
-    runs: Sequence[Path] = ()
-    images: int = IMAGES
-    targets: Path = PUBLISHED
-    title: str = "Published and measured"
-
-
-@dataclass(frozen=True)
 class Report:
     """The HTML file, the same tables for papers, and notes on what was left out."""
 
@@ -94,46 +75,63 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def build_report(options: ReportOptions, progress: OnProgress = no_progress) -> Report:
+def build_report(
+    ledgers: Sequence[Path],
+    speed: Sequence[Path] = (),
+    runs: Sequence[Path] = (),
+    images: int = IMAGES,
+    targets: Path = PUBLISHED,
+    title: str = TITLE,
+    progress: OnProgress = no_progress,
+) -> Report:
     """Reads, compares, analyses and renders.
 
     Args:
-        options: see `ReportOptions`.
+        ledgers: files of result rows.
+        speed: ledgers of ``casvit-dense benchmark``.
+        runs: folders that are searched for training logs.
+        images: pictures of each model.
+        targets: file of published figures.
+        title: heading of the page.
         progress: called after each model.
 
     Raises:
         UserError: a file is missing, there is no row, or jinja2 is not installed.
     """
-    sources = read_sources(options.ledgers, options.speed, options.runs)
-    targets = read_targets(options.targets)
-    findings = verify(sources.rows, targets)
+    sources = read_sources(ledgers, speed, runs)
+    published = read_targets(targets)
+    findings = verify(sources.rows, published)
     evaluations = [evaluated.row for evaluated in sources.evaluations]
-    others = [row for row in evaluations if targets.of_config(row.config) is None]
+    others = [row for row in evaluations if published.of_config(row.config) is None]
     pictures = Pictures()
-    models, notes = _models(sources, options.images, pictures, progress)
+    models, notes = _models(sources, images, pictures, progress)
+    logs = [{"name": name, "curves": read_curves(log)} for name, log in sources.logs.items()]
+    speed_grids = [speed_grid(sources.speeds)] if sources.speeds else []
+    speed_grids += [cell_grid(name, rows) for name, rows in sources.others.items()]
+    verdicts = counts(findings) if evaluations else {}
     known = environments(sources.rows)
     html = render(
         {
-            "title": options.title,
+            "title": title,
             "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
             "version": __version__,
             "files": [path.name for path in sources.files],
             "evaluations": len(evaluations),
             "speeds": len(sources.speeds),
-            "counts": _counted(findings) if evaluations else [],
-            "rejected": [_named(line) for line in sources.rejected],
+            "counts": [(verdict, SIGNS[verdict], n) for verdict, n in verdicts.items()],
+            "rejected": [f"{r.path.name}, line {r.number}: {r.reason}" for r in sources.rejected],
             "results": _result_grids(findings, others),
-            "scatter": scatter(findings, evaluations, sources.speeds, targets),
+            "scatter": scatter(findings, evaluations, sources.speeds, published),
             "models": models,
-            "runs": _runs(sources),
+            "runs": [run for run in logs if run["curves"]],
             "points": POINTS,
-            "speed_grids": _speed_grids(sources),
+            "speed_grids": speed_grids,
             "environments": environment_grid(known),
             "commands": command_grid(commands(sources.rows, known)),
             "pictures": pictures.texts,
         }
     )
-    tables = report_tables(findings, others, sources.speeds, targets)
+    tables = report_tables(findings, others, sources.speeds, published)
     return Report(html, tables, [*map(str, sources.rejected), *notes])
 
 
@@ -152,16 +150,6 @@ def _models(
     return models, notes
 
 
-def _runs(sources: Sources) -> list[dict[str, Any]]:
-    runs = [{"name": name, "curves": read_curves(log)} for name, log in sources.logs.items()]
-    return [run for run in runs if run["curves"]]
-
-
-def _speed_grids(sources: Sources) -> list[Grid]:
-    grids = [speed_grid(sources.speeds)] if sources.speeds else []
-    return grids + [cell_grid(name, rows) for name, rows in sources.others.items()]
-
-
 def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> list[Grid]:
     """Both tables of results; that with published figures first if any of its models was run."""
     published = verdict_grid(findings)
@@ -170,14 +158,6 @@ def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> 
     if any(finding.verdict is not Verdict.NOT_RUN for finding in findings):
         return [published, other_grid(others)]
     return [other_grid(others), published]
-
-
-def _counted(findings: Sequence[Finding]) -> list[tuple[Verdict, str, int]]:
-    return [(verdict, SIGNS[verdict], n) for verdict, n in counts(findings).items()]
-
-
-def _named(line: Rejected) -> str:
-    return f"{line.path.name}, line {line.number}: {line.reason}"
 
 
 def render(content: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """Accuracy against cost: points and axes of the scatter plot."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from casvit_dense.report.page_tables import percents
@@ -16,7 +16,7 @@ MEASURED, PUBLISHED = "measured here", "published"
 
 @dataclass(frozen=True)
 class Axis:
-    """A quantity that an axis can show.
+    """A quantity that an axis can show; axes of one key are equal.
 
     Attributes:
         key: of the values in the points.
@@ -26,14 +26,21 @@ class Axis:
     """
 
     key: str
-    group: str
-    label: str
-    unit: str
+    group: str = field(compare=False)
+    label: str = field(compare=False)
+    unit: str = field(compare=False)
+
+
+#: Value and where it is from.
+Costs = dict[Axis, tuple[float, str]]
+
+#: Values by axis, and by part and name of the model.
+Measured = dict[Axis, dict[tuple[str, str], float]]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model with its accuracies and costs, by the keys of axes.
+    """A model with its accuracies and costs.
 
     Attributes:
         name: as published, or a config's stem.
@@ -42,7 +49,7 @@ class Point:
         measured: the accuracy was measured here.
         source: where it was published.
         quality: accuracy.
-        cost: value and where it is from.
+        cost: see `Costs`.
     """
 
     name: str
@@ -50,11 +57,8 @@ class Point:
     ours: bool
     measured: bool
     source: str
-    quality: dict[str, float]
-    cost: dict[str, tuple[float, str]] = field(default_factory=dict)
-
-
-Costs = dict[str, tuple[float, str]]
+    quality: dict[Axis, float]
+    cost: Costs
 
 
 def scatter(
@@ -71,95 +75,103 @@ def scatter(
         speeds: all measured speeds and counts.
         targets: all published figures.
     """
-    axes: dict[str, Axis] = {}
-    costs = _CostsOf(speeds, targets, axes)
+    measured = _measured_costs(speeds)
+    classifiers = {c.backbone: c.params_m for c in targets.classifiers}
+
+    def costs_of(target: Target) -> Costs:
+        """Measured if we have the model, otherwise what was published."""
+        quoted = {
+            _size_of("model"): target.params_m,
+            _work_of("model", "512x512"): target.gflops_512,
+            CLASSIFIER: target.backbone_params_m or classifiers.get(target.backbone),
+        }
+        costs = {axis: (value, PUBLISHED) for axis, value in quoted.items() if value is not None}
+        return costs | (_costs_of_config(target.config, measured) if target.config else {})
+
     points = [
-        *_published(targets, costs, axes),
-        *_compared(findings, costs),
-        *_others(findings, rows, costs, axes),
+        *(_published(target, costs_of(target)) for target in targets.dense),
+        *_compared(findings, costs_of),
+        *_others(findings, rows, measured),
     ]
     points = [point for point in points if point.cost]
-    seen_costs = {key for point in points for key in point.cost}
-    seen = {key for point in points for key in point.quality}
+    quality = dict.fromkeys(axis for point in points for axis in point.quality)
+    used = {axis for point in points for axis in point.cost}
+    published = [axis for point in points for axis in point.cost]
+    cost = dict.fromkeys(axis for axis in [*measured, *published] if axis in used)
     return {
-        "quality": [asdict(axis) for key, axis in axes.items() if key in seen],
-        "cost": [asdict(axis) for key, axis in axes.items() if key in seen_costs],
-        "points": [asdict(point) for point in points],
+        "quality": [asdict(axis) for axis in quality],
+        "cost": [asdict(axis) for axis in cost],
+        "points": [
+            vars(point)
+            | {"quality": {axis.key: value for axis, value in point.quality.items()}}
+            | {"cost": {axis.key: value for axis, value in point.cost.items()}}
+            for point in points
+        ],
     }
 
 
-def _published(targets: Targets, costs: "_CostsOf", axes: dict[str, Axis]) -> Iterator[Point]:
-    for target in targets.dense:
-        quality = {}
-        for metric in MAIN_METRICS:
-            if metric in target.metrics:
-                axis = Axis(
-                    f"{target.head}/{metric}",
-                    target.family.title,
-                    METRICS[metric].title,
-                    "percent",
-                )
-                axes.setdefault(axis.key, axis)
-                quality[axis.key] = target.metrics[metric]
-        yield Point(
-            target.backbone,
-            target.config,
-            _is_casvit(target.backbone),
-            False,
-            target.source,
-            quality,
-            costs.of_target(target),
-        )
+def _quality_axis(target: Target, metric: str) -> Axis:
+    title = METRICS[metric].title
+    return Axis(f"{target.head}/{metric}", target.family.title, title, "percent")
 
 
-def _compared(findings: Sequence[Finding], costs: "_CostsOf") -> Iterator[Point]:
+def _published(target: Target, cost: Costs) -> Point:
+    return Point(
+        name=target.backbone,
+        config=target.config,
+        ours=_is_casvit(target.backbone),
+        measured=False,
+        source=target.source,
+        quality={
+            _quality_axis(target, metric): target.metrics[metric]
+            for metric in MAIN_METRICS
+            if metric in target.metrics
+        },
+        cost=cost,
+    )
+
+
+def _compared(findings: Sequence[Finding], costs_of: Callable[[Target], Costs]) -> Iterable[Point]:
+    """One point per model that was compared with a published figure."""
     found: dict[str, Point] = {}
     for finding in findings:
         if finding.verdict not in COMPARED or finding.ours is None:
             continue
+        if finding.metric not in MAIN_METRICS:
+            continue
         target = finding.target
         point = found.setdefault(
             target.config or target.backbone,
-            Point(
-                target.backbone,
-                target.config,
-                _is_casvit(target.backbone),
-                True,
-                MEASURED,
-                {},
-                costs.of_target(target),
+            replace(
+                _published(target, costs_of(target)), measured=True, source=MEASURED, quality={}
             ),
         )
-        point.quality[f"{target.head}/{finding.metric}"] = round(finding.ours, 3)
-    yield from found.values()
+        point.quality[_quality_axis(target, finding.metric)] = round(finding.ours, 3)
+    return found.values()
 
 
 def _others(
-    findings: Sequence[Finding],
-    rows: Sequence[Evaluation],
-    costs: "_CostsOf",
-    axes: dict[str, Axis],
+    findings: Sequence[Finding], rows: Sequence[Evaluation], measured: Measured
 ) -> Iterator[Point]:
     """Rows without a published figure; those on the same data share their axes."""
     used = {row_id(row) for f in findings if f.verdict in COMPARED for row in f.rows}
     newest = {model_key(row): row for row in rows if row_id(row) not in used}
     for row in newest.values():
-        data = row.dataset
+        data, values = row.dataset, percents(row)
         place = f"{data.name}, {data.images} images, {data.classes} classes"
-        quality = {}
-        for metric in MAIN_METRICS:
-            if metric in (values := percents(row)):
-                key = f"{data.annotations_sha256}/{data.images}/{metric}"
-                axes.setdefault(key, Axis(key, place, METRICS[metric].title, "percent"))
-                quality[key] = round(values[metric], 3)
+        key = f"{data.annotations_sha256}/{data.images}"
         yield Point(
-            row.config,
-            row.config,
-            "casvit" in row.config,
-            True,
-            MEASURED,
-            quality,
-            costs.of_config(row.config),
+            name=row.config,
+            config=row.config,
+            ours="casvit" in row.config,
+            measured=True,
+            source=MEASURED,
+            quality={
+                Axis(f"{key}/{m}", place, METRICS[m].title, "percent"): round(values[m], 3)
+                for m in MAIN_METRICS
+                if m in values
+            },
+            cost=_costs_of_config(row.config, measured),
         )
 
 
@@ -173,36 +185,24 @@ def backbone_of(config: str) -> str:
     return parts[1] if len(parts) > 1 else config
 
 
-class _CostsOf:
-    """Finds the costs of a model; adds their axes to the given ones."""
-
-    def __init__(self, speeds: Sequence[Speed], targets: Targets, axes: dict[str, Axis]) -> None:
-        self.axes = axes
-        self.measured: dict[tuple[str, str], Costs] = {}
-        for row in sorted(speeds, key=lambda row: row.date):  # the newest row counts
-            for part, axis, value in _costs_of_row(row):
-                axes.setdefault(axis.key, axis)
-                self.measured.setdefault((part, row.model), {})[axis.key] = (value, MEASURED)
-        self.classifiers = {c.backbone: c.params_m for c in targets.classifiers}
-
-    def of_config(self, config: str) -> Costs:
-        """Of the whole model and of its backbone alone."""
-        backbone = self.measured.get(("backbone", backbone_of(config)), {})
-        return {**backbone, **self.measured.get(("model", config), {})}
-
-    def of_target(self, target: Target) -> Costs:
-        """Measured if we have the model, otherwise what was published."""
-        quoted = {
-            _size_of("model"): target.params_m,
-            _work_of("model", "512x512"): target.gflops_512,
-            CLASSIFIER: target.backbone_params_m or self.classifiers.get(target.backbone),
-        }
-        costs: Costs = {}
-        for axis, value in quoted.items():
+def _measured_costs(speeds: Sequence[Speed]) -> Measured:
+    """Every cost in the rows; of several of one model and axis, the newest."""
+    found: Measured = {}
+    for row in sorted(speeds, key=lambda row: row.date):
+        for part, axis, value in _costs_of_row(row):
             if value is not None:
-                self.axes.setdefault(axis.key, axis)
-                costs[axis.key] = (value, PUBLISHED)
-        return {**costs, **(self.of_config(target.config) if target.config else {})}
+                found.setdefault(axis, {})[part, row.model] = value
+    return found
+
+
+def _costs_of_config(config: str, measured: Measured) -> Costs:
+    """Of the whole model, and of its backbone where the model's rows lack it."""
+    keys = (("model", config), ("backbone", backbone_of(config)))
+    return {
+        axis: (next(values[key] for key in keys if key in values), MEASURED)
+        for axis, values in measured.items()
+        if any(key in values for key in keys)
+    }
 
 
 CLASSIFIER = Axis(
@@ -220,15 +220,13 @@ def _work_of(part: str, size: str) -> Axis:
     return Axis(f"gmacs/{part}/{size}", "Multiply-adds", f"{NAMES.get(part, part)}, {size}", "GMAC")
 
 
-def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float]]:
+def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float | None]]:
     """Part, axis and value of every cost in a row."""
-    yield from _known((row.part, _size_of(row.part), row.params_m))
-    yield from _known((row.part, _work_of(row.part, row.size), row.gmacs))
+    yield row.part, _size_of(row.part), row.params_m
+    yield row.part, _work_of(row.part, row.size), row.gmacs
     if row.part == "model":
-        yield from _known(
-            ("model", _size_of("backbone"), row.backbone_params_m),
-            ("model", _work_of("backbone", row.size), row.backbone_gmacs),
-        )
+        yield "model", _size_of("backbone"), row.backbone_params_m
+        yield "model", _work_of("backbone", row.size), row.backbone_gmacs
     if row.error or row.mode == "count":
         return
     part, mode = NAMES.get(row.part, row.part), " of training" if row.mode == "train" else ""
@@ -236,13 +234,5 @@ def _costs_of_row(row: Speed) -> Iterator[tuple[str, Axis, float]]:
     where = f"{row.device}, {row.threads} thread{'s' * (row.threads > 1)}"
     label = f"{part}, {how}, {row.size}, batch {row.batch}, {where}"
     key = f"{row.mode}/{label}"
-    yield from _known(
-        (row.part, Axis(f"ms/{key}", f"Time{mode}", label, "ms"), row.median_ms),
-        (row.part, Axis(f"mb/{key}", f"Peak memory{mode}", label, "MB"), row.peak_mb),
-    )
-
-
-def _known(
-    *found: tuple[str, Axis, float | None],
-) -> Iterable[tuple[str, Axis, float]]:
-    return [(part, axis, value) for part, axis, value in found if value is not None]
+    yield row.part, Axis(f"ms/{key}", f"Time{mode}", label, "ms"), row.median_ms
+    yield row.part, Axis(f"mb/{key}", f"Peak memory{mode}", label, "MB"), row.peak_mb

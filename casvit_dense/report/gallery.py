@@ -17,6 +17,7 @@ from casvit_dense.analysis.coco_arrays import (
     read_detections,
     read_truth,
 )
+from casvit_dense.analysis.maps import map_pairs
 from casvit_dense.analysis.records import Analysis, ImageScore
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, read_metrics
 from casvit_dense.data.check_maps import IGNORE
@@ -151,11 +152,14 @@ def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pi
     for name, (why, score) in chosen.items():
         i = index[name]
         height, width = truth.sizes[i].tolist()
+        picture, missing = _picture(pictures, source.images, name)
         images.append(
             GalleryImage(
-                **_picture(pictures, source.images, name),
+                name=name,
                 width=width,
                 height=height,
+                picture=picture,
+                missing=missing,
                 why=[why],
                 score=_object_score(score),
                 truth=_truth_rows(truth, np.flatnonzero(truth.image == i)),
@@ -174,17 +178,12 @@ def _of_objects(source: CocoSource, analysis: Analysis, count: int, pictures: Pi
     return Gallery("objects", classes, [], threshold, images, notes)
 
 
-def _picture(pictures: Pictures, folder: Path | None, name: str) -> dict[str, Any]:
-    """The picture of an image; only of one below the folder of images."""
+def _picture(pictures: Pictures, folder: Path | None, name: str) -> tuple[int | None, str]:
+    """The picture of an image below the folder of images, and what to say if there is none."""
     if folder is None or not is_within(name):
-        missing = f"The image {name} is not shown: it does not lie below the folder of images."
-        return {"name": name, "picture": None, "missing": missing}
-    return {
-        "name": name,
-        "picture": pictures.photo(folder / name),
-        "missing": f"The image {folder / name} is not there any more, cannot be read or is too "
-        "large.",
-    }
+        return None, f"The image {name} is not shown: it does not lie below the folder of images."
+    missing = f"The image {folder / name} is not there any more, cannot be read or is too large."
+    return pictures.photo(folder / name), missing
 
 
 def _object_score(score: ImageScore | None) -> str:
@@ -224,22 +223,21 @@ def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictur
     if len(classes) > IGNORE:
         note = f"Pictures of maps with more than {IGNORE} classes are not shown."
         return Gallery("maps", classes, [], 0, [], [note])
-    truths = {
-        path.name.removesuffix(source.truth_suffix): path
-        for path in source.truth.rglob(f"*{source.truth_suffix}")
-    }
-    maps = {source.image_of(truths[path.stem]): path for path in source.predictions.glob("*.png")}
+    maps = {source.image_of(truth): (truth, found) for found, truth in map_pairs(source)}
     chosen = choose(analysis.maps.best, analysis.maps.worst, list(maps), count)
     images = []
     for name, (why, score) in chosen.items():
-        labels = [_class_indices(path, source) for path in (truths[maps[name].stem], maps[name])]
+        labels = [_class_indices(path, source) for path in maps[name]]
         height, width = labels[0].shape
         truth, predicted = map(pictures.index_map, labels)
+        picture, missing = _picture(pictures, source.images, name)
         images.append(
             GalleryImage(
-                **_picture(pictures, source.images, name),
+                name=name,
                 width=width,
                 height=height,
+                picture=picture,
+                missing=missing,
                 why=[why],
                 score="" if score is None else f"mean IoU {score.score:.1f}",
                 truth=truth,

@@ -74,11 +74,9 @@ class Grid:
         return (list(zip(self.columns, row, strict=True)) for row in self.rows)
 
 
-def number(value: float | None, form: str = "{:.1f}", note: str = "") -> Cell:
+def number_cell(value: float | None, form: str = "{:.1f}") -> Cell:
     """A number's cell, a dash where there is none."""
-    if value is None:
-        return Cell(NOTHING, note=note)
-    return Cell(form.format(value), float(value), note)
+    return Cell(NOTHING) if value is None else Cell(form.format(value), float(value))
 
 
 def significant(value: float | None, note: str = "") -> Cell:

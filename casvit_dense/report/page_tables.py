@@ -3,8 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from casvit_dense.report.grid import NOTHING, Cell, Column, Grid, number, significant, three_digits
+from casvit_dense.report.grid import (
+    NOTHING,
+    Cell,
+    Column,
+    Grid,
+    number_cell,
+    significant,
+    three_digits,
+)
 from casvit_dense.results.row import Evaluation, Row, Speed
+from casvit_dense.results.tables import ours
 from casvit_dense.results.verify import Finding, Verdict, percent
 from casvit_dense.zoo import METRICS
 
@@ -73,17 +82,14 @@ def verdict_grid(findings: Sequence[Finding]) -> Grid:
 
 def _finding_cells(finding: Finding) -> list[Cell]:
     target, verdict = finding.target, finding.verdict
-    ours = number(finding.ours, "{:.2f}")
-    if finding.ours is not None and finding.spread is not None:
-        ours = Cell(f"{finding.ours:.2f} ± {finding.spread:.2f}", finding.ours)
     return [
         Cell(target.backbone, note=target.config or ""),
         Cell(target.family.title),
         Cell(METRICS[finding.metric].title),
-        number(finding.published),
-        ours,
-        number(target.tolerance, "± {:.1f}"),
-        number(finding.difference, "{:+.2f}"),
+        number_cell(finding.published),
+        Cell(NOTHING) if finding.ours is None else Cell(ours(finding), finding.ours),
+        number_cell(target.tolerance, "± {:.1f}"),
+        number_cell(finding.difference, "{:+.2f}"),
         Cell(
             f"{SIGNS[verdict]} {verdict.value}",
             VERDICT_ORDER.index(verdict),
@@ -111,7 +117,7 @@ def other_grid(rows: Sequence[Evaluation]) -> Grid:
             Cell(row.config, note=row.weights.file),
             Cell(row.dataset.name, note=f"{row.dataset.classes} classes"),
             Cell(str(row.dataset.images), float(row.dataset.images)),
-            *(number(percents(row).get(name), "{:.2f}") for name in names),
+            *(number_cell(percents(row).get(name), "{:.2f}") for name in names),
             Cell(", ".join((row.form, row.backend, row.precision))),
             Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
         ]

@@ -23,19 +23,19 @@ LEFT_OUT = {"time", "data_time", "eta", "memory", "epoch", "iter", "step"}
 Curve = tuple[list[float], list[float]]
 
 
-def find_logs(homes: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
+def find_logs(work_dir_parents: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
     """Training logs by name of their run: its folder, with the start's date if there are several.
 
     Args:
-        homes: folders of work directories, which may hold those of further seeds.
+        work_dir_parents: folders of work directories, which may hold those of further seeds.
         runs: folders that are searched recursively.
 
     Raises:
         UserError: one of ``runs`` is not a folder.
     """
     found: list[Path] = []
-    for home in homes:
-        found += sorted([*home.glob(f"*/{LOGS}"), *home.glob(f"*/{SEED}*/{LOGS}")])
+    for parent in work_dir_parents:
+        found += sorted([*parent.glob(f"*/{LOGS}"), *parent.glob(f"*/{SEED}*/{LOGS}")])
     for folder in runs:
         if not folder.is_dir():
             raise UserError(f"no folder {folder} to look for training logs in")
@@ -82,7 +82,7 @@ def read_curves(log: Path) -> dict[str, Curve]:
                 xs, ys = curves.setdefault(name, ([], []))
                 xs.append(at)
                 ys.append(float(f"{number:.4g}"))
-    return {name: (pick(xs), pick(ys)) for name, (xs, ys) in curves.items()}
+    return {name: (downsample(xs), downsample(ys)) for name, (xs, ys) in curves.items()}
 
 
 def _iteration(line: Mapping[str, Any], last_of_epoch: dict[float, float]) -> float | None:
@@ -116,9 +116,9 @@ def _lines(log: Path) -> Iterator[Mapping[str, Any]]:
             yield content
 
 
-def pick(values: list[float], points: int = POINTS) -> list[float]:
-    """At most ``points`` of the values, evenly spaced, with the first and the last."""
-    if len(values) <= points:
+def downsample(values: list[float]) -> list[float]:
+    """At most `POINTS` of the values, evenly spaced, with the first and the last."""
+    if len(values) <= POINTS:
         return values
     last = len(values) - 1
-    return [values[round(i * last / (points - 1))] for i in range(points)]
+    return [values[round(i * last / (POINTS - 1))] for i in range(POINTS)]

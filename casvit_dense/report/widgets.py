@@ -5,7 +5,7 @@ from typing import Any
 
 from casvit_dense.analysis.detection import ERROR_KINDS
 from casvit_dense.analysis.records import Analysis, Confusion, DetectionAnalysis, MapAnalysis
-from casvit_dense.report.grid import NOTHING
+from casvit_dense.report.grid import number_cell
 
 #: Data for ``analysis.js``; the key ``kind`` says what it draws.
 Widget = dict[str, Any]
@@ -13,7 +13,7 @@ Widget = dict[str, Any]
 OUTLINES = {"bbox": "Boxes", "segm": "Masks"}
 
 ERRORS_NOTE = (
-    "What AP50 would gain, in points, if one kind of fault were put right, and how often it "
+    "What AP50 would gain, in points, if one kind of error were corrected, and how often it "
     "occurs. Kinds as in TIDE; both: wrong class and wrong place."
 )
 
@@ -56,7 +56,11 @@ def _detection(part: DetectionAnalysis) -> Iterator[Widget]:
         "caption": f"{name}: AP by size of the objects",
         "columns": ["Size", "Objects", "AP", "AP50", "AP75"],
         "rows": [
-            [s.size, f"{s.objects:,}", *(_text(_scaled(v, 100)) for v in (s.ap, s.ap50, s.ap75))]
+            [
+                s.size,
+                f"{s.objects:,}",
+                *(_text(_scaled(v, 100)) for v in (s.ap, s.ap50, s.ap75)),
+            ]
             for s in part.sizes
         ],
     }
@@ -114,8 +118,8 @@ def _calibration(name: str, part: DetectionAnalysis) -> Widget:
     return {
         "kind": "lines",
         "title": f"{name}: calibration",
-        "note": "Of detections of like score, the share that is right; on the dotted line scores "
-        f"mean what they say. Expected calibration error {_text(_scaled(calibration.error, 100))} "
+        "note": "Share of detections with similar scores that are correct; on the dotted line it "
+        f"equals the score. Expected calibration error {_text(_scaled(calibration.error, 100))} "
         "points.",
         "x": {"label": "score", "domain": [0, 1]},
         "y": {"label": "share right", "domain": [0, 1]},
@@ -170,7 +174,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _text(value: float | None, form: str = "{:.1f}") -> str:
-    return NOTHING if value is None else form.format(value)
+    return number_cell(value, form).text
 
 
 def _round(value: float | None) -> float | None:

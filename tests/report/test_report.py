@@ -17,7 +17,7 @@ from pycocotools import mask as rle
 
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
-from casvit_dense.report import ReportOptions, build_report
+from casvit_dense.report import build_report
 from casvit_dense.report.build import embedded
 from casvit_dense.report.costs import scatter
 from casvit_dense.report.gallery import choose
@@ -25,7 +25,7 @@ from casvit_dense.report.grid import NOTHING, three_digits
 from casvit_dense.report.page_tables import cell_grid, percents, verdict_grid
 from casvit_dense.report.pictures import outline_of
 from casvit_dense.report.sources import Evaluated, read_sources, with_predictions
-from casvit_dense.report.training_logs import POINTS, find_logs, pick, read_curves
+from casvit_dense.report.training_logs import POINTS, downsample, find_logs, read_curves
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
 from casvit_dense.results.verify import Verdict, percent, verify
@@ -85,7 +85,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def page(ledger: Path) -> Page:
-    return Page(build_report(ReportOptions([ledger], [CPU], images=4)).html)
+    return Page(build_report([ledger], [CPU], images=4).html)
 
 
 def test_the_page_fetches_nothing(page: Page) -> None:
@@ -182,13 +182,13 @@ def test_a_ledger_without_rows(tmp_path: Path, content: str) -> None:
     ledger = tmp_path / "results.jsonl"
     ledger.write_text(content)
     with pytest.raises(UserError, match="there is no row in .*results.jsonl"):
-        build_report(ReportOptions([ledger]))
+        build_report([ledger])
 
 
 def test_foreign_lines_are_said(ledger: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text(f"{ledger.read_text().splitlines()[2]}\n{{broken\n")
-    report = build_report(ReportOptions([other]))
+    report = build_report([other])
     assert "line 2" in report.notes[0]
     assert b"1 line of the ledger skipped" in report.html
 
@@ -278,7 +278,7 @@ def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: 
     ledger = tmp_path / "results.jsonl"
     append_rows(ledger, [*rows, alone])
     names: list[str] = []
-    page = build_report(ReportOptions([ledger]), lambda name, n, total: names.append(name)).html
+    page = build_report([ledger], progress=lambda name, n, total: names.append(name)).html
     assert sorted(names) == [
         "x, fused, eager",
         "x, fused, onnxruntime",
@@ -343,7 +343,7 @@ def test_curves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 299, 300, 301, 10_000])
 def test_long_curves_are_thinned(length: int) -> None:
-    picked = pick([float(i) for i in range(length)])
+    picked = downsample([float(i) for i in range(length)])
     assert len(picked) == min(length, POINTS)
     assert (picked[0], picked[-1]) == (0, length - 1)
     steps = np.diff(picked)
@@ -425,7 +425,7 @@ def test_images_that_are_gone(shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes, data)
     ledger = report_files.make_ledger(tmp_path / "runs", data)
     shutil.rmtree(data / "coco/val2017")
-    report = build_report(ReportOptions([ledger], images=3))
+    report = build_report([ledger], images=3)
     gallery = next(
         m["gallery"]
         for m in models_of(Page(report.html)).values()
@@ -435,7 +435,7 @@ def test_images_that_are_gone(shapes: Path, tmp_path: Path) -> None:
     assert "not there any more" in gallery["images"][0]["missing"]
     # Without the truth, the row's own classes are all that is left.
     shutil.rmtree(data)
-    report = build_report(ReportOptions([ledger]))
+    report = build_report([ledger])
     assert all(m["gallery"] is None for m in models_of(Page(report.html)).values())
     assert any(str(data) in note for note in report.notes)
 
@@ -493,7 +493,7 @@ def test_no_text_of_data_becomes_markup(shapes: Path, tmp_path: Path) -> None:
     row = report_files.result_row("</script><b>", {"coco/bbox_mAP": 0.5}, "a", device="<i>GPU</i>")
     report_files.write_detections(tmp_path / row.folder, row, data / "coco")
     append_rows(tmp_path / "results.jsonl", [row])
-    page = Page(build_report(ReportOptions([tmp_path / "results.jsonl"], title="<u>x</u>")).html)
+    page = Page(build_report([tmp_path / "results.jsonl"], title="<u>x</u>").html)
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"b", "i", "u", "img"}
     (model,) = models_of(page).values()

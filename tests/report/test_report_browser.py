@@ -11,7 +11,7 @@ import pytest
 import report_files
 from PIL import Image
 
-from casvit_dense.report import ReportOptions, build_report
+from casvit_dense.report import build_report
 from casvit_dense.report.gallery import OKABE_ITO
 from casvit_dense.results.ledger import append_rows
 
@@ -42,7 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     shutil.copytree(shapes, data)
     report_files.rename(data / "coco", report_files.HOSTILE, 0, """a"b'c<img src=x>.png""")
     ledger = report_files.make_ledger(root / "runs", data)
-    (root / "report.html").write_bytes(build_report(ReportOptions([ledger], [CPU])).html)
+    (root / "report.html").write_bytes(build_report([ledger], [CPU]).html)
     return root / "report.html"
 
 
@@ -420,8 +420,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         report_files.write_log(root / name, ("loss", "loss_cls", "loss_bbox", "lr"), "mAP", 40)
         rows.append(row)
     append_rows(root / "results.jsonl", rows)
-    options = ReportOptions([root / "results.jsonl"], [CPU], images=each)
-    (root / "report.html").write_bytes(build_report(options).html)
+    report = build_report([root / "results.jsonl"], [CPU], images=each)
+    (root / "report.html").write_bytes(report.html)
     return root / "report.html"
 
 

@@ -10,7 +10,7 @@ import report_files
 from PIL import Image
 
 from casvit_dense.cli import main
-from casvit_dense.report import ReportOptions, build_report
+from casvit_dense.report import build_report
 from casvit_dense.report.build import Report
 from casvit_dense.report.models import Model, model_of
 from casvit_dense.report.pictures import Pictures
@@ -77,7 +77,7 @@ def test_a_broken_file_leaves_the_rest_of_the_page(
     ledger: Path, data: Path, spoil: Callable, message: str
 ) -> None:
     spoil(ledger.parent / DETECTOR / "test", data)
-    report = build_report(ReportOptions([ledger], images=3))
+    report = build_report([ledger], images=3)
     assert [message in note for note in report.notes if note.startswith(DETECTOR)] == [True]
     models = models_of(ledger)
     assert models[DETECTOR].data["gallery"] is None
@@ -97,7 +97,7 @@ def test_a_log_and_a_speed_that_are_broken(ledger: Path) -> None:
     log = next(ledger.parent.glob(f"{DETECTOR}/*/vis_data/scalars.json"))
     with log.open("a") as file:
         file.write('{"loss": 1, "iter": null}\n{"lo\\ud800ss": 1, "iter": 9}\n')
-    html = build_report(ReportOptions([ledger], images=0)).html
+    html = build_report([ledger], images=0).html
     assert b'"lo?ss"' in html
 
 
@@ -163,7 +163,7 @@ def test_predictions_elsewhere_are_not_read(ledger: Path, tmp_path: Path, absolu
     row = report_files.result_row(DETECTOR, {"coco/bbox_mAP": 0.5}, "a", folder=folder)
     elsewhere = tmp_path / "sent/results.jsonl"
     append_rows(elsewhere, [row])
-    report: Report = build_report(ReportOptions([elsewhere]))
+    report: Report = build_report([elsewhere])
     (note,) = report.notes
     assert folder in note and str(elsewhere) in note and "not read" in note
     assert models_of(elsewhere)[DETECTOR].data["gallery"] is None
