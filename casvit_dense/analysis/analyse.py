@@ -9,12 +9,12 @@ from casvit_dense.analysis.maps import analyse_maps, count_pixels
 from casvit_dense.analysis.records import Analysis
 from casvit_dense.analysis.sources import (
     MOVED,
+    Log,
     MapSource,
-    OnProgress,
     Source,
     check_reported_metric,
     find_sources,
-    no_progress,
+    no_log,
 )
 
 
@@ -22,7 +22,7 @@ def analyse(
     folder: Path,
     data_root: str | Path | None = None,
     score_thr: float | None = None,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
     moved: str = MOVED,
 ) -> Analysis:
     """Analyses the predictions that `casvit-dense test` left in a folder.
@@ -32,7 +32,7 @@ def analyse(
         data_root: folder of the data set, if it was moved since the evaluation.
         score_thr: lowest score of the detections in confusion matrix and image scores; by default
             that of the best F1.
-        progress: called after each step.
+        log: gets lines of progress.
         moved: see `find_sources`.
 
     Raises:
@@ -40,7 +40,7 @@ def analyse(
             together.
     """
     sources = find_sources(folder, data_root, moved)
-    parts = [analyse_source(source, score_thr, progress) for source in sources]
+    parts = [analyse_source(source, score_thr, log) for source in sources]
     return replace(
         parts[0],
         detection={kind: found for part in parts for kind, found in part.detection.items()},
@@ -48,14 +48,12 @@ def analyse(
     )
 
 
-def analyse_source(
-    source: Source, score_thr: float | None = None, progress: OnProgress = no_progress
-) -> Analysis:
+def analyse_source(source: Source, score_thr: float | None = None, log: Log = no_log) -> Analysis:
     """Analyses one set of predictions; arguments and errors as in `analyse`."""
     images = str(source.images) if source.images else None
     empty = Analysis(source.name, str(source.predictions.parent), images)
     if isinstance(source, MapSource):
-        maps = analyse_maps(count_pixels(source, progress))
+        maps = analyse_maps(count_pixels(source, log))
         return replace(empty, maps=maps, notes=check_reported_metric(source, maps.miou))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
     detections = read_detections(source.predictions, source.kind, truth)

@@ -17,7 +17,8 @@ import numpy as np
 from casvit_dense.analysis.coco_arrays import Detections, Truth
 from casvit_dense.analysis.matching import Matches
 from casvit_dense.analysis.records import Change, none_if_nan
-from casvit_dense.analysis.sources import OnProgress, no_progress
+from casvit_dense.analysis.sources import LOG_INTERVAL, Log, no_log
+from casvit_dense.progress import Progress
 
 #: The value of every class ``(B, K)`` when images count as often as weights ``(B, N)`` say; NaN for
 #: none.
@@ -35,7 +36,7 @@ def resample(
     images: int,
     resamples: int,
     seed: int,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
 ) -> np.ndarray:
     """Values of both systems on the same draws, ``(2, resamples, K)``.
 
@@ -44,16 +45,16 @@ def resample(
         images: N, number of images.
         resamples: number of draws.
         seed: of the draws.
-        progress: called after each block of draws.
+        log: gets lines of progress.
     """
     generator = np.random.default_rng(seed)
     parts = []
     starts = range(0, resamples, BLOCK)
-    for done, start in enumerate(starts, 1):
+    name = f"block of {BLOCK} resamples"
+    for start in Progress(name, len(starts), LOG_INTERVAL).track(starts, log):
         drawn = generator.integers(images, size=(min(BLOCK, resamples - start), images))
         weights = np.stack([np.bincount(row, minlength=images) for row in drawn])
         parts.append(np.stack([values(weights) for values in systems]))
-        progress(f"block of {BLOCK} resamples", done, len(starts))
     return np.concatenate(parts, axis=1)
 
 

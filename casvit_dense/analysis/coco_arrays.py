@@ -1,6 +1,5 @@
 """COCO files as arrays: the ground truth, and the detections that are compared with it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -12,6 +11,7 @@ from pycocotools import mask as rle
 
 from casvit_dense.data.check_coco import read_instances
 from casvit_dense.errors import UserError
+from casvit_dense.files import read_json
 
 #: Detections of one class in one image that COCO counts: those of highest score.
 MAX_DETECTIONS = 100
@@ -85,20 +85,6 @@ class Detections:
 
 def _where(outlines: Outlines, mask: np.ndarray) -> Outlines:
     return list(compress(outlines, mask)) if isinstance(outlines, list) else outlines[mask]
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        UserError: it is missing, cannot be read or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
 
 
 def read_truth(

@@ -14,12 +14,12 @@ from casvit_dense.analysis.matching import THRESHOLDS, evaluate, matches_of, mea
 from casvit_dense.analysis.records import Comparison, ImageChange
 from casvit_dense.analysis.sources import (
     CocoSource,
+    Log,
     MapSource,
-    OnProgress,
     Source,
     check_reported_metric,
     find_sources,
-    no_progress,
+    no_log,
     unique_labels,
 )
 from casvit_dense.errors import UserError
@@ -54,7 +54,7 @@ def compare(
     data_root: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
 ) -> list[Comparison]:
     """Compares the predictions of two evaluations, for each kind that both have.
 
@@ -63,7 +63,7 @@ def compare(
         data_root: folder of the data set, if it was moved since the evaluations.
         resamples: draws of the bootstrap.
         seed: of the draws.
-        progress: called after each step.
+        log: gets lines of progress.
 
     Raises:
         UserError: a folder cannot be read, the two have no kind in common, or they are of
@@ -76,7 +76,7 @@ def compare(
         raise UserError(
             f"{first} holds {', '.join(ours)} and {second} {', '.join(theirs)}: nothing to compare"
         )
-    return [compare_sources(ours[k], theirs[k], resamples, seed, progress) for k in common]
+    return [compare_sources(ours[k], theirs[k], resamples, seed, log) for k in common]
 
 
 def compare_sources(
@@ -84,15 +84,15 @@ def compare_sources(
     second: Source,
     resamples: int = 1000,
     seed: int = 0,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
 ) -> Comparison:
     """Compares two sets of predictions of one kind; arguments and errors as in `compare`."""
     pair = (first, second)
     folders = [str(source.predictions.parent) for source in pair]
     traits = list(zip_longest(first.traits, second.traits, fillvalue=""))
     names = unique_labels([source.name for source in pair], traits, [folders])
-    a, b = (_system(replace(s, name=name), progress) for s, name in zip(pair, names, strict=True))
-    result = compare_systems(a, b, kind_of(first), resamples, seed, progress)
+    a, b = (_system(replace(s, name=name), log) for s, name in zip(pair, names, strict=True))
+    result = compare_systems(a, b, kind_of(first), resamples, seed, log)
     found = {"A": (first, result.total.first), "B": (second, result.total.second)}
     notes = [
         f"{label}: {note}"
@@ -108,14 +108,14 @@ def compare_systems(
     kind: str,
     resamples: int = 1000,
     seed: int = 0,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
 ) -> Comparison:
     """Compares two systems of one kind; arguments and errors as in `compare`."""
     check_same_truth(a, b)
     systems, count = (a.values, b.values), len(a.images)
     once = np.ones((1, count), int)
     whole = np.stack([values(once)[0] for values in systems])
-    drawn = bootstrap.resample(systems, count, resamples, seed, progress)
+    drawn = bootstrap.resample(systems, count, resamples, seed, log)
     total = mean_over_classes(drawn)
     metric = "mIoU" if kind == "maps" else f"{kind} AP"
     return Comparison(
@@ -139,9 +139,9 @@ def kind_of(source: Source) -> str:
     return source.kind if isinstance(source, CocoSource) else "maps"
 
 
-def _system(source: Source, progress: OnProgress) -> System:
+def _system(source: Source, log: Log) -> System:
     if isinstance(source, MapSource):
-        return _map_system(source.name, count_pixels(source, progress))
+        return _map_system(source.name, count_pixels(source, log))
     truth = read_truth(source.truth, source.kind, source.classes, source.indices)
     detections = read_detections(source.predictions, source.kind, truth)
     return detector(source.name, truth, detections, source.kind)

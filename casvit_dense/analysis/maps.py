@@ -15,9 +15,10 @@ from casvit_dense.analysis.records import (
     MapAnalysis,
     none_if_nan,
 )
-from casvit_dense.analysis.sources import MapSource, OnProgress, no_progress
+from casvit_dense.analysis.sources import LOG_INTERVAL, Log, MapSource, no_log
 from casvit_dense.data.check_maps import IGNORE
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class Pixels:
     predicted: np.ndarray
 
 
-def count_pixels(source: MapSource, progress: OnProgress = no_progress) -> Pixels:
+def count_pixels(source: MapSource, log: Log = no_log) -> Pixels:
     """Reads all maps.
 
     Args:
         source: where they lie and how they are numbered.
-        progress: called after each map.
+        log: gets lines of progress.
 
     Raises:
         UserError: a map is missing, unreadable, of another size than its truth, or holds a label
@@ -57,11 +58,11 @@ def count_pixels(source: MapSource, progress: OnProgress = no_progress) -> Pixel
     pairs = map_pairs(source)
     total = np.zeros((classes, classes), int)
     areas = np.zeros((3, len(pairs), classes), int)
-    for i, (predicted, truth) in enumerate(pairs):
+    tracked = Progress("map", len(pairs), LOG_INTERVAL).track(pairs, log)
+    for i, (predicted, truth) in enumerate(tracked):
         counts = _confusion_of(predicted, truth, classes, source.reduce_zero_label)
         total += counts
         areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-        progress("map", i + 1, len(pairs))
     files = tuple(source.image_of(truth) for _, truth in pairs)
     names = tuple(predicted.stem for predicted, _ in pairs)
     return Pixels(names, files, source.classes, total, *areas)

@@ -4,15 +4,8 @@ Detection figures are fractions, as COCO gives them; those of maps are percent, 
 them. None stands for a figure that does not exist, such as the AP of a class without objects.
 """
 
-import dataclasses
-import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from casvit_dense.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -290,14 +283,3 @@ class Comparison:
 def none_if_nan(value: float) -> float | None:
     """A Python float; None for NaN."""
     return None if math.isnan(value) else float(value)
-
-
-def write_records(path: Path, name: str, records: Iterable[Any]) -> None:
-    """Writes dataclasses as ``{name: […]}``, whole or not at all.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    content = {name: [dataclasses.asdict(record) for record in records]}
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_whole(path, f"{text}\n".encode())

@@ -12,11 +12,14 @@ from casvit_dense.analysis.coco_arrays import KINDS
 from casvit_dense.errors import UserError, validation_message
 from casvit_dense.evaluations import METRICS_FILE, find_evaluation
 
-#: Called after each step of long work: name of the step, steps done, steps in all.
-OnProgress = Callable[[str, int, int], None]
+#: Gets lines of progress.
+Log = Callable[[str], None]
+
+#: Least seconds between two lines of progress.
+LOG_INTERVAL = 10.0
 
 
-def no_progress(step: str, done: int, total: int) -> None:
+def no_log(line: str) -> None:
     """Shows nothing."""
 
 

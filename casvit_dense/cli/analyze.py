@@ -4,6 +4,8 @@ Reads what `test` has written, or any COCO results file or folder of index maps;
 """
 
 import argparse
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from casvit_dense.cli.arguments import file_to_write, number_between
 from casvit_dense.errors import UserError
 
 if TYPE_CHECKING:
-    from casvit_dense.analysis.sources import OnProgress, Source
+    from casvit_dense.analysis.sources import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,38 +72,22 @@ def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
     return CocoSource(str(predictions), args.kind, args.truth, predictions)
 
 
-def printed_progress() -> "OnProgress":
-    """Prints a line every ten seconds."""
-    from casvit_dense.progress import Progress
-
-    loops: dict[str, Progress] = {}
-
-    def progress(step: str, done: int, total: int) -> None:
-        if done == 1:
-            loops[step] = Progress(step, total, seconds=10)
-        line = loops[step].step()
-        if line is not None:
-            print(line, flush=True)
-
-    return progress
-
-
 def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis import analyse, analyse_source
-    from casvit_dense.analysis.records import write_records
     from casvit_dense.analysis.text import describe
+    from casvit_dense.files import write_json
 
     files = args.predictions or args.maps
     if bool(args.folders) == bool(files) or (args.predictions and args.maps):
         raise UserError("give folders of evaluations, or --predictions, or --maps")
     if bool(args.predictions) != bool(args.truth) or bool(args.maps) != bool(args.truth_maps):
         raise UserError("--predictions needs --truth, --maps needs --truth-maps")
-    progress = printed_progress()
+    log = partial(print, flush=True)
     if files:
-        found = [analyse_source(source_of_files(args, files), args.score_thr, progress)]
+        found = [analyse_source(source_of_files(args, files), args.score_thr, log)]
     else:
-        found = [analyse(f, args.data_root, args.score_thr, progress) for f in args.folders]
+        found = [analyse(f, args.data_root, args.score_thr, log) for f in args.folders]
     print("\n\n\n".join(describe(analysis) for analysis in found))
     if args.out:
-        write_records(args.out, "analyses", found)
+        write_json(args.out, {"analyses": [asdict(one) for one in found]})
         print(f"\nwritten: {args.out}")

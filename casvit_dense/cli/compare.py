@@ -1,9 +1,11 @@
 """Compare two systems on the same images: differences with their 95 % intervals."""
 
 import argparse
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from casvit_dense.cli.analyze import add_truth_options, printed_progress, source_of_files
+from casvit_dense.cli.analyze import add_truth_options, source_of_files
 from casvit_dense.cli.arguments import file_to_write, whole_number
 
 
@@ -28,18 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from casvit_dense.analysis import compare, compare_sources
-    from casvit_dense.analysis.records import write_records
     from casvit_dense.analysis.text import describe_comparison
+    from casvit_dense.files import write_json
 
-    progress = printed_progress()
+    log = partial(print, flush=True)
     if args.truth or args.truth_maps:
         first, second = (source_of_files(args, path) for path in (args.first, args.second))
-        found = [compare_sources(first, second, args.resamples, args.seed, progress)]
+        found = [compare_sources(first, second, args.resamples, args.seed, log)]
     else:
-        found = compare(
-            args.first, args.second, args.data_root, args.resamples, args.seed, progress
-        )
+        found = compare(args.first, args.second, args.data_root, args.resamples, args.seed, log)
     print("\n\n\n".join(map(describe_comparison, found)))
     if args.out:
-        write_records(args.out, "comparisons", found)
+        write_json(args.out, {"comparisons": [asdict(one) for one in found]})
         print(f"\nwritten: {args.out}")

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
         targets=args.targets or PUBLISHED,
         title=args.title,
-        progress=lambda name, done, total: print(f"{done} of {total}: {name}"),
+        log=print,
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense import __version__
-from casvit_dense.analysis.sources import OnProgress, no_progress
+from casvit_dense.analysis.sources import Log, no_log
 from casvit_dense.extras import require
 from casvit_dense.report.costs import scatter
 from casvit_dense.report.grid import Grid
@@ -82,7 +82,7 @@ def build_report(
     images: int = IMAGES,
     targets: Path = PUBLISHED,
     title: str = TITLE,
-    progress: OnProgress = no_progress,
+    log: Log = no_log,
 ) -> Report:
     """Reads, compares, analyses and renders.
 
@@ -93,7 +93,7 @@ def build_report(
         images: pictures of each model.
         targets: file of published figures.
         title: heading of the page.
-        progress: called after each model.
+        log: gets a line for each model.
 
     Raises:
         UserError: a file is missing, there is no row, or jinja2 is not installed.
@@ -104,7 +104,7 @@ def build_report(
     evaluations = [evaluated.row for evaluated in sources.evaluations]
     others = [row for row in evaluations if published.of_config(row.config) is None]
     pictures = Pictures()
-    models, notes = _models(sources, images, pictures, progress)
+    models, notes = _models(sources, images, pictures, log)
     logs = [{"name": name, "curves": read_curves(log)} for name, log in sources.logs.items()]
     speed_grids = [speed_grid(sources.speeds)] if sources.speeds else []
     speed_grids += [cell_grid(name, rows) for name, rows in sources.others.items()]
@@ -136,7 +136,7 @@ def build_report(
 
 
 def _models(
-    sources: Sources, images: int, pictures: Pictures, progress: OnProgress
+    sources: Sources, images: int, pictures: Pictures, log: Log
 ) -> tuple[list[Model], list[str]]:
     """The sections of all models, and a note on everything that is missing."""
     chosen = with_predictions(sources.evaluations)
@@ -146,7 +146,7 @@ def _models(
         model = model_of(evaluated, images, pictures, title)
         models.append(model)
         notes += [f"{model.title}: {note}" for note in model.notes]
-        progress(model.title, number, len(chosen))
+        log(f"{number} of {len(chosen)}: {model.title}")
     return models, notes
 
 

@@ -1,6 +1,5 @@
 """The input of a report: rows of ledgers, folders of predictions, training logs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from casvit_dense.benchmark.csv_files import cells_of
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import METRICS_FILE
+from casvit_dense.files import read_json
 from casvit_dense.report.training_logs import find_logs
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Speed, row_id
@@ -127,9 +127,10 @@ def is_within(name: str) -> bool:
 def row_of_folder(folder: Path) -> str | None:
     """The id of the row that the predictions in a folder belong to, by its ``metrics.json``."""
     try:
-        row = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")).get("row")
-    except (OSError, ValueError, AttributeError):
+        content = read_json(folder / METRICS_FILE)
+    except UserError:
         return None
+    row = content.get("row") if isinstance(content, dict) else None
     return row if isinstance(row, str) else None
 
 

@@ -1,12 +1,12 @@
 """Training logs: where they lie, and the curves in them."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from casvit_dense.errors import UserError
+from casvit_dense.files import json_lines
 
 #: mmengine's logs, below the folder of a run.
 LOGS = "*/vis_data/scalars.json"
@@ -73,7 +73,7 @@ def read_curves(log: Path) -> dict[str, Curve]:
     """
     curves: dict[str, Curve] = {}
     last_of_epoch: dict[float, float] = {}
-    for line in _lines(log):
+    for line in json_lines(log):
         at = _iteration(line, last_of_epoch)
         if at is None:
             continue
@@ -104,16 +104,6 @@ def _finite(value: Any) -> float | None:
         return value if math.isfinite(value) else None
     except OverflowError:  # an integer beyond all floats
         return None
-
-
-def _lines(log: Path) -> Iterator[Mapping[str, Any]]:
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            yield content
 
 
 def downsample(values: list[float]) -> list[float]:

@@ -10,8 +10,8 @@ from analysis_data import Script, invent_truth, write
 from test_analysis_precision import reference
 
 from casvit_dense.analysis import CocoSource, DetectionAnalysis, analyse_source
-from casvit_dense.analysis.coco_arrays import read_json
 from casvit_dense.analysis.detection import ERROR_KINDS
+from casvit_dense.files import read_json
 
 #: Kinds of wrong detections; missed are objects.
 WRONG = ("classification", "localisation", "both", "duplicate", "background")

@@ -11,10 +11,11 @@ from analysis_data import SIDE, Script, invent_truth, write
 from PIL import Image
 
 from casvit_dense.analysis import CocoSource, MapSource, analyse, find_sources
-from casvit_dense.analysis.coco_arrays import read_detections, read_json, read_truth
+from casvit_dense.analysis.coco_arrays import read_detections, read_truth
 from casvit_dense.cli import main
 from casvit_dense.engine.coco_backends import evaluate_coco
 from casvit_dense.errors import UserError
+from casvit_dense.files import read_json
 
 SHAPES = ["circle", "square", "triangle"]
 

@@ -12,11 +12,12 @@ from test_analysis_sources import detected, edit, segmented  # noqa: F401 (fixtu
 
 from casvit_dense.analysis import Comparison, compare
 from casvit_dense.analysis.bootstrap import change, resample, share_better
-from casvit_dense.analysis.coco_arrays import Detections, Truth, read_json
+from casvit_dense.analysis.coco_arrays import Detections, Truth
 from casvit_dense.analysis.compare import compare_systems, detector
 from casvit_dense.analysis.matching import evaluate, matches_of
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
+from casvit_dense.files import read_json
 
 
 def compared(
