@@ -138,22 +138,34 @@ def test_what_an_earlier_evaluation_of_another_kind_left_is_not_taken(
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("conditions.dataset", lambda c: c["conditions"].update(dataset=None)),
-        ("conditions.images", lambda c: c["conditions"].update(images="5")),
+        ("conditions, dataset: must be keys", lambda c: c["conditions"].update(dataset=None)),
         (
-            "conditions.dataset.pipeline.0",
+            "conditions, images: must be a valid integer, not '5'",
+            lambda c: c["conditions"].update(images="5"),
+        ),
+        (
+            "conditions, dataset, pipeline, row 1: must be keys",
             lambda c: c["conditions"]["dataset"].update(pipeline=[1]),
         ),
-        ("conditions.dataset.data_root", lambda c: c["conditions"]["dataset"].update(data_root=1)),
         (
-            "conditions.dataset.img_suffix",
+            "conditions, dataset, data_root: must be",
+            lambda c: c["conditions"]["dataset"].update(data_root=1),
+        ),
+        (
+            "conditions, dataset, img_suffix: String should match",
             lambda c: c["conditions"]["dataset"].update(img_suffix="/x"),
         ),
-        ("per_class", lambda c: c.update(per_class=["square"])),
-        ("per_class.bbox", lambda c: c["per_class"].update(bbox=["square"])),
-        ("metrics.coco/bbox_mAP", lambda c: c["metrics"].update({"coco/bbox_mAP": "high"})),
-        ("per_class.bbox.", lambda c: c["per_class"]["bbox"].update({"\udfff": 1})),
-        ("config", lambda c: c.update(config="\ud800")),
+        ("per_class: must be keys", lambda c: c.update(per_class=["square"])),
+        ("per_class, bbox: must be keys", lambda c: c["per_class"].update(bbox=["square"])),
+        (
+            "metrics, coco/bbox_mAP: must be a valid number",
+            lambda c: c["metrics"].update({"coco/bbox_mAP": "high"}),
+        ),
+        (
+            "Invalid JSON: lone leading surrogate",
+            lambda c: c["per_class"]["bbox"].update({"\udfff": 1}),
+        ),
+        ("Invalid JSON: unexpected end of hex escape", lambda c: c.update(config="\ud800")),
     ],
 )
 def test_values_of_another_type_are_named(
@@ -164,7 +176,7 @@ def test_values_of_another_type_are_named(
         assert main(command) == 2
         assert f"metrics.json: {key}" in capsys.readouterr().err
     write(detected / "metrics.json", [])
-    with pytest.raises(UserError, match="metrics.json: Input should be"):
+    with pytest.raises(UserError, match="metrics.json: must be keys with values"):
         find_sources(detected)
 
 
@@ -230,10 +242,10 @@ def test_folders_that_hold_nothing(tmp_path: Path, detected: Path) -> None:
     with pytest.raises(UserError, match="holds no predictions"):
         find_sources(detected)
     write(detected / "metrics.json", {"metrics": {}})
-    with pytest.raises(UserError, match="lacks 'config'"):
+    with pytest.raises(UserError, match="config: is missing"):
         find_sources(detected)
     (detected / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="Invalid JSON"):
         find_sources(detected)
 
 
@@ -323,6 +335,18 @@ def test_command_on_folders(
     assert (
         areas["maps"]["miou"] == 100 and len(boxes["detection"]["bbox"]["curves"][0]["mean"]) == 101
     )
+
+
+def test_command_without_detections(
+    detected: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither an operating point nor an empty table of calibration."""
+    truth = shapes / "coco/annotations/instances_val2017.json"
+    found = write(detected / "predictions.bbox.json", [])
+    assert main(["analyze", "--truth", str(truth), "--predictions", str(found)]) == 0
+    printed = capsys.readouterr().out
+    assert "0 detections" in printed and "worst images" in printed
+    assert "score" not in printed
 
 
 def test_command_on_files(

@@ -67,9 +67,9 @@ def surrogate(folder: Path, data: Path) -> None:
         (results(lambda d: d.update(bbox=[float("nan"), 1, 2, 3])), "'bbox' is [nan, 1, 2, 3]"),
         (results(lambda d: d.update(score=float("inf"))), "'score' is inf"),
         (results(lambda d: d["segmentation"].update(counts="é")), "longer than its image"),
-        (metrics(lambda c: c["conditions"].update(dataset=None)), "conditions.dataset"),
+        (metrics(lambda c: c["conditions"].update(dataset=None)), "conditions, dataset"),
         (metrics(lambda c: c.update(per_class=[])), "per_class"),
-        (metrics(lambda c: c["metrics"].update({"coco/bbox_mAP": "x"})), "metrics.coco/bbox_mAP"),
+        (metrics(lambda c: c["metrics"].update({"coco/bbox_mAP": "x"})), "metrics, coco/bbox_mAP"),
         (surrogate, "'file_name' is not readable text"),
     ],
 )
