@@ -1,4 +1,4 @@
-"""The folders of evaluations: each has one of its own in the work directory.
+"""Names of files and folders in a work directory; every evaluation has a folder there.
 
 ``test`` writes ``work_dirs/X/test/20261127T141530Z``: the time in UTC, so that names sort by age.
 """
@@ -15,6 +15,16 @@ TEST_FOLDER: Final = "test"
 
 #: File that every finished evaluation has.
 METRICS_FILE: Final = "metrics.json"
+
+#: Predictions in the folder of an evaluation: index maps; the start of the names of COCO results.
+MAPS_FOLDER: Final = "maps"
+PREDICTIONS: Final = "predictions"
+
+#: mmengine's training logs in a work directory.
+LOGS: Final = "*/vis_data/scalars.json"
+
+#: Start of the names of the work directories of further seeds, which lie in that of the first.
+SEED_PREFIX: Final = "seed-"
 
 _NAMES: Final = "[0-9]*T[0-9]*Z*"
 

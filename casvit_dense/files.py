@@ -9,8 +9,10 @@ from typing import Any
 from casvit_dense.errors import UserError
 
 PACKAGE = Path(__file__).parent
+#: Folder of work directories, one for each config.
+WORK_DIRS = Path("work_dirs")
 #: The result rows of work directories at their usual place.
-DEFAULT_LEDGER = Path("work_dirs", "results.jsonl")
+DEFAULT_LEDGER = WORK_DIRS / "results.jsonl"
 
 
 def config_folder() -> Path:
@@ -23,6 +25,12 @@ def config_folder() -> Path:
         if (folder / "_base_").is_dir():
             return folder
     raise UserError(f"no folder configs beside {PACKAGE} or inside it; reinstall casvit-dense")
+
+
+def short_path(path: str | Path) -> Path:
+    """A path as people would type it: relative to the current folder if it lies below that."""
+    here = Path.cwd()
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How far a long task is and how long it will take, in words. Imports nothing heavy."""
+"""How far a long task is, how long it will take, and amounts in words. Imports nothing heavy."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +14,16 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"
+
+
+def format_bytes(count: float) -> str:
+    """Bytes for people: ``12.3 MB``, ``1.20 GB``."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 class Progress:

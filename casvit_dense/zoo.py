@@ -4,11 +4,21 @@ The one place for these facts. A new head is a config folder and an entry in `FA
 reproduction plan, metafiles, model counts, demo and report follow from it.
 """
 
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from casvit_dense.errors import UserError
 from casvit_dense.files import config_folder
+
+#: The variants of CAS-ViT, the smallest first.
+VARIANTS: Final = ("xs", "s", "m", "t")
+
+#: How mmdet's evaluator begins the names of COCO's metrics.
+COCO_PREFIX: Final = "coco/"
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,33 @@ def family_of(name: str) -> Family | None:
     return None
 
 
+def backbone_of(stem: str) -> str:
+    """The backbone in a config's stem: between method and neck or schedule."""
+    return stem.split("_")[1] if "_" in stem else stem
+
+
+def is_casvit(backbone: str) -> bool:
+    """Whether a backbone is CAS-ViT, by its name in papers or in stems of configs."""
+    return backbone.lower().replace("-", "").startswith("casvit")
+
+
+def match_stems(stems: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The stems that one of some names or patterns matches; all of them without a pattern.
+
+    Raises:
+        UserError: a pattern matches none of them.
+    """
+    stems = list(dict.fromkeys(stems))
+    for pattern in patterns:
+        if not fnmatch.filter(stems, pattern):
+            near = [stem for stem in stems if pattern.strip("*") in stem]
+            near = near or difflib.get_close_matches(pattern, stems, n=3, cutoff=0.4)
+            title = "did you mean" if near else "there are"
+            names = "".join(f"\n  {stem}" for stem in near or stems)
+            raise UserError(f"--only {pattern} matches no config; {title}{names}")
+    return [s for s in stems if not patterns or any(fnmatch.fnmatchcase(s, p) for p in patterns)]
+
+
 def tasks_of(family: Family) -> dict[str, list[str]]:
     """The metrics of a family by the task that they belong to."""
     tasks: dict[str, list[str]] = {}
@@ -224,10 +261,8 @@ def casvit_configs(family: Family) -> list[Path]:
     Raises:
         UserError: the folder ``configs`` is not found.
     """
-    from casvit_dense.casvit import ARCHS  # imports torch, which most users of this module need not
-
     folder = config_folder() / family.folder
-    return [path for arch in ARCHS for path in sorted(folder.glob(f"*_casvit-{arch}_*.py"))]
+    return [path for arch in VARIANTS for path in sorted(folder.glob(f"*_casvit-{arch}_*.py"))]
 
 
 def peer_configs(family: Family) -> list[Path]:

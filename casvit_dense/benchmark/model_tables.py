@@ -16,12 +16,7 @@ from casvit_dense.benchmark.tables import (
 from casvit_dense.results.row import Speed
 from casvit_dense.results.table import NOTHING, shown
 from casvit_dense.results.tables import ModelSize
-from casvit_dense.zoo import FAMILIES, Family, family_of
-
-
-def backbone_name(model: str) -> str:
-    """The backbone that a config's stem names, between method and neck or schedule."""
-    return model.split("_")[1] if "_" in model else model
+from casvit_dense.zoo import FAMILIES, Family, backbone_of, family_of
 
 
 def by_cost(rows: Sequence[Speed]) -> list[str]:
@@ -58,7 +53,7 @@ def peers(rows: Sequence[Speed]) -> ChartedTable:
         rate = None if least is None or gmacs is None else 1e3 * gmacs / least
         body.append(
             [
-                backbone_name(model),
+                backbone_of(model),
                 shown(figure(cells[0], "params_m"), "{:.1f}"),
                 shown(gmacs, "{:.1f}"),
                 *map(time_cell, cells),
@@ -67,7 +62,7 @@ def peers(rows: Sequence[Speed]) -> ChartedTable:
         )
     header = ["Backbone", "M parameters", "GMACs", *(f"{name}, ms" for name in columns)]
     header.append("GMACs a second at best")
-    chart = Chart("ms for an image", [backbone_name(model) for model in models], columns)
+    chart = Chart("ms for an image", [backbone_of(model) for model in models], columns)
     return ChartedTable(header, body, notes=conditions_note(rows), chart=chart)
 
 
@@ -90,11 +85,11 @@ def paper(rows: Sequence[Speed]) -> ChartedTable:
         for name, fields in columns.items()
     }
     body = [
-        [backbone_name(model), *(shown(values[i], "{:.0f}") for values in series.values())]
+        [backbone_of(model), *(shown(values[i], "{:.0f}") for values in series.values())]
         for i, model in enumerate(models)
     ]
     header = ["Backbone", *(f"{name}, images/s" for name in series)]
-    chart = Chart("images a second", [backbone_name(model) for model in models], series)
+    chart = Chart("images a second", [backbone_of(model) for model in models], series)
     notes = [note for side in sides for note in conditions_note(side)]
     return ChartedTable(header, body, notes=notes, chart=chart)
 
@@ -133,7 +128,7 @@ def counts(rows: Sequence[Speed]) -> ChartedTable:
             size = size_of(family)
             row = pick(rows, model=model, size=size)
             if row is not None:
-                found.setdefault(backbone_name(model), {})[family.key] = row
+                found.setdefault(backbone_of(model), {})[family.key] = row
     cost = {
         name: figure(heads.get("sem_fpn_40k"), "backbone_gmacs") for name, heads in found.items()
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from casvit_dense.cli.arguments import positive_number, whole_number
 from casvit_dense.cli.options import add_ledger
+from casvit_dense.files import WORK_DIRS
 
 LAUNCHERS = ("none", "torchrun", "slurm")
 DEFAULT_GPUS = {"none": 1, "torchrun": 8, "slurm": 8}
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dirs",
         type=Path,
-        default=Path("work_dirs"),
+        default=WORK_DIRS,
         metavar="DIR",
         help="runs lie below it (%(default)s)",
     )

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if rejected and not rows:
         raise UserError(f"there is no row in {', '.join(map(str, ledgers))}")
     findings = select(verify(rows, targets), args.only)
-    print(as_text(findings))
+    print(as_text(findings, all_lines=bool(args.only or args.require_all)))
     configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))
     others = [stem for stem in configs if targets.of_config(stem) is None]
     if others and not args.only:

@@ -22,7 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from casvit_dense.errors import UserError
-from casvit_dense.zoo import METRICS, family_of
+from casvit_dense.zoo import COCO_PREFIX, METRICS, family_of
 
 #: Messages for the user.
 LOG = logging.getLogger("casvit_dense")
@@ -160,12 +160,6 @@ def log_entry(label: str, text: object) -> None:
     LOG.info(f"{label:<11}  {text}")
 
 
-def short_path(path: str | Path) -> Path:
-    """A path as people would type it: relative to the current folder if it lies below that."""
-    here = Path.cwd()
-    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
-
-
 def log_model(cfg: Config) -> None:
     """Logs which config is used and what model it builds."""
     family, backbone = family_of(Path(cfg.filename).stem), cfg.model.backbone
@@ -212,7 +206,7 @@ def format_metrics(metrics: Mapping[str, float]) -> list[str]:
     """
     lines: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        kind, _, number = name.removeprefix("coco/").partition("_")
+        kind, _, number = name.removeprefix(COCO_PREFIX).partition("_")
         if kind in COCO_KINDS and number in COCO_TITLES:
             group = f"{kind} {'AP' if 'AP' in number else 'AR'}"
             title = COCO_TITLES[number]

@@ -39,7 +39,7 @@ from casvit_dense.engine.runner import (
     unwrapped,
 )
 from casvit_dense.errors import UserError
-from casvit_dense.evaluations import METRICS_FILE, new_evaluation
+from casvit_dense.evaluations import MAPS_FOLDER, METRICS_FILE, PREDICTIONS, new_evaluation
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.export.runtime import find_backend
@@ -185,9 +185,9 @@ def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
     """Tells the metrics where predictions go and whether to print every class."""
     for metric in evaluators(cfg):
         if metric.type == "DenseCocoMetric":
-            metric.update(outfile_prefix=str(folder / "predictions"), classwise=classwise)
+            metric.update(outfile_prefix=str(folder / PREDICTIONS), classwise=classwise)
         elif metric.type == "DenseIoUMetric":
-            maps = folder / "maps"
+            maps = folder / MAPS_FOLDER
             metric.update(output_dir=str(maps), classwise=classwise)
             make_folder(maps)  # by every process: all of them write maps
 

@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from casvit_dense.engine.coco_backends import load_backend
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, leaf_datasets
 from casvit_dense.errors import UserError
+from casvit_dense.files import WORK_DIRS
 from casvit_dense.options import IMAGE_DECODERS, RunOptions
 
 
@@ -25,7 +26,7 @@ def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)
     stem = Path(cfg.filename).stem
-    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or Path("work_dirs", stem))
+    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or WORK_DIRS / stem)
     set_randomness(cfg, options)
     if options.coco_backend is not None:
         set_coco_backend(cfg, options.coco_backend)

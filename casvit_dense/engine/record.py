@@ -26,6 +26,7 @@ from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
 from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
+from casvit_dense.zoo import COCO_PREFIX
 
 #: Names of precisions in conditions -> in rows.
 PRECISIONS = {"float32": "fp32", "float16": "autocast"}
@@ -112,7 +113,7 @@ def value_or_none(name: str, value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    absent = not math.isfinite(number) or (name.startswith("coco/") and number == -1)
+    absent = not math.isfinite(number) or (name.startswith(COCO_PREFIX) and number == -1)
     return None if absent else number
 
 

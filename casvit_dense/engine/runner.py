@@ -18,9 +18,10 @@ from torch import nn
 
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
-from casvit_dense.engine.console import QuietRunner, log_entry, short_path
+from casvit_dense.engine.console import QuietRunner, log_entry
 from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.errors import UserError
+from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
 
 Result = TypeVar("Result")

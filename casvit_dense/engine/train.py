@@ -19,7 +19,6 @@ from casvit_dense.engine.console import (
     log_model,
     log_schedule,
     quiet_console,
-    short_path,
 )
 from casvit_dense.engine.hooks import (
     BACKBONE_RECORD,
@@ -36,6 +35,7 @@ from casvit_dense.engine.runner import (
     unwrapped,
 )
 from casvit_dense.errors import UserError
+from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name

@@ -9,6 +9,7 @@ from statistics import median
 from mmengine.config import Config
 
 from casvit_dense.engine.config_tree import dicts_in
+from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines
 from casvit_dense.reproduce.recipe import Known
 from casvit_dense.results.row import Evaluation, Row, Speed
@@ -123,7 +124,7 @@ def logged_times(folder: Path) -> list[float]:
     Each number is mmengine's mean of some steps. The first ones of a run, in which caches and
     workers start, are left out where there are others.
     """
-    for log in sorted(folder.glob("*/vis_data/scalars.json"), reverse=True):
+    for log in sorted(folder.glob(LOGS), reverse=True):
         times = [line["time"] for line in json_lines(log) if "lr" in line and "time" in line]
         if times:
             return times[1:] or times

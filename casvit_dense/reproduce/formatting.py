@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from casvit_dense.progress import format_duration
+from casvit_dense.progress import counted, format_bytes, format_duration
 from casvit_dense.reproduce.estimate import Estimate
 from casvit_dense.reproduce.plan import Settings
 from casvit_dense.reproduce.recipe import published_images
@@ -36,8 +36,8 @@ def steps_of(states: Iterable[State]) -> list[Step]:
 def inventory(states: Sequence[State], settings: Settings) -> list[str]:
     """What is there of every run, and below it what is missing."""
     count = len({state.run.model.stem for state in states})
-    models = f"{count} model" + "s" * (count != 1)
-    head = f"{models}, {runs(len(states))} in {settings.work_dirs}, rows in {settings.rows}"
+    models, runs = counted(count, "model"), counted(len(states), "run")
+    head = f"{models}, {runs} in {settings.work_dirs}, rows in {settings.rows}"
     columns = ["model", "seed", "weights", "data", "checkpoint", "row"]
     cells = [
         [
@@ -50,12 +50,8 @@ def inventory(states: Sequence[State], settings: Settings) -> list[str]:
         ]
         for state in states
     ]
-    return [head, "", *text_table(columns, cells), *missing(states), *unchecked(states)]
-
-
-def text_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned lines, the headings first."""
-    return Table(columns, cells, align="l" * len(columns)).text()
+    table = Table(columns, cells, align="l" * len(columns)).text()
+    return [head, "", *table, *missing(states), *unchecked(states)]
 
 
 def availability(state: State, kind: str) -> str:
@@ -78,7 +74,7 @@ def checkpoint_status(state: State) -> str:
 def missing(states: Iterable[State]) -> list[str]:
     """Each thing that is missing, and for how many runs."""
     waiting = Counter(message for state in states for message in state.missing.values())
-    found = [f"  {runs(count)}: {message}" for message, count in waiting.items()]
+    found = [f"  {counted(count, 'run')}: {message}" for message, count in waiting.items()]
     return ["", "missing:", *found] if found else []
 
 
@@ -89,11 +85,6 @@ def unchecked(states: Iterable[State]) -> list[str]:
         return []
     title = "these rows count, though their data cannot be read to be compared with them:"
     return ["", title, *(f"  {name}" for name in names)]
-
-
-def runs(count: int) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{count} run" + "s" * (count != 1)
 
 
 def subsets(states: Iterable[State], estimates: Iterable[Estimate]) -> list[str]:
@@ -141,7 +132,7 @@ def totals(states: Sequence[State], estimates: Sequence[Estimate], free: int | N
             "?" if e.steps is None else f"{e.steps:,}",
             f"{e.step.value:.3f}" if e.step and e.steps else NOTHING,
             "?" if e.gpu_hours is None else hours(e.gpu_hours),
-            size(e.disk),
+            format_bytes(e.disk),
         ]
         for state, e in work
     ]
@@ -155,10 +146,11 @@ def totals(states: Sequence[State], estimates: Sequence[Estimate], free: int | N
             at_least(f"{sum(steps):,}", len(steps) < len(found)),
             "",
             at_least(hours(sum(known)), len(known) < len(found)) if known else "?",
-            size(sum(e.disk for e in found)),
+            format_bytes(sum(e.disk for e in found)),
         ]
     )
-    return ["", "left to do:", *text_table(columns, cells), "", *sources(work, free)]
+    table = Table(columns, cells, align="l" * len(columns)).text()
+    return ["", "left to do:", *table, "", *sources(work, free)]
 
 
 def at_least(text: str, more: bool) -> str:
@@ -173,15 +165,17 @@ def sources(work: Sequence[tuple[State, Estimate]], free: int | None) -> list[st
     unknown = sum(e.steps != 0 and e.step is None for _, e in work)
     if unknown:
         notes.append(
-            f"no time of a step is known for {runs(unknown)}: give --step-time STEM=SECONDS, or "
-            "train for some minutes, and the log is read"
+            f"no time of a step is known for {counted(unknown, 'run')}: give --step-time "
+            "STEM=SECONDS, or train for some minutes, and the log is read"
         )
     untimed = sum(e.test is None for _, e in work)
     if untimed:
-        notes.append(f"evaluations are not in the hours of {runs(untimed)}: none was measured yet")
+        notes.append(
+            f"evaluations are not in the hours of {counted(untimed, 'run')}: none was measured yet"
+        )
     notes.append(
         "disk: the checkpoints that are kept, with the optimiser's state, without logs and "
-        "predictions" + ("" if free is None else f"; free: {size(free)}")
+        "predictions" + ("" if free is None else f"; free: {format_bytes(free)}")
     )
     return list(dict.fromkeys(notes))
 
@@ -189,11 +183,6 @@ def sources(work: Sequence[tuple[State, Estimate]], free: int | None) -> list[st
 def hours(count: float) -> str:
     """Hours in three digits."""
     return f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
-
-
-def size(count: int) -> str:
-    """Bytes in GB or MB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def time_left(estimates: Iterable[Estimate]) -> str:
@@ -236,7 +225,7 @@ def summary(states: Sequence[State]) -> list[str]:
         if finding.target.config in rows
         for reason in finding.reasons
     }
-    return [*text_table(columns, cells), *sorted(reasons)]
+    return [*Table(columns, cells, align="l" * 7).text(), *sorted(reasons)]
 
 
 def result_cells(

@@ -3,7 +3,6 @@
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from casvit_dense.errors import UserError, validation_message
+from casvit_dense.evaluations import SEED_PREFIX
+from casvit_dense.files import WORK_DIRS, short_path
 from casvit_dense.results.ledger import LEDGER
-from casvit_dense.zoo import DATASETS, FAMILIES, casvit_configs, config_file
+from casvit_dense.zoo import DATASETS, FAMILIES, casvit_configs, config_file, match_stems
 
 
 def _no_duplicates(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -95,7 +96,7 @@ class Settings:
         step_times: seconds of a training step by stem of a config.
     """
 
-    work_dirs: Path = Path("work_dirs")
+    work_dirs: Path = WORK_DIRS
     ledger: Path | None = None
     data_roots: Mapping[str, str] = field(default_factory=dict)
     pretrained: Path | None = None
@@ -154,12 +155,7 @@ def zoo_plan() -> Plan:
         UserError: the folder ``configs`` is not found, in the repository or inside the package.
     """
     configs = [path for family in FAMILIES for path in casvit_configs(family)]
-    return Plan(models=tuple(PlannedModel(config=_short(path)) for path in configs))
-
-
-def _short(path: Path) -> Path:
-    """Relative to the current folder where it lies in it, for shorter messages."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return Plan(models=tuple(PlannedModel(config=short_path(path)) for path in configs))
 
 
 def read_plan(path: Path) -> Plan:
@@ -204,18 +200,11 @@ def choose(plan: Plan, patterns: Sequence[str]) -> Plan:
     """The models whose stem is one of some names or patterns; all without any.
 
     Raises:
-        UserError: a pattern matches none; the message names the models.
+        UserError: see `match_stems`.
     """
-    if not patterns:
-        return plan
-    stems = [model.stem for model in plan.models]
-    for pattern in patterns:
-        if not any(fnmatchcase(stem, pattern) for stem in stems):
-            raise UserError(f"--only {pattern} matches none of: {', '.join(stems)}")
-    chosen = tuple(
-        model for model in plan.models if any(fnmatchcase(model.stem, p) for p in patterns)
-    )
-    return plan.model_copy(update={"models": chosen})
+    chosen = match_stems([model.stem for model in plan.models], patterns)
+    models = tuple(model for model in plan.models if model.stem in chosen)
+    return plan.model_copy(update={"models": models})
 
 
 def with_seeds(plan: Plan, count: int | None) -> Plan:
@@ -238,5 +227,5 @@ def runs_of(plan: Plan, work_dirs: Path) -> list[Run]:
         for model in plan.models:
             for seed in seeds[model.stem][place : place + 1]:
                 folder = work_dirs / model.stem
-                runs.append(Run(model, seed, folder / f"seed-{seed}" if seed else folder))
+                runs.append(Run(model, seed, folder / f"{SEED_PREFIX}{seed}" if seed else folder))
     return runs

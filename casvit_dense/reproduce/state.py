@@ -30,6 +30,7 @@ from casvit_dense.reproduce.recipe import (
 )
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Training
+from casvit_dense.results.verify import is_unchanged
 
 TRAINING, TESTING = ("train_dataloader", "val_dataloader", "test_dataloader"), ("test_dataloader",)
 
@@ -113,7 +114,7 @@ def is_result(
     return (
         row.config == run.model.stem
         and row.config_sha256 == recipe.evaluated.config
-        and (row.form, row.backend) == ("reference", "eager")
+        and is_unchanged(row)
         and row.training is not None
         and (row.training.recipe_sha256, row.training.seed) == (recipe.trained.recipe, run.seed)
         and images in (None, row.training.images)

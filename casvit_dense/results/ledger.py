@@ -1,4 +1,4 @@
-"""The ledger: a file of result rows, one JSON object a line, that many processes may add to."""
+"""The ledger: a file of result rows, one JSON object per line, that many processes may add to."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, validation_message
 from casvit_dense.files import DEFAULT_LEDGER, write_whole
 from casvit_dense.results.row import BenchmarkRow, Row, line_of, parse_row, row_id
 
@@ -135,9 +135,7 @@ def read_ledger(path: Path) -> tuple[list[Row], list[Rejected]]:
         try:
             rows.append(parse_row(line.decode()))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            rejected.append(Rejected(path, number, f"{where}: {first['msg']}"))
+            rejected.append(Rejected(path, number, validation_message(error)))
         except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors too
             rejected.append(Rejected(path, number, str(error)))
     return rows, rejected

@@ -5,21 +5,32 @@ own files; FLOPs are multiply-adds there, and so they are here. Published figure
 their name, so that no tool shows them as measured.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from casvit_dense.errors import UserError
 from casvit_dense.results.row import row_id
 from casvit_dense.results.tables import ModelSize, Sizes
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.results.verify import COMPARED, Finding
-from casvit_dense.zoo import DATASETS, FAMILIES, METRICS, PEERS_FOLDER, Family, tasks_of
+from casvit_dense.zoo import (
+    DATASETS,
+    FAMILIES,
+    METRICS,
+    PEERS_FOLDER,
+    Family,
+    backbone_of,
+    tasks_of,
+)
 
 HEADER = "# Made by `casvit-dense results`; changes here are overwritten.\n"
 INDEX = "model-index.yml"
 METAFILE = "metafile.yml"
+SCHEDULE = re.compile(r"_8xb(\d+)-(\d+)([xk])(?:_|$)")
 
 
 def metafiles(
@@ -67,9 +78,9 @@ def _model(
     findings: Sequence[Finding],
     size: ModelSize | None,
 ) -> dict[str, Any]:
-    backbone = target.backbone if target else path.stem.split("_")[1]
+    backbone = target.backbone if target else backbone_of(path.stem)
     data = DATASETS[family.dataset].name
-    metadata: dict[str, Any] = {"Training Data": data, **_schedule(path.stem)}
+    metadata: dict[str, Any] = {"Training Data": data, **_schedule(path)}
     metadata["Architecture"] = [backbone, *family.architecture]
     if size:
         metadata["Parameters"] = round(1e6 * size.params_m)
@@ -86,15 +97,23 @@ def _model(
     return {**model, "Results": results} if results else model
 
 
-def _schedule(stem: str) -> dict[str, int]:
+def _schedule(path: Path) -> dict[str, int]:
     """Batch and length of training, which names of configs state.
 
     ``…_8xb4-1x_coco``: 8 GPUs with 4 images, one times 12 epochs; ``…-40k_…``: 40,000 iterations.
+
+    Raises:
+        UserError: the name has no such part.
     """
-    batch, length = stem.partition("_8xb")[2].split("_")[0].split("-")
-    count = int(length[:-1])
-    iterations = {"Iterations": 1000 * count} if length.endswith("k") else {"Epochs": 12 * count}
-    return {"Batch Size": 8 * int(batch), **iterations}
+    found = SCHEDULE.search(path.stem)
+    if found is None:
+        raise UserError(
+            f"{path}: its name does not state batch and schedule as those of published configs do, "
+            "…_8xb4-1x_… or …_8xb4-40k_…; rename it, or move it out of this folder"
+        )
+    batch, count, unit = found.groups()
+    steps = {"Iterations": 1000 * int(count)} if unit == "k" else {"Epochs": 12 * int(count)}
+    return {"Batch Size": 8 * int(batch), **steps}
 
 
 def _results(family: Family, target: Target, here: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from casvit_dense.results.tables import (
     peer_table,
     verdict_table,
 )
-from casvit_dense.results.targets import Target, Targets, read_targets
+from casvit_dense.results.targets import Targets, read_targets
 from casvit_dense.results.verify import Finding, verify
-from casvit_dense.zoo import FAMILIES
+from casvit_dense.zoo import FAMILIES, is_casvit
 
 PAGE_LEDGER = Path("docs", "results", "results.jsonl")
 COUNTS = Path("docs", "speed", "cpu.jsonl")
@@ -36,7 +36,7 @@ PLACEHOLDER = re.compile(
 
 
 def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
-    """The page's text with every placeholder filled anew.
+    """The page's text with every placeholder refilled.
 
     Args:
         page: a Markdown file.
@@ -113,7 +113,7 @@ def parts_of(
     targets: Targets, findings: Sequence[Finding], rows: Sequence[Row], sizes: Sizes
 ) -> dict[str, Callable[[], str]]:
     """What the placeholders of the pages are filled with, by their names."""
-    ours = [target for target in targets.dense if _is_ours(target)]
+    ours = [target for target in targets.dense if is_casvit(target.backbone)]
     evaluations = [row for row in rows if isinstance(row, Evaluation)]
     unpublished = [row for row in evaluations if targets.of_config(row.config) is None]
     return {
@@ -128,7 +128,7 @@ def _families(targets: Targets, findings: Sequence[Finding], sizes: Sizes) -> st
     sections = []
     for family in FAMILIES:
         of_family = [finding for finding in findings if finding.target.family is family]
-        ours = [finding for finding in of_family if _is_ours(finding.target)]
+        ours = [finding for finding in of_family if is_casvit(finding.target.backbone)]
         all_backbones = [target for target in targets.dense if target.family is family]
         caption = f"Backbones under {family.title}."
         sections += [
@@ -137,10 +137,6 @@ def _families(targets: Targets, findings: Sequence[Finding], sizes: Sizes) -> st
             _text(peer_table(all_backbones, of_family, sizes, caption)),
         ]
     return "\n\n".join(sections)
-
-
-def _is_ours(target: Target) -> bool:
-    return target.backbone.startswith("CAS-ViT")
 
 
 def _text(table: Table) -> str:

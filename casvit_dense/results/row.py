@@ -117,14 +117,12 @@ class _NetworkRow(_Provenance, _Network, _Measured):
     The fields of the last base come first. Their order is part of a row's id, so it stays.
 
     Attributes:
-        schema_version: see `SCHEMA_VERSION`.
         date: when the work ended.
         device: name of the processor or GPU.
         threads: CPU threads of a process.
         precision: ``'fp32' | 'fp16' | 'bf16' | 'autocast' | 'int8 dynamic' | 'int8 static'``.
         form: ``'reference'``, ``'fused'``, …
         backend: what ran the network: ``'eager'``, ``'onnxruntime'``, …
-        software: see `Software`.
         duration_s: of the whole work.
         command: what a user types to repeat it.
     """
@@ -371,7 +369,7 @@ def parse_row(line: str) -> Row:
     """
     content = json.loads(line)
     if not isinstance(content, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     version = content.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema_version is {version!r}; this code knows 1 to {SCHEMA_VERSION}")
@@ -395,5 +393,5 @@ def row_id(row: Row) -> str:
 
     Fields at their defaults do not count: one that is added later leaves the ids of old rows alone.
     """
-    told = f"{row.kind} {row.model_dump_json(exclude_defaults=True)}"
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    content = f"{row.kind} {row.model_dump_json(exclude_defaults=True)}"
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
 from casvit_dense.results.targets import Target
-from casvit_dense.results.verify import COMPARED, Finding, percent
+from casvit_dense.results.verify import COMPARED, Finding, ours, percent
 from casvit_dense.zoo import FAMILIES, MAIN_METRICS, METRICS
 
 QUOTED = "†"
@@ -70,12 +70,6 @@ def verdict_table(findings: Sequence[Finding], sizes: Sizes, caption: str = "") 
 def published(value: float) -> str:
     """A published figure with all its digits, and at least one decimal."""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
-
-
-def ours(finding: Finding) -> str:
-    """The mean over seeds, with the spread where there were several."""
-    spread = "" if finding.spread is None else f" ± {finding.spread:.2f}"
-    return NOTHING if finding.ours is None else f"{finding.ours:.2f}{spread}"
 
 
 def band(finding: Finding) -> str:
@@ -226,7 +220,7 @@ def speed_table(rows: Sequence[Speed], caption: str = "") -> Table:
             shown(row.params_m),
             shown(row.gmacs, "{:.1f}"),
             _time(row),
-            shown(_rate(row), "{:.1f}"),
+            shown(row.images_per_s, "{:.1f}"),
             shown(row.peak_mb, "{:.0f}"),
         ]
         for row in rows
@@ -246,7 +240,3 @@ def _time(row: Speed) -> str:
     if row.median_ms is None or row.p10_ms is None or row.p90_ms is None:
         return shown(row.median_ms)
     return milliseconds(row.median_ms, row.p10_ms, row.p90_ms)
-
-
-def _rate(row: Speed) -> float | None:
-    return 1e3 * row.batch / row.median_ms if row.median_ms else None

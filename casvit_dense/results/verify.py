@@ -6,16 +6,14 @@ Also the findings as text for people, as JSON for programs, and as an exit code 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from fnmatch import fnmatchcase
 from statistics import mean, stdev
 from typing import Any
 
-from casvit_dense.errors import UserError
 from casvit_dense.results.hashes import zoo_config
 from casvit_dense.results.row import Dataset, Evaluation, Row, Training, row_id
-from casvit_dense.results.table import NOTHING, Table
+from casvit_dense.results.table import NOTHING, Table, shown
 from casvit_dense.results.targets import Target, Targets
-from casvit_dense.zoo import MAIN_METRICS, DatasetSpec
+from casvit_dense.zoo import COCO_PREFIX, MAIN_METRICS, DatasetSpec, match_stems
 
 FULL_PRECISION = "fp32"
 
@@ -150,7 +148,7 @@ def percent(row: Evaluation, metric: str) -> float | None:
     """
     if metric in row.metrics:
         return row.metrics[metric]
-    fraction = row.metrics.get(f"coco/{metric}")
+    fraction = row.metrics.get(f"{COCO_PREFIX}{metric}")
     return None if fraction is None or fraction < 0 else 100 * fraction
 
 
@@ -277,17 +275,10 @@ def select(findings: Sequence[Finding], patterns: Sequence[str]) -> list[Finding
         patterns: stems of configs, ``*`` stands for anything; none: all.
 
     Raises:
-        UserError: a pattern matches no config with published figures.
+        UserError: see `match_stems`.
     """
-    stems = {str(finding.target.config) for finding in findings}
-    for pattern in patterns:
-        if not any(fnmatchcase(stem, pattern) for stem in stems):
-            raise UserError(f"--only {pattern}: no config of that name has published figures")
-    return [
-        finding
-        for finding in findings
-        if not patterns or any(fnmatchcase(str(finding.target.config), p) for p in patterns)
-    ]
+    stems = match_stems([str(finding.target.config) for finding in findings], patterns)
+    return [finding for finding in findings if finding.target.config in stems]
 
 
 def exit_code(findings: Sequence[Finding], require_all: bool = False) -> int:
@@ -301,12 +292,18 @@ def exit_code(findings: Sequence[Finding], require_all: bool = False) -> int:
     return int(any(finding.verdict in failures for finding in findings))
 
 
-def as_text(findings: Sequence[Finding]) -> str:
-    """A table with the reasons and notes of each line below it, and a summary."""
-    table = Table(COLUMNS, [_cells(finding) for finding in findings], align="llrrrrl")
+def as_text(findings: Sequence[Finding], all_lines: bool = True) -> str:
+    """A table with the reasons and notes of each line below it, and a summary.
+
+    Args:
+        findings: all of them; the summary counts each.
+        all_lines: also those of figures that were not run.
+    """
+    listed = [f for f in findings if all_lines or f.verdict is not Verdict.NOT_RUN]
+    table = Table(COLUMNS, [_cells(finding) for finding in listed], align="llrrrrl")
     heading, *lines = table.text()
-    text = [heading]
-    for line, finding in zip(lines, findings, strict=True):
+    text = [heading] if listed else []
+    for line, finding in zip(lines, listed, strict=True):
         notes = [f"note: {note}" for note in finding.notes]
         text += [line, *(f"    {remark}" for remark in (*finding.reasons, *notes))]
     summary = ", ".join(f"{count} {verdict.value}" for verdict, count in counts(findings).items())
@@ -314,14 +311,22 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def _cells(finding: Finding) -> list[str]:
-    ours, difference = NOTHING, NOTHING
-    if finding.ours is not None and finding.difference is not None:
-        spread = "" if finding.spread is None else f" ± {finding.spread:.2f}"
-        seeds = f" ({len(finding.rows)} seeds)" if len(finding.rows) > 1 else ""
-        ours, difference = f"{finding.ours:.2f}{spread}{seeds}", f"{finding.difference:+.2f}"
-    target, published = finding.target, f"{finding.published:.1f}"
-    band, verdict = f"± {target.tolerance:g}", finding.verdict.value
-    return [str(target.config), finding.metric, published, ours, difference, band, verdict]
+    seeds = finding.spread is not None
+    return [
+        str(finding.target.config),
+        finding.metric,
+        f"{finding.published:.1f}",
+        ours(finding) + f" ({len(finding.rows)} seeds)" * seeds,
+        shown(finding.difference, "{:+.2f}"),
+        f"± {finding.target.tolerance:g}",
+        finding.verdict.value,
+    ]
+
+
+def ours(finding: Finding) -> str:
+    """The mean over seeds, with the spread where there were several."""
+    spread = "" if finding.spread is None else f" ± {finding.spread:.2f}"
+    return NOTHING if finding.ours is None else f"{finding.ours:.2f}{spread}"
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:

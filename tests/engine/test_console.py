@@ -16,10 +16,10 @@ from casvit_dense.engine.console import (
     format_metrics,
     log_entry,
     quiet_console,
-    short_path,
     show_prints,
 )
 from casvit_dense.errors import UserError
+from casvit_dense.files import short_path
 
 
 class Nothing(BaseModel):

@@ -69,8 +69,11 @@ def test_no_choice_is_the_whole_plan() -> None:
 
 
 def test_a_choice_that_fits_nothing_names_what_there_is() -> None:
-    with pytest.raises(UserError, match=f"--only fpn matches none of: {RECIPES[0]}, "):
+    with pytest.raises(UserError, match="--only fpn matches no config") as caught:
         choose(zoo_plan(), ["fpn"])
+    assert [line.strip() for line in str(caught.value).splitlines()[1:]] == RECIPES
+    with pytest.raises(UserError, match=rf"did you mean\n  {RECIPES[0]}\n"):
+        choose(zoo_plan(), [RECIPES[0].replace("casvit", "casivt")])
 
 
 def test_every_model_comes_before_the_second_seed_of_any() -> None:

@@ -12,9 +12,10 @@ from mmengine.config import Config
 from mmengine.config.utils import _get_cfg_metainfo
 
 import casvit_dense
+from casvit_dense.errors import UserError
 from casvit_dense.results.metafile import metafiles
 from casvit_dense.results.tables import ModelSize
-from casvit_dense.results.targets import Targets
+from casvit_dense.results.targets import Targets, read_targets
 from casvit_dense.results.verify import Verdict
 from casvit_dense.zoo import FAMILIES
 
@@ -130,6 +131,16 @@ def test_own_results_join_them(tmp_path: Path) -> None:
     texts = metafiles(tmp_path / "configs", targets, [subset], sizes)
     (entry,) = yaml.safe_load(texts["configs/retinanet/metafile.yml"])["Models"]
     assert entry["Results"] == [published]
+
+
+def test_a_config_whose_name_states_no_schedule_is_named(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "retinanet").mkdir(parents=True)
+    for name in ("retinanet_mine.py", "retinanet_mine_8xb4_coco.py"):
+        file = tmp_path / "configs" / "retinanet" / name
+        file.touch()
+        with pytest.raises(UserError, match=f"{name}: its name does not state"):
+            metafiles(tmp_path / "configs", read_targets(), [], {})
+        file.unlink()
 
 
 def test_mmengine_finds_the_entry_of_a_config() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pages import table_of_page
 
+from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
 from casvit_dense.results import Target, read_targets
 from casvit_dense.results.targets import PUBLISHED
-from casvit_dense.zoo import FAMILIES
+from casvit_dense.zoo import FAMILIES, VARIANTS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET, MASK_RCNN, SEM_FPN = (
@@ -158,3 +159,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
             read_targets(path)
     with pytest.raises(UserError, match="no published figures can be read at .*none.json"):
         read_targets(tmp_path / "none.json")
+
+
+def test_the_variants_are_those_of_the_backbone() -> None:
+    assert tuple(ARCHS) == VARIANTS

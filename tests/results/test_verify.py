@@ -312,7 +312,7 @@ def test_exit_codes_and_choice() -> None:
     assert exit_code(select(below, ["retinanet_*"])) == 0
     assert exit_code(verify([evaluation(precision="int8 dynamic")], TARGETS)) == 1
     assert exit_code(verify([evaluation(metrics={"coco/bbox_mAP": 0.5})], TARGETS)) == 0
-    with pytest.raises(UserError, match="--only yolo: no config of that name"):
+    with pytest.raises(UserError, match="--only yolo matches no config"):
         select(within, [RETINANET, "yolo"])
 
 
@@ -338,7 +338,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     append_rows(ledger, [evaluation(), evaluation().model_copy(update={"config": "my_own"})])
     ledger.write_bytes(ledger.read_bytes() + b'{"half": ')
     assert main(["verify", str(ledger)]) == 0
-    assert "evaluated without a published figure: my_own" in capsys.readouterr().out
+    head, line, count, others = capsys.readouterr().out.splitlines()
+    assert head.startswith("config") and line.startswith(RETINANET)
+    assert re.fullmatch("1 within, 0 above, 0 below, 0 not comparable, [0-9]{2} not run", count)
+    assert others == "evaluated without a published figure: my_own"
     assert main(["verify", str(ledger), "--only", RETINANET, "--json", str(out)]) == 0
     printed = capsys.readouterr()
     assert "1 within, 0 above, 0 below, 0 not comparable, 0 not run" in printed.out
@@ -346,6 +349,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert printed.err.startswith(f"warning: {ledger}, line 3 is skipped:")
     assert [f["verdict"] for f in json.loads(out.read_text())] == ["within"]
     assert main(["verify", str(ledger), "--require-all"]) == 1
+    assert f"{SEM_FPN} " in capsys.readouterr().out
     append_rows(ledger, [evaluation(hour=1, metrics={"coco/bbox_mAP": 0.1})])
     assert main(["verify", str(ledger)]) == 1
     capsys.readouterr()
