@@ -12,8 +12,7 @@ from mmengine.config import Config
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.reader import file_sha256
-from casvit_dense.engine.checks import MODEL_ZOO, check_data
-from casvit_dense.engine.checks import check_weights as check_weight_files
+from casvit_dense.engine.checks import check_data, check_weights
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.train import numbered
 from casvit_dense.errors import UserError
@@ -34,9 +33,14 @@ from casvit_dense.results.verify import is_unchanged
 
 TRAINING, TESTING = ("train_dataloader", "val_dataloader", "test_dataloader"), ("test_dataloader",)
 
+#: What a user does about missing weights; ``--pretrained`` is a folder here.
+FOLDER_REMEDY = (
+    "save it under that name (see docs/weights.md), or name its folder by --pretrained DIR"
+)
+
 
 @dataclass(frozen=True)
-class Progress:
+class CheckpointProgress:
     """How far the checkpoints of a run are.
 
     Attributes:
@@ -55,15 +59,15 @@ class Progress:
         return self.checkpoint if is_complete(self.training) else None
 
 
-def read_progress(folder: Path) -> Progress:
+def read_progress(folder: Path) -> CheckpointProgress:
     """Reads the checkpoints of a work directory, newest first, until one can be read."""
     damaged: list[Path] = []
     for path in numbered(folder):
         try:
-            return Progress(path, training_of(read_checkpoint(path)), tuple(damaged))
+            return CheckpointProgress(path, training_of(read_checkpoint(path)), tuple(damaged))
         except UserError:
             damaged.append(path)
-    return Progress(damaged=tuple(damaged))
+    return CheckpointProgress(damaged=tuple(damaged))
 
 
 def is_complete(training: Training | None) -> bool:
@@ -75,7 +79,9 @@ def is_complete(training: Training | None) -> bool:
     )
 
 
-def mismatch_reason(progress: Progress, run: Run, recipe: Recipe, images: int | None) -> str | None:
+def mismatch_reason(
+    progress: CheckpointProgress, run: Run, recipe: Recipe, images: int | None
+) -> str | None:
     """Why the checkpoint that was found is not of a run; None if it is, or if there is none.
 
     Args:
@@ -104,7 +110,7 @@ def mismatch_reason(progress: Progress, run: Run, recipe: Recipe, images: int | 
 
 
 def is_result(
-    row: Evaluation, run: Run, recipe: Recipe, progress: Progress, images: int | None
+    row: Evaluation, run: Run, recipe: Recipe, progress: CheckpointProgress, images: int | None
 ) -> bool:
     """Whether a row is the result of a run; for the arguments see `mismatch_reason`.
 
@@ -130,7 +136,7 @@ class State:
     Attributes:
         run: the run.
         recipe: of its model.
-        progress: see `Progress`.
+        progress: see `CheckpointProgress`.
         row: its result.
         missing: why it cannot go on, each with what to do; by ``'weights'``, ``'data'`` and
             ``'folder'``.
@@ -140,7 +146,7 @@ class State:
 
     run: Run
     recipe: Recipe
-    progress: Progress
+    progress: CheckpointProgress
     row: Evaluation | None
     missing: dict[str, str]
     todo: tuple[str, ...]
@@ -177,7 +183,9 @@ class Inspector:
         if (reason := mismatch_reason(progress, run, recipe, images)) is not None:
             missing["folder"] = reason
         if progress.checkpoint is None:
-            message = self.once(f"weights {recipe.weights}", error_of, check_weights, recipe)
+            message = self.once(
+                f"weights {recipe.weights}", error_of, check_weights, recipe.cfg, FOLDER_REMEDY
+            )
             missing |= {"weights": message} if message else {}
         message = self._data_problem(recipe, TRAINING if progress.last is None else TESTING)
         missing |= {"data": message} if message else {}
@@ -205,7 +213,7 @@ class Inspector:
         return count_images(cfg)
 
     def _row(
-        self, run: Run, recipe: Recipe, progress: Progress, images: int | None
+        self, run: Run, recipe: Recipe, progress: CheckpointProgress, images: int | None
     ) -> Evaluation | None:
         """The newest row that is this run's result, if there is one."""
         for row in reversed(self.rows()[0]):
@@ -245,22 +253,3 @@ def error_of(check: Callable[..., None], *args: Any) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def check_weights(recipe: Recipe) -> None:
-    """Checks that the backbone's first weights are there and can be read.
-
-    Raises:
-        UserError: they are not, with the place where they are expected.
-    """
-    file = recipe.weights
-    if not file:
-        return
-    if not Path(file).expanduser().is_file():
-        is_casvit = recipe.cfg.model.backbone.type == "CASViT"
-        page = MODEL_ZOO if is_casvit else "docs/peers.md"
-        raise UserError(
-            f"no pretrained weights at {file}. Save the file under that name (see docs/weights.md "
-            f"and {page}), or name its folder by --pretrained DIR"
-        )
-    check_weight_files(recipe.cfg)
