@@ -53,15 +53,12 @@ class Prepared:
 
 
 def prepare(case: BenchmarkCase, threads: int, folder: Path) -> Prepared:
-    """Builds a case.
+    """Builds a case; anything may be raised, by a missing package or a step that fails.
 
     Args:
         case: what to build.
         threads: CPU threads of the runtimes that are not torch.
-        folder: where exported files lie and are looked for.
-
-    Raises:
-        Exception: anything; a package that is missing, or a step that fails.
+        folder: keeps exported files for other cases of the same form.
     """
     network = build(case)
     if case.mode == "train":
@@ -71,7 +68,7 @@ def prepare(case: BenchmarkCase, threads: int, folder: Path) -> Prepared:
 
         network = fuse(network)
     if case.backend in RUNTIMES:
-        return prepare_runtime(case, network, threads, folder)
+        return _prepare_runtime(case, network, threads, folder)
     return _prepare_torch(case, network)
 
 
@@ -194,70 +191,44 @@ def tolerance(case: BenchmarkCase, kind: str) -> float:
     return TOLERANCE
 
 
-def prepare_runtime(
+def _prepare_runtime(
     case: BenchmarkCase, network: nn.Module, threads: int, folder: Path
 ) -> Prepared:
     """Writes a network as ONNX, where ``folder`` does not hold it, and opens it.
 
-    Args:
-        case: says what runs the file, and the input.
-        network: backbone or whole model in eval mode.
-        threads: CPU threads of the runtime.
-        folder: keeps the file for other cases of the same form.
-
-    Raises:
-        Exception: anything that export or the runtime raises.
+    The file of a whole model normalises by itself, and masks are pasted after it.
     """
-    from casvit_dense.export.runtime import open_runtime
-    from casvit_dense.export.writers import to_onnx
-
-    path = folder / f"{case.form}.onnx"
-    if case.part == "model":
-        return _prepare_model(case, network, threads, path)
-    images = example(case)
-    if not path.exists():
-        with torch.no_grad():
-            names = [f"map{i}" for i in range(len(network(images)))]
-        to_onnx(network, path, images, "images", names, dynamic=False)
-    run = open_runtime(path, case.backend, threads)
-    array = images.numpy()
-    return Prepared(
-        lambda: run(array), lambda: {"maps": plain_tensors(list(map(torch.from_numpy, run(array))))}
-    )
-
-
-def _prepare_model(case: BenchmarkCase, model: Any, threads: int, path: Path) -> Prepared:
-    """A whole model: the file normalises by itself, and masks are pasted after it."""
     from casvit_dense.export.graphs import graph_of
     from casvit_dense.export.ops import onnx_translations
     from casvit_dense.export.runtime import open_runtime
     from casvit_dense.export.writers import to_onnx
 
-    graph: Any = graph_of(model)
+    path = folder / f"{case.form}.onnx"
+    images = example(case)
+    if case.part == "backbone":
+        if not path.exists():
+            with torch.no_grad():
+                maps = [f"map{i}" for i in range(len(network(images)))]
+            to_onnx(network, path, images, "images", maps, dynamic=False)
+        run, array = open_runtime(path, case.backend, threads), images.numpy()
+        return Prepared(
+            lambda: run(array),
+            lambda: {"maps": plain_tensors([torch.from_numpy(m) for m in run(array)])},
+        )
+    graph: Any = graph_of(network)
     if case.batch > 1 and not graph.any_batch:
         raise UserError(f"the file of {case.name} takes one image at a time")
-    images = example(case) * graph.std + graph.mean
+    images = images * graph.std + graph.mean
+    names, operators = graph.output_names, onnx_translations()
     if not path.exists():
-        to_onnx(
-            graph,
-            path,
-            images,
-            graph.input_name,
-            graph.output_names,
-            dynamic=False,
-            custom_ops=onnx_translations(),
-        )
-    run = open_runtime(path, case.backend, threads)
-    finish = _finisher(model, images)
-    array, names = images.numpy(), graph.output_names
+        to_onnx(graph, path, images, graph.input_name, names, dynamic=False, custom_ops=operators)
+    run, array = open_runtime(path, case.backend, threads), images.numpy()
+    finish = _finisher(network, images)
 
     def call() -> list[Any]:
         return finish(dict(zip(names, map(torch.from_numpy, run(array)), strict=True)))
 
-    def outputs() -> Outputs:
-        return {"results": plain_tensors(results_of(call()))}
-
-    return Prepared(call, outputs)
+    return Prepared(call, lambda: {"results": plain_tensors(results_of(call()))})
 
 
 def _finisher(model: Any, images: Tensor) -> Callable[[dict[str, Tensor]], list[Any]]:
@@ -265,16 +236,16 @@ def _finisher(model: Any, images: Tensor) -> Callable[[dict[str, Tensor]], list[
     from casvit_dense.export.model import to_det_sample, to_seg_sample
 
     rcnn = model.test_cfg.get("rcnn", model.test_cfg)
-    about: Any = SimpleNamespace(
+    description: Any = SimpleNamespace(
         mask_thr=rcnn.get("mask_thr_binary"), align_corners=getattr(model, "align_corners", None)
     )
     if not hasattr(model, "decode_head"):
         (sample,) = data_samples(model, images)
-        return lambda outputs: [to_det_sample(outputs, sample, about)]
+        return lambda outputs: [to_det_sample(outputs, sample, description)]
 
     def segment(outputs: dict[str, Tensor]) -> list[Any]:
         return [
-            to_seg_sample({"logits": logits[None]}, sample, about)
+            to_seg_sample({"logits": logits[None]}, sample, description)
             for logits, sample in zip(outputs["logits"], data_samples(model, images), strict=True)
         ]
 

@@ -3,10 +3,9 @@
 Imports without torch, since the command's help needs it.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +68,14 @@ class BenchmarkCase:
     @property
     def group(self) -> "BenchmarkCase":
         """The reference in eager fp32 at the same input: what a ratio is measured against."""
-        return dataclasses.replace(
+        return replace(
             self, form="reference", backend="eager", dtype="fp32", memory_format="default"
         )
 
     @property
     def path_reference(self) -> "BenchmarkCase":
         """The reference on the same backend: what a form's own ratio is measured against."""
-        return dataclasses.replace(self, form="reference")
+        return replace(self, form="reference")
 
     @property
     def input_words(self) -> str:
@@ -128,17 +127,16 @@ def product(**values: Sequence[Any]) -> list[BenchmarkCase]:
         **values: fields of `BenchmarkCase`, each with its values. In training, the form ``fused``
             stands for both training forms; what is counted is the reference alone.
     """
-    chosen = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
-    cases = (form for fields in chosen for form in _forms(BenchmarkCase(**fields)))
+    cases: list[BenchmarkCase] = []
+    for row in itertools.product(*values.values()):
+        case = BenchmarkCase(**dict(zip(values, row, strict=True)))
+        if case.mode == "count":
+            cases.append(case.group)
+        elif case.mode == "train" and case.form == "fused":
+            cases += [replace(case, form=form) for form in TRAINING_FORMS]
+        else:
+            cases.append(case)
     return sorted(dict.fromkeys(cases), key=_order)
-
-
-def _forms(case: BenchmarkCase) -> list[BenchmarkCase]:
-    if case.mode == "count":
-        return [case.group]
-    if case.mode == "train" and case.form == "fused":
-        return [dataclasses.replace(case, form=form) for form in TRAINING_FORMS]
-    return [case]
 
 
 def _order(case: BenchmarkCase) -> tuple[int, int, int, int]:
@@ -209,7 +207,7 @@ def parse_spec(text: str, base: BenchmarkCase) -> BenchmarkCase:
         if value not in choices[key]:
             raise UserError(f"{text!r}: {key} is one of {', '.join(choices[key])}, not {value!r}")
         fields[key] = value
-    return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
+    return replace(base, **fields)  # type: ignore[arg-type]
 
 
 def pairs(bases: Iterable[BenchmarkCase], specs: Sequence[str]) -> list[BenchmarkCase]:
@@ -247,22 +245,14 @@ def variants() -> tuple[str, ...]:
 
 def cpu() -> list[BenchmarkCase]:
     """Backbones at 512x512 on every backend, training steps, areas from 224 to 2048, peers."""
-    return [
-        *product(model=variants(), form=INFERENCE_FORMS, backend=CPU_BACKENDS),
-        *product(model=variants(), form=INFERENCE_FORMS, mode=["train"], batch=[TRAINING_BATCH]),
-        *(
-            case
-            for side in SCALING_SIDES
-            for case in [
-                *product(model=variants()[:1], size=[(side, side)]),
-                *product(
-                    model=variants()[:1], size=[(side, side)], form=["fused"], backend=RUNTIMES
-                ),
-            ]
-        ),
-        *product(model=peers(), form=INFERENCE_FORMS, backend=("eager", *RUNTIMES)),
-        *counts(),
-    ]
+    cases = product(model=variants(), form=INFERENCE_FORMS, backend=CPU_BACKENDS)
+    cases += product(model=variants(), form=INFERENCE_FORMS, mode=["train"], batch=[TRAINING_BATCH])
+    for side in SCALING_SIDES:
+        smallest = dict(model=variants()[:1], size=[(side, side)])
+        cases += product(**smallest)
+        cases += product(**smallest, form=["fused"], backend=RUNTIMES)
+    cases += product(model=peers(), form=INFERENCE_FORMS, backend=("eager", *RUNTIMES))
+    return cases + counts()
 
 
 def counts() -> list[BenchmarkCase]:
@@ -314,9 +304,5 @@ SUITES: dict[str, Callable[[], list[BenchmarkCase]]] = {"cpu": cpu, "gpu": gpu, 
 
 
 def suite(name: str) -> list[BenchmarkCase]:
-    """The cases of a suite.
-
-    Raises:
-        UserError: the project's configs are not where they should be.
-    """
+    """The cases of a suite."""
     return list(dict.fromkeys(SUITES[name]()))

@@ -85,16 +85,11 @@ def convolution_backward_macs(gradient: Tensor, x: Tensor, weight: Tensor, *opti
     return steps.numel() * weight[0].numel() * sum(wanted)
 
 
-def operators_of(call: Callable[[], Any]) -> list[tuple[float, int]]:
-    """MACs and bytes of every convolution and matrix product that a call makes."""
-    with _Recorder() as recorder:
-        call()
-    return recorder.operators
-
-
 def count(module: nn.Module, call: Callable[[], Any]) -> Cost:
     """Cost of a call into a module."""
-    return Cost(sum(p.numel() for p in module.parameters()), operators_of(call))
+    with _Recorder() as recorder:
+        call()
+    return Cost(sum(p.numel() for p in module.parameters()), recorder.operators)
 
 
 def count_backbone(backbone: nn.Module, images: Tensor) -> Cost:

@@ -9,29 +9,28 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, validation_message
 from casvit_dense.provenance import split_commit
 from casvit_dense.results.row import BenchmarkRow, Evaluation, parse_row
 
 #: Columns of version 0.1 under another name than their fields.
 RENAMED = {"dtype": "precision", "kind": "task"}
-#: Columns that go into a field of their own.
-SOFTWARE = ("machine", "project", "commit", "torch", "runtime")
 
 
 def cells_of(row: BenchmarkRow) -> dict[str, str]:
     """A row's fields as text, nested ones in columns of their own, numbers as JSON has them."""
-    cells: dict[str, str] = {}
     content = row.model_dump(mode="json")
     software = content.pop("software")
-    for name, value in {**content, **software, "versions": None}.items():
-        if isinstance(value, list):
+    versions = software.pop("versions")
+    cells: dict[str, str] = {}
+    for name, value in {**content, **software}.items():
+        if isinstance(value, dict):
+            cells |= {key: str(number) for key, number in value.items()}
+        elif isinstance(value, list):
             cells[name] = " ".join(map(str, value))
-        elif isinstance(value, dict):
-            cells.update((key, str(number)) for key, number in value.items())
-        elif name != "versions":
+        else:
             cells[name] = "" if value is None else str(value)
-    return {**cells, **software["versions"]}
+    return {**cells, **versions}
 
 
 def csv_text(rows: Sequence[BenchmarkRow]) -> str:
@@ -50,53 +49,50 @@ def read_csv_0_1(path: Path) -> list[BenchmarkRow]:
     """The rows of a file that ``casvit-dense benchmark --out`` of version 0.1 wrote.
 
     Raises:
-        UserError: there is no such file, or a line is no such row.
+        UserError: there is no such file, or a line is not such a row.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as CSV: {error}") from error
-    rows: list[BenchmarkRow] = []
+    rows = []
     for number, cells in enumerate(table, start=2):
         try:
-            if None in cells or None in cells.values():
-                raise ValueError("it does not have the header's columns")
-            row = parse_row(json.dumps(_version_1({k: v for k, v in cells.items() if v})))
-            assert not isinstance(row, Evaluation)  # of no kind above
-            rows.append(row)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}, row {number}: {where}: {first['msg']}") from error
-        except KeyError as error:
-            raise UserError(f"{path}, row {number}: no column {error}") from error
+            rows.append(_row_of(cells))
         except ValueError as error:
-            raise UserError(f"{path}, row {number}: {error}") from error
+            problem = validation_message(error) if isinstance(error, ValidationError) else error
+            raise UserError(f"{path}, row {number}: {problem}") from error
     return rows
 
 
-def _version_1(cells: Mapping[str, str]) -> dict[str, Any]:
-    """The filled cells of a line as a row of version 1, whose figures may be text."""
-    kind = {"data": "loading", "eval": "evaluator"}.get(cells.get("mode", ""), "speed")
-    commit, dirty = split_commit(cells.get("commit"))
-    versions = {"casvit-dense": cells["project"], "torch": cells["torch"]}
-    if runtime := cells.get("runtime"):
-        name, _, version = runtime.partition(" ")
+def _row_of(cells: Mapping[str, str]) -> BenchmarkRow:
+    """The row of a line, by way of a ledger row of version 1, whose figures may be text."""
+    if None in cells or None in cells.values():
+        raise ValueError("it does not have the header's columns")
+    fields = {RENAMED.get(name, name): text for name, text in cells.items() if text}
+    if missing := [name for name in ("project", "torch", "machine") if name not in fields]:
+        raise ValueError(f"no column {missing[0]!r}")
+    commit, dirty = split_commit(fields.pop("commit", None))
+    versions = {"casvit-dense": fields.pop("project"), "torch": fields.pop("torch")}
+    if "runtime" in fields:
+        name, _, version = fields.pop("runtime").partition(" ")
         versions[name] = version
-    row = {
+    kind = {"data": "loading", "eval": "evaluator"}.get(fields.get("mode", ""), "speed")
+    row: dict[str, Any] = {
         "schema_version": 1,
         "kind": kind,
-        "device": cells["machine"],
+        "device": fields.pop("machine"),
         "software": {"versions": versions, "commit": commit, "dirty": dirty},
     }
-    fields = {RENAMED.get(c, c): text for c, text in cells.items() if c not in SOFTWARE}
     if kind == "speed":
-        return {**row, "more": fields}
-    metrics = {name: text for name, text in fields.items() if name.startswith(("mAP", "AR"))}
-    rest: dict[str, Any] = {
-        n: text for n, text in fields.items() if n not in (*metrics, "mode", "device")
-    }
-    if metrics:
-        rest["metrics"] = metrics
-    return {**row, **rest}
+        row["more"] = fields
+    else:
+        metrics = {n: text for n, text in fields.items() if n.startswith(("mAP", "AR"))}
+        hidden = {*metrics, "mode", "device"}
+        row |= {name: text for name, text in fields.items() if name not in hidden}
+        if metrics:
+            row["metrics"] = metrics
+    parsed = parse_row(json.dumps(row))
+    assert not isinstance(parsed, Evaluation)  # of no kind above
+    return parsed

@@ -1,8 +1,6 @@
 """How long COCO's evaluation takes, by either package, on generated truth and detections."""
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +15,8 @@ import numpy as np
 from pycocotools import mask
 
 from casvit_dense.benchmark.machine import provenance
+from casvit_dense.benchmark.memory import status_bytes
+from casvit_dense.benchmark.tables import PHASES
 from casvit_dense.engine.coco_backends import collector_paused, open_evaluation, read_numbers
 from casvit_dense.engine.coco_metric import COCO_NUMBERS, coco_results
 from casvit_dense.options import COCO_BACKENDS
@@ -71,9 +71,7 @@ def measure_evaluation(
         One row for every task, backend and phase. Phases: ``results`` (predictions to COCO's
         results format), ``load`` (the package's data structures), ``evaluate`` (overlaps and
         matching; all of faster-coco-eval's work), ``accumulate`` (the twelve numbers), ``total``.
-        With ``seconds``; ``peak_mib``, the most memory of the process up to then; ``speedup``,
-        the reference's seconds over these; the twelve numbers; ``largest_difference`` of them to
-        the reference's. The last two are None where the reference was not run.
+        ``speedup`` and ``largest_difference`` are None where pycocotools was not run.
     """
     size = EvaluationSize(images, categories, detections, seed)
     rows = []
@@ -112,40 +110,31 @@ def _in_own_process(size: EvaluationSize, task: str, backend: str) -> tuple[Phas
 
 @collector_paused()
 def run_evaluation(size: EvaluationSize, task: str, backend: str) -> tuple[Phases, np.ndarray]:
-    """Evaluates once in this process.
-
-    Returns:
-        ``{phase: (seconds, peak memory in MiB)}`` and the twelve numbers.
-    """
+    """Evaluates once in this process: seconds and peak MiB of every phase, and twelve numbers."""
     truth, predictions = generate(size, masks=task == "segm")
     category_ids = [category["id"] for category in truth["categories"]]
     image_ids = [image["id"] for image in truth["images"]]
-    phases: Phases = {}
-    begun = last = time.perf_counter()
+    ends = [(time.perf_counter(), 0.0)]
 
-    def done(phase: str, since: float) -> float:
-        now = time.perf_counter()
-        phases[phase] = (now - since, peak_mib())
-        return now
+    def phase_ended() -> None:
+        ends.append((time.perf_counter(), status_bytes("VmHWM") / 2**20))
 
     with redirect_stdout(StringIO()):
         results = coco_results(predictions, task, category_ids)
-        last = done("results", last)
+        phase_ended()
         evaluation = open_evaluation(truth, results, task, category_ids, image_ids, backend)
-        last = done("load", last)
+        phase_ended()
         evaluation.evaluate()
-        last = done("evaluate", last)
+        phase_ended()
         evaluation.accumulate()
         numbers = read_numbers(evaluation, category_ids)
-        done("accumulate", last)
-    done("total", begun)
+        phase_ended()
+    phases = {
+        name: (end - begin, peak)
+        for name, ((begin, _), (end, peak)) in zip(PHASES[:-1], pairwise(ends), strict=True)
+    }
+    phases[PHASES[-1]] = (ends[-1][0] - ends[0][0], ends[-1][1])
     return phases, numbers.stats
-
-
-def peak_mib() -> float:
-    """The most memory that this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; on macOS bytes
-    return peak / 1024 / (1024 if sys.platform == "darwin" else 1)
 
 
 def generate(size: EvaluationSize, masks: bool = False) -> tuple[dict, list[dict]]:

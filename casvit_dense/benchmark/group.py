@@ -1,5 +1,6 @@
 """One group of cases: compared with the reference, prepared side by side, timed in turns."""
 
+import contextlib
 import gc
 import tempfile
 from collections.abc import Callable, Iterable
@@ -64,11 +65,7 @@ class Group:
         self._prepared: dict[BenchmarkCase, backends.Prepared] = {}
 
     def measure(self, progress: Callable[[], None]) -> None:
-        """Fills ``figures`` and ``samples``.
-
-        Args:
-            progress: is called after every step of the work.
-        """
+        """Fills ``figures`` and ``samples``; calls ``progress`` after every step of the work."""
         torch.compiler.reset()  # other sizes would count as further shapes of the same network
         with tempfile.TemporaryDirectory(prefix="casvit-dense-") as name:
             folder = Path(name)
@@ -76,13 +73,13 @@ class Group:
             # A process of its own needs the memory of a GPU, too, so this one takes none before.
             for case in self.cases:
                 if case not in exported:
-                    self._measure_memory(case, folder, progress)
+                    self._measure_memory(case, folder)
+                    progress()
             self._prepare(folder, progress)
             for case in exported:  # the file is there now, and its making does not count
                 if case in self._prepared:
-                    self._measure_memory(case, folder, progress)
-                else:
-                    progress()
+                    self._measure_memory(case, folder)
+                progress()
             self._time(progress)
         self._prepared.clear()
         release(self.cases[0].device)
@@ -91,38 +88,37 @@ class Group:
         self.figures[case]["error"] = reason_of(error)
         self._prepared.pop(case, None)
 
-    def _measure_memory(
-        self, case: BenchmarkCase, folder: Path, progress: Callable[[], None]
-    ) -> None:
-        if self.settings.memory:
-            try:
-                peak = memory.peak_bytes(case, self.settings.threads, folder)
-                self.figures[case]["peak_mb"] = peak / 1e6
-            except Exception as error:  # the time is measured all the same
-                self.figures[case]["memory_error"] = reason_of(error)
-        progress()
+    def _measure_memory(self, case: BenchmarkCase, folder: Path) -> None:
+        if not self.settings.memory:
+            return
+        try:
+            peak = memory.peak_bytes(case, self.settings.threads, folder)
+            self.figures[case]["peak_mb"] = peak / 1e6
+        except Exception as error:  # the time is measured all the same
+            self.figures[case]["memory_error"] = reason_of(error)
 
     def _prepare(self, folder: Path, progress: Callable[[], None]) -> None:
+        base = self.cases[0].group
         reference: backends.Outputs = {}
-        for case in dict.fromkeys([self.cases[0].group, *self.cases]):
+        if base not in self.cases:  # only compared with
+            with contextlib.suppress(Exception):  # `_compare` says that it fails
+                reference = backends.prepare(base, self.settings.threads, folder).outputs()
+            release(base.device)
+        for case in self.cases:
             try:
                 prepared = backends.prepare(case, self.settings.threads, folder)
                 found = prepared.outputs()
-                if case == case.group:
+                if case == base:
                     reference = found
-                if case not in self.figures:
-                    continue
                 self._prepared[case] = prepared
                 self._compare(case, found, reference)
                 if prepared.saved_bytes is not None:
                     self.figures[case]["saved_mb"] = prepared.saved_bytes() / 1e6
             except Exception as error:
-                if case in self.figures:
-                    self._fail(case, error)
+                self._fail(case, error)
             if case not in self._prepared:
                 release(case.device)
-            if case in self.figures:
-                progress()
+            progress()
 
     def _compare(
         self, case: BenchmarkCase, found: backends.Outputs, reference: backends.Outputs
@@ -182,12 +178,13 @@ class Group:
         The interval is a bootstrap one of the median: where it holds 1, the run shows no
         difference.
         """
-        failed = [case for case in (a, b) if case not in self.samples]
+        failed = [
+            f"{case.label}: {self.figures[case].get('error')}"
+            for case in (a, b)
+            if case not in self.samples
+        ]
         if failed:
-            reasons = "; ".join(
-                f"{case.label}: {self.figures[case].get('error')}" for case in failed
-            )
-            return f"{a.input_words}: no comparison, since {reasons}"
+            return f"{a.input_words}: no comparison, since {'; '.join(failed)}"
         values = ratios(self.samples[a], self.samples[b])
         over_rounds, (low, high) = spread(values), interval_of_median(values)
         conclusion = " (no difference is shown)" if low <= 1 <= high else ""

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from casvit_dense.benchmark.machine import provenance
+from casvit_dense.benchmark.timing import spread
 from casvit_dense.engine.checks import check_data
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
@@ -39,8 +40,7 @@ def loading_jobs(
     """
     if not configs:
         raise UserError("--mode data: name a config, whose images are loaded")
-    missing = [config for config in configs if not Path(config).is_file()]
-    if missing:
+    if missing := [config for config in configs if not Path(config).is_file()]:
         raise UserError(f"no config file {', '.join(missing)}")
     options = RunOptions(data_root=data_root)
     for config in configs:  # all of them before the first is measured
@@ -77,10 +77,8 @@ def measure_loading(
         log: takes a line on each that does not.
 
     Returns:
-        A row for every decoder and step with ``ms`` (median), ``ms_mean``, ``ms_p10`` and
-        ``ms_p90`` per image over the images, and one with step ``loader``: ``images_per_second``,
-        and the memory of a worker, ``rss_mib`` in all and ``private_mib`` of its own (where the
-        system is Linux).
+        A row for every decoder and step with its times of an image, and one with step ``loader``:
+        its rate, and the memory of a worker (where the system is Linux).
 
     Raises:
         UserError: anything that is wrong with config, options or data.
@@ -113,11 +111,7 @@ def measure_loading(
 def usable(
     config: str | Path, options: RunOptions, decoders: Sequence[str], log: Callable[[str], None]
 ) -> dict[str, Config]:
-    """The prepared config for each decoder that works here; the others are logged.
-
-    Raises:
-        UserError: the first of the decoders does not work.
-    """
+    """The prepared config for each decoder that works, which the first must; others are logged."""
     prepared: dict[str, Config] = {}
     for decoder in decoders:
         try:
@@ -130,11 +124,7 @@ def usable(
 
 
 def check_loading(config: str | Path, options: RunOptions) -> Config:
-    """The prepared config, whose training set was looked at.
-
-    Raises:
-        UserError: anything that is wrong with config, options or data.
-    """
+    """The prepared config, whose training set was checked; a `UserError` says what is wrong."""
     cfg = resolve(config, options).config
     register_scope(cfg)
     if cfg.get("train_dataloader") is None:
@@ -145,9 +135,9 @@ def check_loading(config: str | Path, options: RunOptions) -> Config:
 
 def spread_ms(seconds: Sequence[float]) -> dict[str, Any]:
     """Median, mean and 10th and 90th percentile; a step of a few heavy images needs the mean."""
-    low, middle, high = np.percentile(1e3 * np.array(seconds), [10, 50, 90]).tolist()
-    mean = 1e3 * float(np.mean(seconds))
-    return {"ms": middle, "ms_mean": mean, "ms_p10": low, "ms_p90": high}
+    times = 1e3 * np.array(seconds)
+    median, p10, p90 = spread(times.tolist())
+    return {"ms": median, "ms_mean": float(times.mean()), "ms_p10": p10, "ms_p90": p90}
 
 
 def build_dataset(cfg: Config) -> Any:
@@ -217,9 +207,7 @@ def time_batches(cfg: Config, dataset: Any, batch: int) -> dict[str, list[float]
 def measure_workers(cfg: Config, workers: int, images: int) -> dict[str, Any]:
     """Runs the training loader of a config: its rate after a start, and a worker's memory.
 
-    Returns:
-        ``images_per_second``; ``rss_mib`` and ``private_mib``, the most of any worker, None where
-        the system does not say.
+    The memory is None where the system does not say.
     """
     settings = cfg.train_dataloader.copy()
     settings.update(num_workers=workers, persistent_workers=workers > 0)

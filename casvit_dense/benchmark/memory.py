@@ -55,22 +55,13 @@ def peak_bytes(case: BenchmarkCase, threads: int, folder: Path) -> int:
     return int(done.stdout.split()[-1])
 
 
-def main(order: str) -> None:
-    """Measures in this process and prints the result."""
-    content = json.loads(order)
-    fields = content["case"]
-    case = BenchmarkCase(**{**fields, "size": tuple(fields["size"])})
-    with fixed_settings(content["threads"]):
-        print(measure(case, content["threads"], Path(content["folder"])))
-
-
 def measure(case: BenchmarkCase, threads: int, folder: Path) -> int:
     """See `peak_bytes`; in this process, which should do nothing else."""
     from casvit_dense.benchmark.backends import prepare
 
     import_libraries(case)
     gc.collect()
-    baseline = resident_bytes()
+    baseline = status_bytes("VmRSS")
     prepared = prepare(case, threads, folder)
     for _ in range(WARM_CALLS):
         prepared.call()
@@ -78,7 +69,7 @@ def measure(case: BenchmarkCase, threads: int, folder: Path) -> int:
     for _ in range(CALLS):
         prepared.call()
     if case.device != "cuda":
-        return highest_bytes() - baseline
+        return status_bytes("VmHWM") - baseline
     torch.cuda.synchronize()
     if case.backend == "cudagraphs":
         return torch.cuda.max_memory_reserved()
@@ -114,18 +105,10 @@ def forget_peak(case: BenchmarkCase) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present size
 
 
-def resident_bytes() -> int:
-    """Memory of this process now."""
-    return _status("VmRSS")
-
-
-def highest_bytes() -> int:
-    """The most that this process had since its begin or the last `forget_peak`."""
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    """A line of Linux's report on this process; elsewhere the highest memory so far."""
+def status_bytes(name: str) -> int:
+    """Linux's report on this process: its memory now (``VmRSS``) or at most since its begin or the
+    last `forget_peak` (``VmHWM``); elsewhere the most so far.
+    """
     status = Path("/proc/self/status")
     if not status.is_file():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -136,4 +119,8 @@ def _status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    order = json.loads(sys.argv[1])
+    size = tuple(order["case"].pop("size"))
+    with fixed_settings(order["threads"]):
+        case = BenchmarkCase(**order["case"], size=size)
+        print(measure(case, order["threads"], Path(order["folder"])))

@@ -45,11 +45,7 @@ def build(case: BenchmarkCase) -> nn.Module:
 
 
 def check_model(model: str) -> None:
-    """Looks whether there is such a backbone or such a config file.
-
-    Raises:
-        UserError: there is not.
-    """
+    """Raises a `UserError` if there is no such backbone or config file."""
     if model.endswith(".py"):
         if not Path(model).is_file():
             raise UserError(f"no config file {model}")
@@ -59,11 +55,7 @@ def check_model(model: str) -> None:
 
 
 def check_configs(models: Iterable[str]) -> None:
-    """Reads the configs among the models: what is wrong with one is no failed measurement.
-
-    Raises:
-        UserError: one cannot be read or has no model.
-    """
+    """Reads the configs among the models: a `UserError` about one is no failed measurement."""
     from casvit_dense.engine.config import resolve
     from casvit_dense.options import RunOptions
 
@@ -140,20 +132,14 @@ class WholeModel(nn.Module):
 
 def data_samples(model: nn.Module, images: Tensor) -> list[Any]:
     """One record for each image that says that it was neither resized nor padded."""
-    height, width = images.shape[-2:]
-    meta = {
-        "ori_shape": (height, width),
-        "img_shape": (height, width),
-        "pad_shape": (height, width),
-        "batch_input_shape": (height, width),
-        "scale_factor": (1.0, 1.0),
-        "padding_size": [0, 0, 0, 0],
-    }
+    names = ("ori_shape", "img_shape", "pad_shape", "batch_input_shape")
+    meta: dict[str, Any] = dict.fromkeys(names, tuple(images.shape[-2:]))
+    meta |= {"scale_factor": (1.0, 1.0), "padding_size": [0, 0, 0, 0]}
     if hasattr(model, "decode_head"):
         from mmseg.structures import SegDataSample as DataSample
     else:
         from mmdet.structures import DetDataSample as DataSample
-    return [DataSample(metainfo=meta) for _ in range(len(images))]
+    return [DataSample(metainfo=meta) for _ in images]
 
 
 def flatten(outputs: Tensor | Sequence[Any]) -> list[Tensor]:
@@ -279,9 +265,6 @@ def saved_bytes(forward: Callable[[], Sequence[Tensor]]) -> int:
 
     Whatever keeps them: storages that were made during ``forward`` and that are still there when
     only the graph behind its outputs is held. Each counts once; what lived before does not count.
-
-    Args:
-        forward: builds a graph.
     """
     with _Storages() as storages:
         graph = [out.grad_fn for out in forward()]  # the outputs themselves are let go

@@ -1,118 +1,91 @@
-"""A page whose tables and charts are made from the file of rowss beside it.
+"""A page whose tables and charts are made from the file of rows beside it.
 
 In the page, ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose what is generated. The files lie
 in the folder named as the page, without its suffix.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.benchmark import model_tables, speed_tables, tables
+from casvit_dense.benchmark import speed_tables, tables
 from casvit_dense.benchmark.tables import Chart, ChartedTable
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.pages import fill
-from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Row, Speed
+from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Row, Speed
 
-
-@dataclass(frozen=True)
-class Source:
-    """A table's file, what makes the table of its rows, their kind, the command that fills it."""
-
-    file: str
-    make: Callable[[Sequence[Any]], ChartedTable]
-    command: str
-    kind: type[BenchmarkRow] = Speed
-
-
-def _suite(name: str) -> str:
-    return f"casvit-dense benchmark --suite {name} --ledger docs/speed/{name}.jsonl"
-
-
-MODELS_COMMAND = (
-    "casvit-dense benchmark CONFIG … --part model --sizes … --backend eager compile onnxruntime "
-    "openvino --ledger docs/speed/models.jsonl"
-)
-TABLES = {
-    "backbones": Source("cpu.jsonl", speed_tables.inference, _suite("cpu")),
-    "shares": Source("cpu.jsonl", speed_tables.shares, _suite("cpu")),
-    "memory": Source("cpu.jsonl", speed_tables.memory, _suite("cpu")),
-    "training": Source("cpu.jsonl", speed_tables.training, _suite("cpu")),
-    "scaling": Source("cpu.jsonl", speed_tables.scaling, _suite("cpu")),
-    "peers": Source("cpu.jsonl", model_tables.peers, _suite("cpu")),
-    "counts": Source("cpu.jsonl", model_tables.counts, _suite("cpu")),
-    "models": Source("models.jsonl", model_tables.models, MODELS_COMMAND),
-    "gpu-inference": Source("gpu.jsonl", speed_tables.gpu_inference, _suite("gpu")),
-    "gpu-training": Source("gpu.jsonl", speed_tables.gpu_training, _suite("gpu")),
-    "paper": Source("paper.jsonl", model_tables.paper, _suite("paper")),
-    "loading": Source(
-        "loading.jsonl",
-        tables.loading,
-        "casvit-dense benchmark CONFIG --mode data --data-root DIR "
-        "--ledger docs/speed/loading.jsonl",
-        LoadingSpeed,
-    ),
-    "evaluation": Source(
-        "evaluation.jsonl",
-        tables.evaluation,
-        "casvit-dense benchmark --mode eval --ledger docs/speed/evaluation.jsonl",
-        EvaluatorSpeed,
-    ),
+#: What fills each file of rows.
+COMMANDS = {
+    "cpu": "--suite cpu",
+    "gpu": "--suite gpu",
+    "paper": "--suite paper",
+    "models": "CONFIG … --part model --sizes … --backend eager compile onnxruntime openvino",
+    "loading": "CONFIG --mode data --data-root DIR",
+    "evaluation": "--mode eval",
+}
+#: Each table's file of rows, and what makes the table of them.
+TABLES: dict[str, tuple[str, Callable[[list[Any]], ChartedTable]]] = {
+    "backbones": ("cpu", speed_tables.inference),
+    "shares": ("cpu", speed_tables.shares),
+    "memory": ("cpu", speed_tables.memory),
+    "training": ("cpu", speed_tables.training),
+    "scaling": ("cpu", speed_tables.scaling),
+    "peers": ("cpu", speed_tables.peers),
+    "counts": ("cpu", speed_tables.counts),
+    "models": ("models", speed_tables.models),
+    "gpu-inference": ("gpu", speed_tables.gpu_inference),
+    "gpu-training": ("gpu", speed_tables.gpu_training),
+    "paper": ("paper", speed_tables.paper),
+    "loading": ("loading", tables.loading),
+    "evaluation": ("evaluation", tables.evaluation),
 }
 
 
 def render_page(page: Path) -> tuple[str, dict[str, ChartedTable]]:
-    """The page's text with every table made anew, and the tables by name.
+    """The page's text with every table made from its rows, and the tables by name.
 
     Raises:
         UserError: there is no page, its markers are wrong, no file holds a row, or one of them
-            holds a line that is none.
+            holds a line that is not a row.
     """
     folder = page.with_suffix("")
-    files = sorted({source.file for source in TABLES.values()})
-    rows = {file: _rows_of(folder / file) for file in files}
+    rows = {name: _rows_of(folder / f"{name}.jsonl") for name in COMMANDS}
     made: dict[str, ChartedTable] = {}
 
     def part(name: str) -> str:
-        source = TABLES[name]
-        kind = [row for row in rows[source.file] if isinstance(row, source.kind)]
-        table = made[name] = source.make(kind)
+        file, make = TABLES[name]
+        kind = {"loading": LoadingSpeed, "evaluation": EvaluatorSpeed}.get(file, Speed)
+        table = made[name] = make([row for row in rows[file] if isinstance(row, kind)])
         below = f"![{table.chart.unit}]({folder.name}/{name}.svg)"
         if table.chart.empty:
-            below = f"Not measured yet; `{source.command}` fills it."
+            command = f"casvit-dense benchmark {COMMANDS[file]} --ledger docs/speed/{file}.jsonl"
+            below = f"Not measured yet; `{command}` fills it."
         return f"{table.markdown()}\n\n{below}"
 
     text = fill(page, {name: partial(part, name) for name in TABLES})
     if not any(rows.values()):  # all tables would come out empty
-        raise UserError(f"{page} stays as it is: {folder} holds no rows ({', '.join(rows)})")
+        files = ", ".join(f"{name}.jsonl" for name in sorted(rows))
+        raise UserError(f"{page} stays as it is: {folder} holds no rows ({files})")
     return text, made
 
 
 def _rows_of(path: Path) -> list[Row]:
-    """All rows of a file, ``[]`` where there is none.
-
-    Raises:
-        UserError: a line is no row; a table without it would mislead.
-    """
+    """All rows of a file, ``[]`` where there is none; a table without one of them would mislead."""
     if not path.exists():
         return []
     rows, rejected = read_ledger(path)
     if rejected:
         bad = rejected[0]
-        raise UserError(f"{path}, line {bad.number} is no row: {bad.reason}")
+        raise UserError(f"{path}, line {bad.number} is not a row: {bad.reason}")
     return rows
 
 
 def write_page(page: Path) -> dict[str, ChartedTable]:
-    """Rewrites the page's tables and draws its charts.
-
-    Returns:
-        The tables by name.
+    """Rewrites the page's tables and draws its charts; returns the tables by name.
 
     Raises:
         UserError: see `render_page`; or matplotlib is not installed.

@@ -34,7 +34,7 @@ class Benchmark:
 
     Args:
         ledger: file of rows to resume from and to write to; None keeps them in memory alone.
-        settings: see `Settings`.
+        settings: how to measure.
         log: takes a line for the user.
         command: what a user types to repeat the run, for the rows.
 
@@ -63,17 +63,14 @@ class Benchmark:
         self._rates: dict[tuple[str, str], Rates] = {}
         self._count = cache(count)
         self._measured: dict[BenchmarkCase, dict[str, Any]] = {}
-        if ledger is not None:
-            check_writable(ledger)
-            self._read(ledger)
-
-    def _read(self, ledger: Path) -> None:
-        if not ledger.exists():
+        if ledger is None:
             return
-        rows, rejected = read_ledger(ledger)
-        for line in rejected:
-            self.log(f"warning: {line}")
-        self.rows = {row.condition: row for row in rows if isinstance(row, Speed)}
+        check_writable(ledger)
+        if ledger.exists():
+            rows, rejected = read_ledger(ledger)
+            for line in rejected:
+                self.log(f"warning: {line}")
+            self.rows = {row.condition: row for row in rows if isinstance(row, Speed)}
 
     def run(self, cases: Sequence[BenchmarkCase], alone: bool = False) -> list[Group]:
         """Measures what the ledger does not hold yet; finished groups stay if the run is ended.
@@ -85,33 +82,30 @@ class Benchmark:
 
         Returns:
             The groups that were timed.
-
-        Raises:
-            UserError: there is no such model.
         """
         for model in dict.fromkeys(case.model for case in cases):
             check_model(model)
         with fixed_settings(self.settings.threads):
-            return self._run(cases, alone)
+            timed, stored = [], set()
+            for base, members in groups(cases).items():
+                new = self._unknown(members)
+                if base.mode == "count":
+                    self._count_all(new)
+                elif new:
+                    chosen = new if alone else beside(base, new, members)
+                    timed.append(Group(chosen, self.settings))
+                    stored.update(new)
+            if timed:
+                self._time(timed, stored)
+        return timed
 
-    def _run(self, cases: Sequence[BenchmarkCase], alone: bool) -> list[Group]:
-        members = groups(cases)
-        new = {first: self._unknown(members[first]) for first in members}
-        for case in (c for first in new for c in new[first] if c.mode == "count"):
+    def _count_all(self, cases: Iterable[BenchmarkCase]) -> None:
+        for case in cases:
             columns, _ = self._count(case)
             self.failures += "error" in columns
             row = self._row_of(case, columns)
             self._put([row])
             self.log(f"{case.input_words}: {summary(row)}")
-        timed = [
-            Group(new[first] if alone else beside(first, new[first], members[first]), self.settings)
-            for first in new
-            if new[first] and first.mode != "count"
-        ]
-        if timed:
-            self._log_estimate(timed)
-            self._time(timed, {case for first in new for case in new[first]})
-        return timed
 
     def _unknown(self, cases: Iterable[BenchmarkCase]) -> list[BenchmarkCase]:
         """Those to measure: a failure is tried again, and changed files may behave otherwise."""
@@ -147,7 +141,12 @@ class Benchmark:
         return Speed(**{**fields, **figures})
 
     def _time(self, timed: Sequence[Group], stored: set[BenchmarkCase]) -> None:
-        steps = sum(len(group.cases) for group in timed) * (self.settings.rounds + STEPS)
+        cases = [case for group in timed for case in group.cases]
+        self.log("measuring the machine's best rates")
+        self._measure_rates(cases)
+        seconds = sum(map(self._expected_seconds, cases))
+        self.log(f"{len(cases)} cases, about {format_duration(seconds)}")
+        steps = len(cases) * (self.settings.rounds + STEPS)
         progress = Progress("step", steps, PROGRESS_SECONDS)
 
         def step() -> None:
@@ -166,7 +165,7 @@ class Benchmark:
                 figures.update({**common, **figures})
                 if case in stored:
                     self._measured[case] = figures
-            self._put([self._with_shares(case) for case in self._measured])
+            self._put(list(map(self._with_shares, self._measured, self._measured.values())))
             self._report(group)
 
     def _put(self, rows: Sequence[Speed]) -> None:
@@ -179,9 +178,8 @@ class Benchmark:
             rates = measure_rates(*kind)
             self._rates[kind] = rates.best(self._rates.get(kind, rates))
 
-    def _with_shares(self, case: BenchmarkCase, figures: dict[str, Any] | None = None) -> Speed:
+    def _with_shares(self, case: BenchmarkCase, figures: dict[str, Any]) -> Speed:
         """A measured case's row; its shares are of the best rates that the run has seen so far."""
-        figures = self._measured[case] if figures is None else figures
         _, cost = self._count(case.group)
         if cost is None or not figures.get("median_ms"):
             return self._row_of(case, figures)
@@ -190,21 +188,15 @@ class Benchmark:
         return self._row_of(case, {**figures, **shares})
 
     def _report(self, group: Group) -> None:
-        rows = {case: self._with_shares(case, group.figures[case]) for case in group.cases}
-        for case, row in rows.items():
+        load = 0.0
+        for case, figures in group.figures.items():
+            row = self._with_shares(case, figures)
             self.log(f"  {case.label:<32} {summary(row)}")
             if row.memory_error:
                 self.log(f"    its memory was not measured: {row.memory_error}")
-        load = max((row.other_load or 0.0 for row in rows.values()), default=0.0)
+            load = max(load, row.other_load or 0.0)
         if load > BUSY_CORES:
             self.log(f"  other processes kept {load:.1f} cores busy: measure again when they rest")
-
-    def _log_estimate(self, timed: Sequence[Group]) -> None:
-        cases = [case for group in timed for case in group.cases]
-        self.log("measuring the machine's best rates")
-        self._measure_rates(cases)
-        seconds = sum(map(self._expected_seconds, cases))
-        self.log(f"{len(cases)} cases, about {format_duration(seconds)}")
 
     def _expected_seconds(self, case: BenchmarkCase) -> float:
         _, cost = self._count(case.group)
@@ -272,6 +264,8 @@ def run_jobs(
 ) -> int:
     """Runs measurements of data loading or evaluation; the rows of each are written at once.
 
+    A `UserError` ends the run.
+
     Args:
         jobs: each with the row that it has if it fails, whose error is still missing.
         ledger: file of rows.
@@ -280,9 +274,6 @@ def run_jobs(
 
     Returns:
         How many rows say that something could not be measured.
-
-    Raises:
-        UserError: something is wrong with the input.
     """
     failures = 0
     for template, job in jobs:

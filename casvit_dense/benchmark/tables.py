@@ -1,15 +1,17 @@
-"""Tables of measured rows: what a page shows, before it is text or a picture."""
+"""What every table of measured rows needs, and the tables of data loading and evaluation."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from casvit_dense.benchmark.cases import BenchmarkCase
 from casvit_dense.provenance import DIRTY
 from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Speed
 from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
 
 Measured = TypeVar("Measured", Speed, LoadingSpeed, EvaluatorSpeed)
+Series = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Chart:
 
     unit: str
     labels: list[str]
-    series: dict[str, list[float | None]]
+    series: Series
     lines: bool = False
 
     @property
@@ -64,9 +66,35 @@ def pick(rows: Iterable[Measured], **fields: object) -> Measured | None:
     return max(matching(rows, **fields), key=lambda row: row.date, default=None)
 
 
+def timed(rows: Sequence[Speed], **fields: object) -> list[Speed]:
+    """Rows of the newest machine that were timed under some conditions.
+
+    Ratios to anything but the reference in eager fp32 have no place in a table.
+    """
+    bases = (None, BenchmarkCase().label)  # a failure has none
+    found = [row for row in matching(rows, **fields) if row.mode != "count" and row.base in bases]
+    return newest_machine(found)
+
+
+def fastest(rows: Iterable[Speed | None]) -> Speed | None:
+    """The row of the least time, without those that failed."""
+    found = [row for row in rows if row is not None and row.median_ms and not row.error]
+    return min(found, key=lambda row: row.median_ms or 0.0, default=None)
+
+
 def figure(row: BenchmarkRow | None, name: str) -> float | None:
     """A figure of a row, ``None`` where there is none."""
     return None if row is None else getattr(row, name)
+
+
+def figures(rows: Iterable[BenchmarkRow | None], name: str) -> list[float | None]:
+    """The same figure of several rows."""
+    return [figure(row, name) for row in rows]
+
+
+def quotient(a: float | None, b: float | None) -> float | None:
+    """``a / b``, ``None`` where either is missing."""
+    return None if a is None or b is None else a / b
 
 
 def time_cell(row: Speed | None) -> str:
@@ -88,30 +116,25 @@ def geometric_mean(values: Sequence[float | None]) -> float | None:
     return math.exp(sum(map(math.log, numbers)) / len(numbers))
 
 
-def conditions_note(rows: Sequence[BenchmarkRow]) -> list[str]:
+def conditions_note(rows: Iterable[BenchmarkRow | None]) -> list[str]:
     """One line on what all rows of a table have in common, ``[]`` without rows."""
-    timed = [row for row in rows if not row.error]
-    if not timed:
+    measured = [row for row in rows if row is not None and not row.error]
+    if not measured:
         return []
-    versions = {pair for row in timed for pair in row.software.versions.items()}
-    ours = sorted(version for name, version in versions if name == "casvit-dense")
-    commits = {
-        f"{row.software.commit}{DIRTY * row.software.dirty}" for row in timed if row.software.commit
-    }
-    dates = sorted(f"{row.date:%Y-%m-%d}" for row in timed)
+    versions = sorted({pair for row in measured for pair in row.software.versions.items()})
+    versions.sort(key=lambda pair: pair[0] != "torch")
+    software = [row.software for row in measured]
+    ours = [version for name, version in versions if name == "casvit-dense"]
+    ours += sorted({f"{s.commit}{DIRTY * s.dirty}" for s in software if s.commit})
+    dates = [row.date for row in measured]
     words = [
-        " and ".join(sorted({row.device for row in timed})),
-        f"{', '.join(sorted({str(row.threads) for row in timed}))} threads",
-        *(f"{name} {version}" for name, version in sorted(versions) if name == "torch"),
-        *(
-            f"{name} {version}"
-            for name, version in sorted(versions)
-            if name not in ("casvit-dense", "torch")
-        ),
-        f"casvit-dense {', '.join([*ours, *sorted(commits)])}",
-        dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
+        " and ".join(sorted({row.device for row in measured})),
+        f"{', '.join(sorted({str(row.threads) for row in measured}))} threads",
+        *(f"{name} {version}" for name, version in versions if name != "casvit-dense"),
+        f"casvit-dense {', '.join(ours)}",
+        " to ".join(dict.fromkeys(f"{date:%Y-%m-%d}" for date in (min(dates), max(dates)))),
     ]
-    speeds = [row for row in timed if isinstance(row, Speed) and row.matmul_gflops]
+    speeds = [row for row in measured if isinstance(row, Speed) and row.matmul_gflops]
     if speeds:
         rates = [row.matmul_gflops or 0.0 for row in speeds]
         span = " to ".join(dict.fromkeys(f"{rate:.0f}" for rate in (min(rates), max(rates))))
@@ -126,21 +149,17 @@ PHASES = ("results", "load", "evaluate", "accumulate", "total")
 def evaluation(rows: Sequence[EvaluatorSpeed]) -> ChartedTable:
     """Seconds of every phase by either package, on the same generated detections."""
     rows = newest_machine([row for row in rows if row.phase])  # without one: a failed task
-    runs = list(dict.fromkeys((row.task, row.backend) for row in rows))
     body, series, sizes = [], {}, set()
-    for task, backend in runs:
+    for task, backend in dict.fromkeys((row.task, row.backend) for row in rows):
         found = [pick(rows, task=task, backend=backend, phase=phase) for phase in PHASES]
-        total = found[-1]
-        series[f"{task}, {backend}"] = [figure(row, "seconds") for row in found]
-        body.append(
-            [
-                f"{task}, {backend}",
-                *(shown(figure(row, "seconds"), "{:.1f}") for row in found),
-                shown(figure(total, "speedup"), "{:.1f}"),
-                shown(figure(total, "peak_mib"), "{:.0f}"),
-                shown(figure(total, "largest_difference"), "{:.1g}"),
-            ]
-        )
+        total, name = found[-1], f"{task}, {backend}"
+        series[name] = figures(found, "seconds")
+        line = [name, *(shown(seconds, "{:.1f}") for seconds in series[name])]
+        line += [
+            shown(figure(total, "speedup"), "{:.1f}"),
+            shown(figure(total, "peak_mib"), "{:.0f}"),
+        ]
+        body.append([*line, shown(figure(total, "largest_difference"), "{:.1g}")])
         if total is not None:
             sizes.add(
                 f"{total.images:,} images, {total.categories:,} categories, "
@@ -158,25 +177,23 @@ def loading(rows: Sequence[LoadingSpeed]) -> ChartedTable:
     rows = newest_machine([row for row in rows if row.step])  # without one: a failed config
     configs = list(dict.fromkeys(row.config for row in rows))
     decoders = list(dict.fromkeys(str(row.decoder) for row in rows))
-    steps = list(dict.fromkeys((row.config, row.step) for row in rows))
-    body = []
-    series: dict[str, list[float | None]] = {decoder: [] for decoder in decoders}
-    timed = []
-    for config, step in steps:
+    body, labels = [], []
+    series: Series = {decoder: [] for decoder in decoders}
+    for config, step in dict.fromkeys((row.config, row.step) for row in rows):
         found = [pick(rows, config=config, step=step, decoder=decoder) for decoder in decoders]
-        rates = [figure(row, "images_per_second") for row in found]
         name = f"{step}, {config}" if len(configs) > 1 else str(step)
+        rates = figures(found, "images_per_second")
         if any(rate is not None for rate in rates):
             body.append([f"{name}, images/s", *(shown(rate, "{:.1f}") for rate in rates)])
             for column in ("rss_mib", "private_mib"):
-                values = [figure(row, column) for row in found]
+                values = figures(found, column)
                 body.append([f"{name}, {column}", *(shown(value, "{:.0f}") for value in values)])
         else:
-            timed.append(name)
-            for decoder, row in zip(decoders, found, strict=True):
-                series[decoder].append(figure(row, "ms"))
-            body.append([f"{name}, ms", *(shown(figure(row, "ms")) for row in found)])
-    header = ["Step", *decoders]
+            times = figures(found, "ms")
+            labels.append(name)
+            for decoder, time in zip(decoders, times, strict=True):
+                series[decoder].append(time)
+            body.append([f"{name}, ms", *map(shown, times)])
     notes = [f"{', '.join(configs)}."] if configs else []
-    chart = Chart("ms", timed, series)
-    return ChartedTable(header, body, notes=notes + conditions_note(rows), chart=chart)
+    chart = Chart("ms", labels, series)
+    return ChartedTable(["Step", *decoders], body, notes=notes + conditions_note(rows), chart=chart)

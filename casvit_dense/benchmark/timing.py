@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,22 +24,15 @@ def stopwatch(call: Call, times: int, device: str = "cpu") -> float:
     """Seconds of so many calls by the wall clock, each awaited before the next begins.
 
     On a GPU, too, this is the latency of a call; work queued behind work would show throughput.
-
-    Args:
-        call: what to time.
-        times: how often.
-        device: ``cpu`` or ``cuda``, whose work is waited for.
     """
-    if device != "cuda":
-        start = time.perf_counter()
-        for _ in range(times):
-            call()
-        return time.perf_counter() - start
-    torch.cuda.synchronize()
+    wait = torch.cuda.synchronize if device == "cuda" else None
+    if wait:
+        wait()
     start = time.perf_counter()
     for _ in range(times):
         call()
-        torch.cuda.synchronize()
+        if wait:
+            wait()
     return time.perf_counter() - start
 
 
@@ -97,8 +90,7 @@ def interleave(
     return timings
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """Median with 10th and 90th percentile."""
 
     median: float
@@ -108,8 +100,7 @@ class Spread:
 
 def spread(samples: Sequence[float]) -> Spread:
     """Median and percentiles, between neighbours by linear interpolation."""
-    low, middle, high = np.percentile(samples, (10, 50, 90))
-    return Spread(float(middle), float(low), float(high))
+    return Spread(*np.percentile(samples, (50, 10, 90)).tolist())
 
 
 def ratios(base: Sequence[float], samples: Sequence[float]) -> list[float]:

@@ -1,11 +1,9 @@
 """Measure speed, memory and operation counts of networks, side by side."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from casvit_dense.benchmark.cases import (
     BACKENDS,
@@ -26,9 +24,6 @@ from casvit_dense.benchmark.cases import (
 from casvit_dense.cli.options import add_ledger
 from casvit_dense.errors import UserError
 from casvit_dense.files import DEFAULT_LEDGER
-
-if TYPE_CHECKING:
-    from casvit_dense.benchmark.group import Settings
 
 #: Modes that measure no network, with the kind of their rows.
 DATA_MODES = {"data": "loading", "eval": "evaluator"}
@@ -117,7 +112,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"{count} table{'s' * (count != 1)} rewritten in {args.page}")
         return 0
     if args.import_csv:
-        return import_csv(args.import_csv, args.ledger)
+        from casvit_dense.benchmark.csv_files import read_csv_0_1
+        from casvit_dense.results.ledger import replace_rows
+
+        rows = [row for file in args.import_csv for row in read_csv_0_1(file)]
+        replace_rows(args.ledger, rows)
+        print(f"{len(rows)} rows added to {args.ledger}")
+        return 0
     exports_alone = args.csv and not args.models and not args.suite and args.mode != "eval"
     failures = 0 if exports_alone else measure(args)
     if args.csv:
@@ -128,11 +129,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Measures what the flags name; returns how many measurements failed.
-
-    Raises:
-        UserError: a flag cannot be understood, nothing is left to measure, or input is wrong.
-    """
+    """Measures what the flags name; returns how many measurements failed."""
+    from casvit_dense.benchmark.group import Settings
     from casvit_dense.benchmark.run import Benchmark, run_jobs
     from casvit_dense.results.ledger import check_writable
 
@@ -146,11 +144,14 @@ def measure(args: argparse.Namespace) -> int:
         )
         check_writable(args.ledger)
         return run_jobs(jobs, args.ledger, log, args.command)
-    cases, notes = wanted(args)
+    cases, notes = requested_cases(args)
     for note in notes:
         print(note)
+    settings = Settings(rounds=args.rounds, again=args.again, memory=not args.no_memory)
+    if args.threads:
+        settings = replace(settings, threads=args.threads)
     ledger = None if args.compare else args.ledger
-    benchmark = Benchmark(ledger, settings_of(args), log, args.command)
+    benchmark = Benchmark(ledger, settings, log, args.command)
     timed = benchmark.run(cases, alone=bool(args.compare))
     if args.compare:
         for group in timed:
@@ -158,27 +159,8 @@ def measure(args: argparse.Namespace) -> int:
     return benchmark.failures
 
 
-def import_csv(files: Sequence[Path], ledger: Path) -> int:
-    """Adds the rows of CSV files of version 0.1 to a ledger, in place of the same ones.
-
-    Raises:
-        UserError: a file cannot be read or has a row that is none; the ledger cannot be written.
-    """
-    from casvit_dense.benchmark.csv_files import read_csv_0_1
-    from casvit_dense.results.ledger import replace_rows
-
-    rows = [row for file in files for row in read_csv_0_1(file)]
-    replace_rows(ledger, rows)
-    print(f"{len(rows)} rows added to {ledger}")
-    return 0
-
-
 def export_csv(ledger: Path, kind: str, target: Path) -> None:
-    """Writes all rows of a kind as CSV.
-
-    Raises:
-        UserError: the ledger cannot be read, or the file cannot be written.
-    """
+    """Writes all rows of a kind as CSV."""
     from casvit_dense.benchmark.csv_files import csv_text
     from casvit_dense.files import write_whole
     from casvit_dense.results.ledger import read_ledger
@@ -193,17 +175,13 @@ def export_csv(ledger: Path, kind: str, target: Path) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses flags that contradict each other or this machine.
-
-    Raises:
-        UserError: with what and why.
-    """
-    refuse_idle(args)
-    for flag, values in (("--rounds", [args.rounds]), ("--batch", args.batch)):
-        if min(values) < 1:
-            raise UserError(f"{flag} {min(values)}: give 1 or more")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    """Refuses flags that contradict each other or this machine."""
+    reject_unused_flags(args)
+    threads = 1 if args.threads is None else args.threads
+    numbers = {"--rounds": args.rounds, "--batch": min(args.batch), "--threads": threads}
+    for flag, number in numbers.items():
+        if number < 1:
+            raise UserError(f"{flag} {number}: give 1 or more")
     if args.compare and (args.mode not in ("infer", "train") or len(args.dtype) > 1):
         raise UserError("--compare times two cases: give --mode infer or train, and one --dtype")
     if args.device == "cuda" or args.suite == "gpu":
@@ -213,38 +191,24 @@ def check(args: argparse.Namespace) -> None:
             raise UserError("torch sees no GPU on this machine; measure with --device cpu")
 
 
-def refuse_idle(args: argparse.Namespace) -> None:
-    """Refuses arguments that would change nothing.
-
-    Raises:
-        UserError: names them and what makes them idle.
-    """
+def reject_unused_flags(args: argparse.Namespace) -> None:
+    """Refuses arguments that would change nothing, by name."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    usual = vars(parser.parse_args([]))
-    given = {name for name, value in usual.items() if getattr(args, name) != value}
-    names = {name: f"--{name.replace('_', '-')}" for name in usual} | {"models": "MODEL"}
+    defaults = vars(parser.parse_args([]))
+    given = {name for name, value in defaults.items() if getattr(args, name) != value}
+    names = {name: f"--{name.replace('_', '-')}" for name in defaults} | {"models": "MODEL"}
     kinds = [names[n] for n in ("page", "import_csv", "suite", "compare") if n in given]
     kind = next(iter(kinds), f"--mode {args.mode}")
-    allowed = EFFECTIVE.get(kind, usual.keys() - {"data_root"})
-    if idle := sorted(given - allowed):
-        raise UserError(f"{kind} makes no use of {', '.join(names[n] for n in idle)}; leave it out")
+    allowed = EFFECTIVE.get(kind, defaults.keys() - {"data_root"})
+    if unused := sorted(given - allowed):
+        raise UserError(
+            f"{kind} makes no use of {', '.join(names[n] for n in unused)}; leave it out"
+        )
 
 
-def settings_of(args: argparse.Namespace) -> "Settings":
-    """How the run measures."""
-    from casvit_dense.benchmark.group import Settings
-
-    settings = Settings(rounds=args.rounds, again=args.again, memory=not args.no_memory)
-    return replace(settings, threads=args.threads) if args.threads else settings
-
-
-def wanted(args: argparse.Namespace) -> tuple[list[BenchmarkCase], list[str]]:
-    """The cases that the flags name, and notes about those that this machine cannot measure.
-
-    Raises:
-        UserError: a flag cannot be understood, or nothing is left.
-    """
+def requested_cases(args: argparse.Namespace) -> tuple[list[BenchmarkCase], list[str]]:
+    """The cases that the flags name, and notes about those that this machine cannot measure."""
     from casvit_dense.benchmark.networks import check_configs
 
     if args.suite:

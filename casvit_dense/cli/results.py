@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Writes the files whose content has changed, and prints which."""
-    from casvit_dense.benchmark.model_tables import model_sizes
+    from casvit_dense.benchmark.speed_tables import model_sizes
     from casvit_dense.results.ledger import read_ledger
     from casvit_dense.results.pages import COUNTS, generate
 

@@ -9,7 +9,7 @@ from casvit_dense.report.sources import model_key
 from casvit_dense.results.row import Evaluation, Speed, row_id
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.results.verify import COMPARED, Finding
-from casvit_dense.zoo import MAIN_METRICS, METRICS
+from casvit_dense.zoo import MAIN_METRICS, METRICS, backbone_of, is_casvit
 
 MEASURED, PUBLISHED = "measured here", "published"
 
@@ -119,7 +119,7 @@ def _published(target: Target, cost: Costs) -> Point:
     return Point(
         name=target.backbone,
         config=target.config,
-        ours=_is_casvit(target.backbone),
+        ours=is_casvit(target.backbone),
         measured=False,
         source=target.source,
         quality={
@@ -173,16 +173,6 @@ def _others(
             },
             cost=_costs_of_config(row.config, measured),
         )
-
-
-def _is_casvit(backbone: str) -> bool:
-    return backbone.lower().replace("-", "").startswith("casvit")
-
-
-def backbone_of(config: str) -> str:
-    """The backbone in a config's stem: between method and neck or schedule."""
-    parts = config.split("_")
-    return parts[1] if len(parts) > 1 else config
 
 
 def _measured_costs(speeds: Sequence[Speed]) -> Measured:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from casvit_dense.benchmark.model_tables import model_sizes
+from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.files import write_whole
 from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.tables import (

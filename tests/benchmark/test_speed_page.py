@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from casvit_dense.benchmark import model_tables, speed_tables, tables
+from casvit_dense.benchmark import speed_tables, tables
 from casvit_dense.benchmark.page import TABLES, render_page, svg_of, write_page
 from casvit_dense.benchmark.tables import Chart, geometric_mean, newest_machine, time_cell
 from casvit_dense.errors import UserError
@@ -120,7 +120,7 @@ def test_peers_are_sorted_by_cost_and_take_the_faster_form() -> None:
         row(model=small, gmacs=2, backend="openvino", form="fused", median_ms=10),
         row(model=small, gmacs=2, backend="onnxruntime", form="fused", error="ValueError: no"),
     ]
-    table = model_tables.peers(rows)
+    table = speed_tables.peers(rows)
     assert [line[0] for line in table.rows] == ["small", "big-net"]
     first = dict(zip(table.columns, table.rows[0], strict=True))
     assert first["openvino, ms"] == "10.0 (1.0 to 3.0)"
@@ -132,9 +132,9 @@ def test_only_ratios_to_the_reference_enter_tables() -> None:
     right = row(model="casvit-xs", form="fused", base="reference eager fp32", median_ms=5, ratio=2)
     later = dict(date=DATE + timedelta(days=1), median_ms=4, ratio=1)
     other = row(model="casvit-xs", form="fused", base="fused eager fp32", **later)
-    assert speed_tables.timed([right, other]) == [right]
+    assert tables.timed([right, other]) == [right]
     failed = row(model="casvit-xs", error="ValueError: no")
-    assert speed_tables.timed([right, failed]) == [right, failed]
+    assert tables.timed([right, failed]) == [right, failed]
 
 
 def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
@@ -146,7 +146,7 @@ def test_the_newest_count_of_a_model_at_the_tables_size() -> None:
         row(**common, gmacs=80, size="1024x1024", date=DATE + timedelta(days=2)),
         row(**{**common, "model": "retinanet_small_fpn"}, gmacs=99, size="800x1280"),
     ]
-    table = model_tables.counts(rows)
+    table = speed_tables.counts(rows)
     assert [line[0] for line in table.rows] == ["small"]
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert cells["Semantic FPN, M"] == "9.0" and table.rows[0][-1] == "22.0"
@@ -216,9 +216,9 @@ def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | Non
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("a,b\n1,2\n", "cpu.jsonl, line 1 is no row: "),
-        (line_of(row(peak_mb=7.5)).replace("7.5", '"abc"'), "line 1 is no row: speed.peak_mb: "),
-        (line_of(row(peak_mb=7.5)).replace("7.5", "NaN"), "line 1 is no row: speed.peak_mb: "),
+        ("a,b\n1,2\n", "cpu.jsonl, line 1 is not a row: "),
+        (line_of(row(peak_mb=7.5)).replace("7.5", '"abc"'), "line 1 is not a row: speed.peak_mb: "),
+        (line_of(row(peak_mb=7.5)).replace("7.5", "NaN"), "line 1 is not a row: speed.peak_mb: "),
     ],
 )
 def test_wrong_figures_reach_no_page(tmp_path: Path, content: str, reason: str) -> None:

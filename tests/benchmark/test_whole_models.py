@@ -20,8 +20,8 @@ CONFIGS = [
 
 
 def measure(config: str) -> list[dict[str, Any]]:
-    """Figures of the reference and the fused form, one image of 96x96."""
-    cases = product(model=[config], part=["model"], size=[(96, 96)], form=["reference", "fused"])
+    """Figures of the reference and the fused form, one image of 64x64."""
+    cases = product(model=[config], part=["model"], size=[(64, 64)], form=["reference", "fused"])
     group = Group(cases, QUICK)
     group.measure(lambda: None)
     return [group.figures[case] for case in cases]

@@ -8,7 +8,7 @@ import pytest
 from findings import finding, target
 from ledger_rows import COCO, evaluation, speed, trained
 
-from casvit_dense.benchmark.model_tables import model_sizes
+from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import append_rows, read_ledger
