@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from casvit_dense import evaluations
 from casvit_dense.cli import main
 from casvit_dense.deploy import fuse
-from casvit_dense.engine import evaluate as evaluation
+from casvit_dense.engine import runner
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
@@ -87,13 +88,17 @@ def test_evaluations_leave_the_training_and_each_other_alone(
 ) -> None:
     """A checkpoint twice, then an exported file; after it, the training goes on and predicts."""
     checkpoint = copied("fpn")
-    work_dir, config = checkpoint.parent, config_of("fpn")
+    work_dir = checkpoint.parent
     before = contents(work_dir)
     options = options_of("fpn", shapes, work_dir)
     folders = []
-    for file in (checkpoint, checkpoint, models["fpn"].exported):
-        more = {} if file == checkpoint else {"cfg_options": {"experiment_name": "exported"}}
-        evaluate(config, file, RunOptions(**{**vars(options), **more}))
+    exported = replace(options, cfg_options={"experiment_name": "exported"})
+    for config, file, how in (
+        (config_of("fpn"), checkpoint, options),
+        (config_of("fpn"), checkpoint, options),
+        (models["fpn"].config, models["fpn"].exported, exported),
+    ):
+        evaluate(config, file, how)
         folders.append(find_evaluation(work_dir))
         now = contents(work_dir)
         assert {path: now[path] for path in before} == before
@@ -105,7 +110,7 @@ def test_evaluations_leave_the_training_and_each_other_alone(
     rows, _ = read_ledger(work_dir.parent / "results.jsonl")
     assert [work_dir.parent / row.folder for row in rows] == folders
 
-    written = work_dir / config.name
+    written = work_dir / config_of("fpn").name
     image = next((shapes / "coco/val2017").iterdir())
     assert main(["predict", str(written), str(checkpoint), str(image), "--out", str(work_dir)]) == 0
     options = options_of("fpn", shapes, work_dir, rounds=2)
@@ -155,7 +160,7 @@ def detecting(
 
 
 def check_not_trivial(task: str, metrics: dict[str, float]) -> None:
-    assert metrics[TASKS[task][2]] > (15 if task == "fpn" else 0.15), metrics
+    assert metrics[TASKS[task][2]] > (10 if task == "fpn" else 0.15), metrics
 
 
 def test_fused_form_gives_the_same_metrics(
@@ -166,7 +171,7 @@ def test_fused_form_gives_the_same_metrics(
 ) -> None:
     task, checkpoint, data_root = detecting
     fused = []
-    monkeypatch.setattr(evaluation, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
+    monkeypatch.setattr(runner, "fuse", lambda model: fused.append(fuse(model)) or fused[0])
     found = {}
     for form in ("reference", "fused"):
         options = options_of(task, shapes, tmp_path / f"{task}-{form}")

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.deploy import FoldedCASViT
+from casvit_dense.engine import runner
 from casvit_dense.engine import train as training
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.config import register_scope, resolve
@@ -88,7 +89,7 @@ def test_training_in_the_folded_form(
 ) -> None:
     folded = []
     monkeypatch.setattr(
-        training, "fold", lambda backbone, aim: (fold(backbone, aim), folded.append(backbone))
+        runner, "fold", lambda backbone, aim: (fold(backbone, aim), folded.append(backbone))
     )
     options = options_of("fpn", shapes, tmp_path / f"folded-{aim}")
     options.cfg_options["model.backbone.norm_eval"] = True

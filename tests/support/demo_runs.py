@@ -71,6 +71,7 @@ def save_lively(task: str, file: Path) -> Path:
     """A checkpoint of random weights whose scores spread, so that much is detected."""
     cfg = resolve(config_of(task), RunOptions()).config
     models = __import__(f"{register_scope(cfg)}.registry", fromlist=["MODELS"]).MODELS
+    torch.manual_seed(1)  # of what `lively` leaves as it was built
     torch.save({"state_dict": lively(models.build(cfg.model)).state_dict()}, file)
     return file
 
