@@ -1,7 +1,7 @@
 """What casvit-dense publishes: its model families, their data sets and their metrics.
 
 The one place for these facts. A new head is a config folder and an entry in `FAMILIES`; tables,
-reproduction plan, metafiles, model counts, demo and report follow from it.
+reproduction plan, metafiles, demo and report follow from it (docs/architecture.md has an example).
 """
 
 import difflib
@@ -28,12 +28,15 @@ class Metric:
     Attributes:
         title: as tables and plots show it.
         task: the task that OpenMMLab's metafiles list it under.
+        listed: has a column where models without published figures are listed.
         main: papers compare models by it, and it is known by how much runs of one recipe differ in
-            it; AP at one size or one overlap varies more.
+            it (AP at one size or one overlap varies more). `verify` compares main metrics, and
+            overviews and plots show them.
     """
 
     title: str
     task: str
+    listed: bool = False
     main: bool = False
 
 
@@ -41,23 +44,24 @@ BOXES, MASKS, PIXELS = "Object Detection", "Instance Segmentation", "Semantic Se
 
 #: By the names of our evaluators, in the order of tables.
 METRICS: Final = {
-    "bbox_mAP": Metric("box AP", BOXES, main=True),
-    "bbox_mAP_50": Metric("box AP50", BOXES),
+    "bbox_mAP": Metric("box AP", BOXES, listed=True, main=True),
+    "bbox_mAP_50": Metric("box AP50", BOXES, listed=True),
     "bbox_mAP_75": Metric("box AP75", BOXES),
     "bbox_mAP_s": Metric("box AP, small", BOXES),
     "bbox_mAP_m": Metric("box AP, medium", BOXES),
     "bbox_mAP_l": Metric("box AP, large", BOXES),
-    "segm_mAP": Metric("mask AP", MASKS, main=True),
-    "segm_mAP_50": Metric("mask AP50", MASKS),
+    "segm_mAP": Metric("mask AP", MASKS, listed=True, main=True),
+    "segm_mAP_50": Metric("mask AP50", MASKS, listed=True),
     "segm_mAP_75": Metric("mask AP75", MASKS),
     "segm_mAP_s": Metric("mask AP, small", MASKS),
     "segm_mAP_m": Metric("mask AP, medium", MASKS),
     "segm_mAP_l": Metric("mask AP, large", MASKS),
-    "mIoU": Metric("mIoU", PIXELS, main=True),
-    "mAcc": Metric("mAcc", PIXELS),
+    "mIoU": Metric("mIoU", PIXELS, listed=True, main=True),
+    "mAcc": Metric("mAcc", PIXELS, listed=True),
     "aAcc": Metric("aAcc", PIXELS),
 }
 MAIN_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.main)
+LISTED_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.listed)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,21 @@ def run(args: argparse.Namespace) -> None:
     from casvit_dense.benchmark.speed_tables import model_sizes
     from casvit_dense.results.ledger import read_ledger
     from casvit_dense.results.pages import COUNTS, generate
+    from casvit_dense.zoo import FAMILIES, casvit_configs, peer_configs
 
     counts = args.root / COUNTS
     counted, bad = read_ledger(counts) if counts.exists() else ([], [])
-    generated = generate(args.root, model_sizes(counted))
+    sizes = model_sizes(counted)
+    generated = generate(args.root, sizes)
+    for family in FAMILIES:
+        for path in (*casvit_configs(family), *peer_configs(family)):
+            if path.stem not in sizes:
+                side = "x".join(map(str, family.counting_size))
+                print(
+                    f"warning: {path.stem} has no size; count it: casvit-dense benchmark {path} "
+                    f"--part model --mode count --sizes {side} --ledger {counts}",
+                    file=sys.stderr,
+                )
     for line in (*generated.rejected, *bad):
         print(f"warning: {line}", file=sys.stderr)
     written = 0

@@ -15,7 +15,7 @@ from casvit_dense.report.grid import (
 from casvit_dense.results.row import Evaluation, Row, Speed
 from casvit_dense.results.tables import ours
 from casvit_dense.results.verify import Finding, Verdict, percent
-from casvit_dense.zoo import METRICS
+from casvit_dense.zoo import LISTED_METRICS, METRICS
 
 #: What a reader looks for first.
 VERDICT_ORDER = (
@@ -43,9 +43,6 @@ SIGNS = {
     Verdict.NOT_COMPARABLE: "≠",
     Verdict.NOT_RUN: "○",
 }
-
-#: Metrics of the second table.
-SHORT_METRICS = ("bbox_mAP", "bbox_mAP_50", "segm_mAP", "segm_mAP_50", "mIoU", "mAcc")
 
 
 def percents(row: Evaluation) -> dict[str, float]:
@@ -103,7 +100,7 @@ def _finding_cells(finding: Finding) -> list[Cell]:
 
 def other_grid(rows: Sequence[Evaluation]) -> Grid:
     """Results of models without a published figure, the newest first."""
-    names = [name for name in SHORT_METRICS if any(name in percents(row) for row in rows)]
+    names = [name for name in LISTED_METRICS if any(name in percents(row) for row in rows)]
     columns = (
         Column("Model"),
         Column("Data set", choose=True),

@@ -10,7 +10,7 @@ from casvit_dense.results.row import Evaluation, Speed
 from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
 from casvit_dense.results.targets import Target
 from casvit_dense.results.verify import COMPARED, Finding, ours, percent
-from casvit_dense.zoo import FAMILIES, MAIN_METRICS, METRICS
+from casvit_dense.zoo import FAMILIES, LISTED_METRICS, MAIN_METRICS, METRICS
 
 QUOTED = "†"
 LEGEND = f"{QUOTED} Quoted from its source, not measured here."
@@ -191,7 +191,7 @@ def _also(targets: Iterable[Target]) -> list[str]:
 
 def evaluation_table(rows: Sequence[Evaluation], caption: str = "") -> Table:
     """Results one by one, the newest first, without a comparison."""
-    metrics = [m for m in MAIN_METRICS if any(percent(row, m) is not None for row in rows)]
+    metrics = [m for m in LISTED_METRICS if any(percent(row, m) is not None for row in rows)]
     titles = [METRICS[metric].title for metric in metrics]
     cells = []
     for row in sorted(rows, key=lambda row: row.date, reverse=True):
