@@ -145,7 +145,7 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("a = (", "broken.py: SyntaxError"), ("a = 1", "no config of a model")]
+    ("text", "reason"), [("a = (", "broken.py: SyntaxError"), ("a = 1", "not a config of a model")]
 )
 @pytest.mark.parametrize("mode", ["infer", "count", "data"])
 def test_a_wrong_config_is_no_failed_measurement(

@@ -217,8 +217,14 @@ def test_tables_without_any_row_are_not_wiped(tmp_path: Path, content: str | Non
     ("content", "reason"),
     [
         ("a,b\n1,2\n", "cpu.jsonl, line 1 is not a row: "),
-        (line_of(row(peak_mb=7.5)).replace("7.5", '"abc"'), "line 1 is not a row: speed.peak_mb: "),
-        (line_of(row(peak_mb=7.5)).replace("7.5", "NaN"), "line 1 is not a row: speed.peak_mb: "),
+        (
+            line_of(row(peak_mb=7.5)).replace("7.5", '"abc"'),
+            "line 1 is not a row: speed, peak_mb: must be ",
+        ),
+        (
+            line_of(row(peak_mb=7.5)).replace("7.5", "NaN"),
+            "line 1 is not a row: speed, peak_mb: must be ",
+        ),
     ],
 )
 def test_wrong_figures_reach_no_page(tmp_path: Path, content: str, reason: str) -> None:
