@@ -72,7 +72,10 @@ def save_lively(task: str, file: Path) -> Path:
     cfg = resolve(config_of(task), RunOptions()).config
     models = __import__(f"{register_scope(cfg)}.registry", fromlist=["MODELS"]).MODELS
     torch.manual_seed(1)  # of what `lively` leaves as it was built
-    torch.save({"state_dict": lively(models.build(cfg.model)).state_dict()}, file)
+    model = lively(models.build(cfg.model))
+    if task == "mask-rcnn":  # else nearly all masks are empty
+        torch.nn.init.constant_(model.roi_head.mask_head.conv_logits.bias, 0.1)
+    torch.save({"state_dict": model.state_dict()}, file)
     return file
 
 
