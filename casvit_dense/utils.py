@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, cast
 
@@ -86,21 +87,32 @@ def join_config_hub() -> None:
     With it ``_base_ = "casvit_dense::retinanet/…"`` and ``mmengine.hub.get_config`` find our
     configs in the folder ``.mim`` of the package, as they find those of mmdet.
     """
+    from pathlib import Path
+
     from mmengine.config import Config
     from mmengine.config.utils import MODULE2PACKAGE
 
     if PACKAGE in MODULE2PACKAGE:
         return
     MODULE2PACKAGE[PACKAGE] = PACKAGE
-    find = Config._get_cfg_path
+    find_by_metafile = Config._get_cfg_path
 
-    # mmengine builds what comes from another package with that package's registries. We have none:
-    # our configs are written for mmdet's or mmseg's and say so by their ``default_scope``.
-    def find_without_scope(path: str, filename: str) -> tuple[str, str | None]:
-        found, scope = find(path, filename)
+    # For each base mmengine reads the hundred metafiles of its package: 0.3 s, and some configs
+    # have four bases. We look at the place where all packages keep their configs first.
+    def find_config(path: str, filename: str) -> tuple[str, str | None]:
+        scope, _, name = path.rpartition("::")
+        package = find_spec(scope) if scope in MODULE2PACKAGE else None
+        for folder in (package and package.submodule_search_locations) or ():
+            if (file := Path(folder, ".mim", "configs", name)).is_file():
+                found = str(file)
+                break
+        else:
+            found, scope = find_by_metafile(path, filename)
+        # mmengine builds what comes from another package with that package's registries. We have
+        # none: our configs are written for mmdet's or mmseg's and say so by ``default_scope``.
         return found, None if scope == PACKAGE else scope
 
-    Config._get_cfg_path = staticmethod(find_without_scope)
+    Config._get_cfg_path = staticmethod(find_config)
 
 
 def register_all_modules(init_scope: bool = True) -> None:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
@@ -16,6 +16,9 @@ from casvit_dense.engine.runner import check_once_each
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.options import COCO_BACKENDS
+
+with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
+    from mmdet.evaluation import CocoMetric
 
 #: COCO's summary in its order: precision at 100 detections, then recall.
 COCO_NUMBERS = tuple(COCO_TITLES)

@@ -1,5 +1,6 @@
 """From a config file and a user's options to the config that runs, and its hashes."""
 
+from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -113,7 +114,8 @@ def register_scope(cfg: Config) -> str:
         raise UserError(
             f"{cfg.filename}: default_scope is {scope!r}; set it to {' or '.join(SCOPES)}"
         )
-    import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
+    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
+        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
     init_default_scope(scope)
     return scope
 

@@ -203,7 +203,13 @@ def test_missing_pretrained_weights_are_an_error_of_the_user(peer, tmp_path, mon
         backbone.init_weights()
 
 
-@pytest.mark.parametrize("stem", ["retinanet_mit-b0_fpn_8xb4-1x_coco", SEM_FPN.format("pvt-t")])
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "retinanet_mit-b0_fpn_8xb4-1x_coco",
+        pytest.param(SEM_FPN.format("pvt-t"), marks=pytest.mark.slow),
+    ],
+)
 def test_backbone_of_the_other_framework_is_found_by_a_fresh_process(stem: str) -> None:
     code = """
 import sys
