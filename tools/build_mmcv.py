@@ -17,6 +17,8 @@ LOG_TAIL_LINES = 15
 COMPILER_FLAGS = "-O2 -g0 -DNDEBUG -fwrapv"
 # What nearly all files of a build for the CPU include; both include torch's headers.
 COMMON_HEADERS = ("pytorch_cpp_helper.hpp", "pytorch_device_registry.hpp")
+ENTRY_POINTS = Path("mmcv", "ops", "csrc", "pytorch")
+BINDINGS = "pybind.cpp"
 
 
 def build_wheel(requirement: str, with_cuda: bool, work: Path, dest: Path) -> Path:
@@ -26,7 +28,7 @@ def build_wheel(requirement: str, with_cuda: bool, work: Path, dest: Path) -> Pa
     """
     log = work / "build.log"
     work.mkdir(parents=True, exist_ok=True)
-    source = _fetch_source(requirement, work)
+    source = _fetch_source(requirement, work, with_cuda)
     print(f"    compiling {requirement} in {source}, log in {log}", flush=True)
     command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation"]
     with log.open("w") as stream:
@@ -45,7 +47,7 @@ def build_wheel(requirement: str, with_cuda: bool, work: Path, dest: Path) -> Pa
     return wheels[0]
 
 
-def _fetch_source(requirement: str, work: Path) -> Path:
+def _fetch_source(requirement: str, work: Path, with_cuda: bool) -> Path:
     source = work / "source"
     if not source.is_dir():
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
@@ -58,9 +60,25 @@ def _fetch_source(requirement: str, work: Path) -> Path:
         unpacked = work / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
         shutil.unpack_archive(next(work.glob("*.tar.gz")), unpacked)
+        if not with_cuda:
+            join_entry_points(next(unpacked.iterdir()) / ENTRY_POINTS)
         next(unpacked.iterdir()).rename(source)
         unpacked.rmdir()
     return source
+
+
+def join_entry_points(folder: Path) -> None:
+    """Makes one file of those that hand an op on to its device: 20 s to compile instead of 220.
+
+    Not of those in ``cpu/``, which share names, and not of Python's bindings, which take a minute.
+    """
+    parts = folder / "parts"
+    parts.mkdir()
+    files = sorted(path for path in folder.glob("*.cpp") if path.name != BINDINGS)
+    for path in files:
+        path.rename(parts / path.name)
+    lines = (f'#include "{parts.name}/{path.name}"\n' for path in files)
+    (folder / "entry_points.cpp").write_text("".join(lines))
 
 
 def _build_environment(with_cuda: bool) -> dict[str, str]:

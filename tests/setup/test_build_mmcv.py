@@ -1,4 +1,4 @@
-"""The precompiled header of mmcv's build, with the real compiler on a header of a few lines."""
+"""What makes mmcv's build short, with the real compiler on files of a few lines."""
 
 import os
 import shutil
@@ -88,3 +88,21 @@ def test_another_compiler_builds_plainly(build_mmcv, monkeypatch, tmp_path, caps
     environment = build_mmcv._cpu_environment(tmp_path)
     assert environment["CXX"] == str(clang) and "HEADER" not in environment
     assert f"{clang} is not gcc: no precompiled header" in capsys.readouterr().out
+
+
+@needs_gcc
+def test_entry_points_are_compiled_as_one_file(build_mmcv, tmp_path: Path) -> None:
+    (tmp_path / "common.hpp").write_text("#pragma once\nstruct Op { int device; };\n")
+    for name in ("nms", "roi_align", "pybind"):
+        text = f'#include "common.hpp"\nint {name}(Op op) {{ return op.device; }}\n'
+        (tmp_path / f"{name}.cpp").write_text(text)
+    build_mmcv.join_entry_points(tmp_path)
+    left = sorted(path.name for path in tmp_path.glob("*.cpp"))
+    assert left == ["entry_points.cpp", "pybind.cpp"]
+    command = [COMPILER, "-I.", "-S", "entry_points.cpp", "-o", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [name for name in ("nms", "roi_align", "pybind") if name in done.stdout] == [
+        "nms",
+        "roi_align",
+    ]
