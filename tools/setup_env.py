@@ -195,7 +195,7 @@ def _locked_version(name: str) -> str:
 
 
 def _install(*arguments: str, check: bool = True) -> bool:
-    """Installs without byte-compiling everything: Python compiles what is used, when it is."""
+    """Installs without byte code, which Python makes at the first import of what is used."""
     return _pip("install", "--no-compile", *arguments, check=check)
 
 
