@@ -17,8 +17,13 @@ from pycocotools import mask
 from casvit_dense.benchmark.machine import provenance
 from casvit_dense.benchmark.memory import status_bytes
 from casvit_dense.benchmark.tables import PHASES
-from casvit_dense.engine.coco_backends import collector_paused, open_evaluation, read_numbers
-from casvit_dense.engine.coco_metric import COCO_NUMBERS, coco_results
+from casvit_dense.engine.coco_backends import (
+    COCO_NUMBERS,
+    coco_results,
+    collector_paused,
+    open_evaluation,
+    read_numbers,
+)
 from casvit_dense.options import COCO_BACKENDS
 from casvit_dense.results.row import EvaluatorSpeed
 

@@ -18,6 +18,26 @@ from pycocotools import mask
 from casvit_dense.errors import UserError
 from casvit_dense.options import COCO_BACKENDS
 
+#: How people name the twelve numbers of COCO.
+COCO_TITLES = {
+    "mAP": "AP",
+    "mAP_50": "AP50",
+    "mAP_75": "AP75",
+    "mAP_s": "small",
+    "mAP_m": "medium",
+    "mAP_l": "large",
+    "AR@1": "AR@1",
+    "AR@10": "AR@10",
+    "AR@100": "AR@100",
+    "AR_s@100": "small",
+    "AR_m@100": "medium",
+    "AR_l@100": "large",
+}
+COCO_KINDS = {"bbox": "box", "segm": "mask"}
+
+#: COCO's summary in its order: precision at 100 detections, then recall.
+COCO_NUMBERS = tuple(COCO_TITLES)
+
 
 class CocoNumbers(NamedTuple):
     """What one evaluation says.
@@ -155,3 +175,54 @@ def _indexed(dataset: Callable[[], Any], content: Mapping[str, Any]) -> Any:
     coco.dataset = content
     coco.createIndex()
     return coco
+
+
+def coco_results(
+    predictions: Sequence[Mapping[str, Any]], kind: str, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Predictions in COCO's results format.
+
+    Args:
+        predictions: of every image ``img_id``, ``bboxes`` ``(N, 4)`` as corners, ``scores``,
+            ``labels`` and, for masks, ``masks`` (compressed RLE) and perhaps ``mask_scores``.
+        kind: ``'bbox'`` or ``'segm'``.
+        category_ids: id of every label.
+
+    Raises:
+        UserError: masks are asked for and there are none.
+    """
+    return [
+        result
+        for prediction in predictions
+        for result in _results_of_image(prediction, kind, category_ids)
+    ]
+
+
+def _results_of_image(
+    prediction: Mapping[str, Any], kind: str, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    image_id = prediction["img_id"]
+    boxes = prediction["bboxes"].astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    scores = prediction["scores"]
+    if kind == "segm":
+        scores = prediction.get("mask_scores", scores)
+    rows = zip(boxes.tolist(), scores.tolist(), prediction["labels"].tolist(), strict=True)
+    results: list[dict[str, Any]] = [
+        {"image_id": image_id, "bbox": box, "score": score, "category_id": category_ids[label]}
+        for box, score, label in rows
+    ]
+    if kind == "segm":
+        for result, mask in zip(results, _masks_of(prediction), strict=True):
+            result["segmentation"] = mask
+    return results
+
+
+def _masks_of(prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "masks" not in prediction:
+        raise UserError("the metric asks for 'segm', but the model predicts no masks")
+    # Text can be written as JSON, bytes cannot.
+    return [
+        {**m, "counts": m["counts"].decode() if isinstance(m["counts"], bytes) else m["counts"]}
+        for m in prediction["masks"]
+    ]

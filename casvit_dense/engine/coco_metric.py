@@ -1,27 +1,29 @@
 """COCO's own twelve numbers, for boxes and masks, at full precision."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from casvit_dense.engine.coco_backends import collector_paused, evaluate_coco, load_backend
-from casvit_dense.engine.console import COCO_KINDS, COCO_TITLES, LOG, class_table
+from casvit_dense.engine.coco_backends import (
+    COCO_KINDS,
+    COCO_NUMBERS,
+    coco_results,
+    collector_paused,
+    evaluate_coco,
+    load_backend,
+)
+from casvit_dense.engine.console import LOG, class_table
 from casvit_dense.engine.runner import check_once_each
-from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.options import COCO_BACKENDS
 
 with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
     from mmdet.evaluation import CocoMetric
-
-#: COCO's summary in its order: precision at 100 detections, then recall.
-COCO_NUMBERS = tuple(COCO_TITLES)
 
 
 @METRICS.register_module()
@@ -108,54 +110,3 @@ class DenseCocoMetric(CocoMetric):
             percent = {name: 100 * ap for name, ap in self.per_class[kind].items()}
             LOG.info(class_table(f"{COCO_KINDS[kind]} AP", percent))
         return numbers.stats
-
-
-def coco_results(
-    predictions: Sequence[Mapping[str, Any]], kind: str, category_ids: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Predictions in COCO's results format.
-
-    Args:
-        predictions: of every image ``img_id``, ``bboxes`` ``(N, 4)`` as corners, ``scores``,
-            ``labels`` and, for masks, ``masks`` (compressed RLE) and perhaps ``mask_scores``.
-        kind: ``'bbox'`` or ``'segm'``.
-        category_ids: id of every label.
-
-    Raises:
-        UserError: masks are asked for and there are none.
-    """
-    return [
-        result
-        for prediction in predictions
-        for result in _results_of_image(prediction, kind, category_ids)
-    ]
-
-
-def _results_of_image(
-    prediction: Mapping[str, Any], kind: str, category_ids: Sequence[int]
-) -> list[dict[str, Any]]:
-    image_id = prediction["img_id"]
-    boxes = prediction["bboxes"].astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
-    scores = prediction["scores"]
-    if kind == "segm":
-        scores = prediction.get("mask_scores", scores)
-    rows = zip(boxes.tolist(), scores.tolist(), prediction["labels"].tolist(), strict=True)
-    results: list[dict[str, Any]] = [
-        {"image_id": image_id, "bbox": box, "score": score, "category_id": category_ids[label]}
-        for box, score, label in rows
-    ]
-    if kind == "segm":
-        for result, mask in zip(results, _masks_of(prediction), strict=True):
-            result["segmentation"] = mask
-    return results
-
-
-def _masks_of(prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if "masks" not in prediction:
-        raise UserError("the metric asks for 'segm', but the model predicts no masks")
-    # Text can be written as JSON, bytes cannot.
-    return [
-        {**m, "counts": m["counts"].decode() if isinstance(m["counts"], bytes) else m["counts"]}
-        for m in prediction["masks"]
-    ]

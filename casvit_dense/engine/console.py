@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from casvit_dense.engine.coco_backends import COCO_KINDS, COCO_TITLES
 from casvit_dense.errors import UserError
 from casvit_dense.zoo import COCO_PREFIX, METRICS, family_of
 
@@ -34,23 +35,6 @@ PRINTS.setLevel(logging.INFO)
 
 #: Variables by which launchers number processes over all machines.
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-
-#: How people name the twelve numbers of COCO.
-COCO_TITLES = {
-    "mAP": "AP",
-    "mAP_50": "AP50",
-    "mAP_75": "AP75",
-    "mAP_s": "small",
-    "mAP_m": "medium",
-    "mAP_l": "large",
-    "AR@1": "AR@1",
-    "AR@10": "AR@10",
-    "AR@100": "AR@100",
-    "AR_s@100": "small",
-    "AR_m@100": "medium",
-    "AR_l@100": "large",
-}
-COCO_KINDS = {"bbox": "box", "segm": "mask"}
 
 
 class PrintsToLog(TextIOBase):

@@ -40,7 +40,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["retinanet", "fpn"])
+@pytest.mark.parametrize("name", [pytest.param("retinanet", marks=pytest.mark.slow), "fpn"])
 def test_demo_trains_evaluates_and_draws(name, data_root, tmp_path):
     said: list[str] = []
     results = run_demo(tmp_path, data_root, [name], SPEC, SHORT[name], said.append)

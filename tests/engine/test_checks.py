@@ -139,6 +139,7 @@ def test_an_annotation_that_no_evaluation_matches_is_named(coco: Path, loader: s
         check_data(cfg, [f"{loader}_dataloader"])
 
 
+@pytest.mark.filterwarnings("ignore:Found annotation id 0")
 @pytest.mark.parametrize("first_id", [0, 1])
 @pytest.mark.parametrize("backend", COCO_BACKENDS)
 def test_evaluation_takes_the_id_0_for_no_match(backend: str, first_id: int) -> None:

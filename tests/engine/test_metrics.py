@@ -10,7 +10,8 @@ from mmdet.evaluation import CocoMetric
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from casvit_dense.engine.coco_metric import COCO_NUMBERS, DenseCocoMetric
+from casvit_dense.engine.coco_backends import COCO_NUMBERS
+from casvit_dense.engine.coco_metric import DenseCocoMetric
 from casvit_dense.engine.iou_metric import DenseIoUMetric
 
 CLASSES = ("circle", "square", "triangle")

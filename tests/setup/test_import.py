@@ -39,7 +39,7 @@ def test_importing_alone_loads_nothing_heavy() -> None:
         "import mmengine; import casvit_dense",
         pytest.param("from casvit_dense import load_pretrained", marks=pytest.mark.slow),
         pytest.param("import casvit_dense.casvit", marks=pytest.mark.slow),
-        "import casvit_dense.engine",
+        pytest.param("import casvit_dense.engine", marks=pytest.mark.slow),
     ],
 )
 def test_registry_and_hub_know_the_package(imports: str) -> None:
