@@ -39,6 +39,28 @@ def test_missing_and_broken_config(tmp_path: Path) -> None:
         resolve(broken, RunOptions())
 
 
+def test_bases_of_both_frameworks_are_found_without_reading_their_metafiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_metafiles(*_: str) -> dict:
+        raise AssertionError("a hundred files")
+
+    monkeypatch.setattr("mmengine.config.utils._get_cfg_metainfo", read_metafiles)
+    config = tmp_path / "config.py"
+    bases = ["mmdet::_base_/schedules/schedule_1x.py", "mmseg::_base_/datasets/ade20k.py"]
+    config.write_text(f"_base_ = {bases}\n")
+    cfg = read_config(config)
+    assert cfg.train_cfg.max_epochs == 12  # mmdet's
+    assert cfg.dataset_type == "ADE20KDataset"  # mmseg's
+
+
+def test_a_base_that_no_framework_has_is_a_user_error(tmp_path: Path) -> None:
+    config = tmp_path / "config.py"
+    config.write_text('_base_ = "mmdet::retinanet/retinanet_r500_fpn_1x_coco.py"\n')
+    with pytest.raises(UserError, match="retinanet_r500_fpn_1x_coco.py"):
+        read_config(config)
+
+
 def test_one_flag_moves_every_path_of_the_data() -> None:
     cfg = resolve(read(RETINANET), RunOptions(data_root="/somewhere/else")).config
     roots = {
