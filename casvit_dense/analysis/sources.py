@@ -34,9 +34,11 @@ class _StrictModel(BaseModel):
 
 
 class EvaluatedData(_StrictModel):
-    """The data set's part of the config, as mmengine's data sets name it."""
+    """The data set's part of the config, as mmengine's data sets name it.
 
-    type: str | None = None
+    ``pipeline`` matters for version 0.1 alone: since 0.2 ``reduce_zero_label`` is what holds.
+    """
+
     data_root: str | None = None
     ann_file: str | None = None
     data_prefix: dict[str, str | None] | None = None
@@ -111,12 +113,6 @@ def read_metrics(folder: Path) -> MetricsFile:
     except ValidationError as error:
         raise UserError(f"{path}: {validation_message(error)}; evaluate again") from error
 
-
-#: Data sets of mmseg that number the classes from 1 unless the config says otherwise
-#: (mmseg/datasets/{ade,isprs,loveda,pascal_context,potsdam}.py).
-COUNT_FROM_ONE = frozenset(
-    {"ADE20KDataset", "ISPRSDataset", "LoveDADataset", "PascalContextDataset59", "PotsdamDataset"}
-)
 
 MOVED = (
     "; if the data set was moved, or the evaluation ran in another folder, --data-root names the "
@@ -251,7 +247,7 @@ def find_sources(
             truth=root / dataset.prefix("seg_map_path"),
             predictions=folder / "maps",
             classes=tuple(per_class["IoU"]),
-            reduce_zero_label=_reduces_zero_label(dataset),
+            reduce_zero_label=_reduces_zero_label(dataset, folder),
             truth_suffix=dataset.seg_map_suffix,
             image_suffix=dataset.img_suffix,
             images=root / dataset.prefix("img_path"),
@@ -279,12 +275,16 @@ def _truth_file(root: Path, dataset: EvaluatedData, folder: Path, moved: str) ->
     return path
 
 
-def _reduces_zero_label(dataset: EvaluatedData) -> bool:
-    """Whether label 0 means unlabelled, by the pipeline, the data set or its type."""
-    steps = [step for step in dataset.pipeline if step.get("type") == "LoadAnnotations"]
-    flags = [step.get("reduce_zero_label") for step in steps] + [dataset.reduce_zero_label]
-    known = [flag for flag in flags if flag is not None]
-    return bool(known[0]) if known else dataset.type in COUNT_FROM_ONE
+def _reduces_zero_label(dataset: EvaluatedData, folder: Path) -> bool:
+    """Whether label 0 means unlabelled. Version 0.1 may have left that to the data set's type."""
+    steps = [step.get("reduce_zero_label") for step in dataset.pipeline]
+    known = [flag for flag in (dataset.reduce_zero_label, *steps) if flag is not None]
+    if not known:
+        raise UserError(
+            f"{folder / METRICS_FILE}: reduce_zero_label is missing, as in files of version 0.1; "
+            "evaluate again"
+        )
+    return bool(known[0])
 
 
 def map_source(

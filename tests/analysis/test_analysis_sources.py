@@ -217,21 +217,29 @@ def test_part_of_classes_and_images(detected: Path, shapes: Path) -> None:
     assert [c.name for c in result.detection["bbox"].classes] == ["square"]
 
 
+LOADED = {"type": "LoadAnnotations", "reduce_zero_label": True}
+
+
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ({"type": "BaseSegDataset"}, False),
-        ({"type": "ADE20KDataset"}, True),
-        ({"type": "ADE20KDataset", "reduce_zero_label": False}, False),
-        ({"type": "BaseSegDataset", "reduce_zero_label": True}, True),
-        ({"pipeline": [{"type": "LoadAnnotations", "reduce_zero_label": True}]}, True),
-        ({"pipeline": [{"type": "LoadAnnotations"}], "reduce_zero_label": True}, True),
+        ({"reduce_zero_label": False}, False),
+        ({"reduce_zero_label": True}, True),
+        ({"pipeline": [{"type": "LoadAnnotations"}, LOADED]}, True),  # by version 0.1
+        # What 0.2 found to hold, where steps of the pipeline differ.
+        ({"pipeline": [LOADED], "reduce_zero_label": False}, False),
     ],
 )
 def test_numbering_of_maps(segmented: Path, dataset: dict, expected: bool) -> None:
     edit(segmented, lambda c: c["conditions"].update(dataset=dataset))
     (source,) = find_sources(segmented)
     assert isinstance(source, MapSource) and source.reduce_zero_label is expected
+
+
+def test_numbering_that_version_01_left_out(segmented: Path) -> None:
+    edit(segmented, lambda c: c["conditions"].update(dataset={"type": "ADE20KDataset"}))
+    with pytest.raises(UserError, match="reduce_zero_label is missing.*evaluate again"):
+        find_sources(segmented)
 
 
 def test_folders_that_hold_nothing(tmp_path: Path, detected: Path) -> None:
