@@ -85,11 +85,7 @@ def get_model(
 def load_classifier(
     model: CASViTClassifier, path: str | os.PathLike[str], ema: bool = False
 ) -> LoadReport:
-    """Loads a classification file with its final norm and heads, strictly.
-
-    Raises:
-        UserError: the file cannot be read safely, holds no classifier, or does not fit.
-    """
+    """Loads a classification file with its final norm and heads, strictly."""
     weights = read_weights(path, ema)
     if weights.kind != "classification":
         raise UserError(

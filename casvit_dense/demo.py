@@ -58,7 +58,6 @@ def run_demo(
         names: keys of `zoo.DEMO_MODELS`.
         spec: the data set, the demo's own by default.
         cfg_options: config overrides by dotted key, for all of the models.
-        log: takes each line for the user.
 
     Raises:
         UserError: a folder cannot be used; see `generate_shapes`.
@@ -94,11 +93,7 @@ def run_model(
 
 
 def find_config(stem: str) -> Path:
-    """A demo config.
-
-    Raises:
-        UserError: there is none of that name.
-    """
+    """A demo config."""
     path = config_file(stem)
     if path is None:
         raise UserError(f"no config {stem}.py in this installation; reinstall casvit-dense")

@@ -33,9 +33,6 @@ def new_evaluation(work_dir: Path) -> Path:
     """Makes the folder of an evaluation that begins now.
 
     Evaluations that begin in the same second get ``-02``, ``-03`` and so on behind it.
-
-    Raises:
-        UserError: the folder cannot be made.
     """
     parent = work_dir / TEST_FOLDER
     name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"

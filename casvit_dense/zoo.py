@@ -260,19 +260,11 @@ def config_file(stem: str) -> Path | None:
 
 
 def casvit_configs(family: Family) -> list[Path]:
-    """A family's configs of CAS-ViT, the smallest variant first.
-
-    Raises:
-        UserError: the folder ``configs`` is not found.
-    """
+    """A family's configs of CAS-ViT, the smallest variant first."""
     folder = config_folder() / family.folder
     return [path for arch in VARIANTS for path in sorted(folder.glob(f"*_casvit-{arch}_*.py"))]
 
 
 def peer_configs(family: Family) -> list[Path]:
-    """A family's configs of other backbones, by name.
-
-    Raises:
-        UserError: the folder ``configs`` is not found.
-    """
+    """A family's configs of other backbones, by name."""
     return sorted((config_folder() / PEERS_FOLDER).glob(f"{family.prefix}_*.py"))

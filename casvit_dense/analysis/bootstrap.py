@@ -38,15 +38,7 @@ def resample(
     seed: int,
     log: Log = no_log,
 ) -> np.ndarray:
-    """Values of both systems on the same draws, ``(2, resamples, K)``.
-
-    Args:
-        systems: A and B.
-        images: N, number of images.
-        resamples: number of draws.
-        seed: of the draws.
-        log: gets lines of progress.
-    """
+    """Values of both systems on the same draws, ``(2, resamples, K)``."""
     generator = np.random.default_rng(seed)
     parts = []
     starts = range(0, resamples, BLOCK)
@@ -96,12 +88,7 @@ class Ranking:
 
 
 def rankings(truth: Truth, detections: Detections, matches: Sequence[Matches]) -> list[Ranking]:
-    """One ranking for each class.
-
-    Args:
-        truth, detections: the data.
-        matches: T of them, one for each overlap.
-    """
+    """One ranking for each class; ``matches`` has one entry for each overlap."""
     correct = np.stack([m.correct for m in matches])
     ignored = np.stack([~m.counted for m in matches])
     order = np.lexsort((-detections.score, detections.label))  # equal scores: by image

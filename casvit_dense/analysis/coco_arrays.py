@@ -96,7 +96,6 @@ def read_truth(
     """Reads an instances file.
 
     Args:
-        path: the file.
         kind: ``'bbox'`` or ``'segm'``; only the latter reads masks.
         classes: classes that were evaluated, in their order; all by default.
         indices: images that were evaluated, as mmengine's data sets take them: positions in the
@@ -188,11 +187,6 @@ def _boxes(records: Sequence[Mapping[str, Any]], path: Path) -> np.ndarray:
 def read_detections(path: Path, kind: str, truth: Truth) -> Detections:
     """Reads a file in COCO's results format.
 
-    Args:
-        path: the file.
-        kind: ``'bbox'`` or ``'segm'``.
-        truth: what the detections belong to.
-
     Raises:
         UserError: not such a file, or detections of images or categories that the truth lacks.
     """
@@ -260,11 +254,7 @@ def _highest_scores(image: np.ndarray, label: np.ndarray, score: np.ndarray) -> 
 
 
 def _check_mask(mask: Any, size: list[int], path: Path) -> None:
-    """Checks that a mask has compressed run lengths that fit its image.
-
-    Raises:
-        UserError: it has not.
-    """
+    """Checks that a mask has compressed run lengths that fit its image."""
     if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
         raise UserError(f"{path}: a segmentation is not in compressed run lengths")
     if mask.get("size") != size:

@@ -189,11 +189,7 @@ def _map_system(name: str, pixels: Pixels) -> System:
 
 
 def check_same_truth(a: System, b: System) -> None:
-    """Checks that both were evaluated on the same images, classes and objects.
-
-    Raises:
-        UserError: they were not.
-    """
+    """Checks that both were evaluated on the same images, classes and objects."""
     for what, ours, theirs in (
         ("images", a.images, b.images),
         ("classes", a.classes, b.classes),

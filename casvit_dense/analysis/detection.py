@@ -65,13 +65,7 @@ CURVES = {"0.50": [0], "0.75": [5], "0.50:0.95": list(range(len(THRESHOLDS)))}
 def analyse_detections(
     truth: Truth, detections: Detections, kind: str, score_thr: float | None = None
 ) -> DetectionAnalysis:
-    """Everything that `DetectionAnalysis` holds.
-
-    Args:
-        truth, detections: the data.
-        kind: ``'bbox' | 'segm'``.
-        score_thr: lowest score of the operating point; by default that of the best F1.
-    """
+    """Everything that `DetectionAnalysis` holds."""
     evaluation = evaluate(truth, detections, kind)
     matches = matches_of(evaluation, detections)
     curves = precision_curves(evaluation)

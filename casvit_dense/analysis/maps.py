@@ -46,10 +46,6 @@ class Pixels:
 def count_pixels(source: MapSource, log: Log = no_log) -> Pixels:
     """Reads all maps.
 
-    Args:
-        source: where they lie and how they are numbered.
-        log: gets lines of progress.
-
     Raises:
         UserError: a map is missing, unreadable, of another size than its truth, or holds a label
             that no class stands for.

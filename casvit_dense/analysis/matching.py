@@ -42,10 +42,6 @@ class Matches:
 def evaluate(truth: Truth, detections: Detections, kind: str) -> hotcoco.COCOeval:
     """Matches detections with objects, by COCO's rules.
 
-    Args:
-        truth, detections: the data.
-        kind: ``'bbox' | 'segm'``.
-
     Returns:
         hotcoco's evaluation after ``evaluate()``; its ids are indices into the arrays, plus 1.
     """

@@ -100,11 +100,7 @@ class MetricsFile(_StrictModel):
 
 
 def read_metrics(folder: Path) -> MetricsFile:
-    """Reads the ``metrics.json`` of a folder.
-
-    Raises:
-        UserError: it cannot be read, or a key is missing or of another type.
-    """
+    """Reads the ``metrics.json`` of a folder."""
     path = folder / METRICS_FILE
     try:
         return MetricsFile.model_validate_json(path.read_bytes())
@@ -293,12 +289,7 @@ def map_source(
     """Maps in two folders.
 
     Args:
-        truth, predictions: the folders.
         classes: their number, or a file with one class name per line.
-        reduce_zero_label: see `MapSource`.
-
-    Raises:
-        UserError: the classes cannot be read.
     """
     names = tuple(_class_names(classes))
     return MapSource(str(predictions), truth, predictions, names, reduce_zero_label)
@@ -328,7 +319,6 @@ def check_reported_metric(source: Source, found: float | None) -> list[str]:
     """A note if AP or mIoU differs from what the evaluation reported.
 
     Args:
-        source: the predictions.
         found: AP as a fraction, or mIoU in percent; None if there is no truth to find.
     """
     kind = source.kind if isinstance(source, CocoSource) else "maps"

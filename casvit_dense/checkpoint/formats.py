@@ -140,11 +140,7 @@ def with_prefix(name: str) -> str:
 def renamed(
     tensors: Mapping[str, Tensor], names: Mapping[str, str], file: Path
 ) -> dict[str, Tensor]:
-    """The tensors under new names.
-
-    Raises:
-        UserError: two of them would get the same name.
-    """
+    """The tensors under new names."""
     if len(set(names.values())) < len(tensors):
         raise UserError(f"weight file {file} mixes two formats: several names mean one tensor")
     return {names[name]: tensor for name, tensor in tensors.items()}

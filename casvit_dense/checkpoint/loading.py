@@ -183,11 +183,7 @@ def load_strictly(
     may_be_absent: Callable[[str], bool] = lambda name: False,
     prefix: str = "",
 ) -> LoadReport:
-    """Loads a file into a module whose tensors it names with ``prefix``, all or nothing.
-
-    Raises:
-        UserError: as ``compare``; the module is then unchanged.
-    """
+    """Loads a file into a module whose tensors it names with ``prefix``, all or nothing."""
     own = {prefix + name: tensor for name, tensor in module.state_dict().items()}
     report = compare(own, weights, leave_out, may_be_absent)
     loaded = {
@@ -208,8 +204,6 @@ def compare(
 
     Args:
         own: the module's tensors, named as in ``weights.state``.
-        weights: the file.
-        leave_out: rule for tensors the module lacks.
         may_be_absent: whether the file may lack a tensor of the module.
 
     Raises:
@@ -254,11 +248,7 @@ def compare(
 
 
 def check_finite(weights: Weights) -> None:
-    """Refuses a file that a diverged training left behind.
-
-    Raises:
-        UserError: with the tensors that hold NaN or infinity.
-    """
+    """Refuses a file that a diverged training left behind."""
     broken = sorted(name for name, t in weights.state.items() if not torch.isfinite(t).all())
     if broken:
         raise UserError(
@@ -356,11 +346,7 @@ def only_tensors(state: Mapping[str, Any], file: Path, reader: str) -> dict[str,
 
 
 def compare_converted(backbone: nn.Module, weights: Weights) -> LoadReport:
-    """Compares a backbone with the tensors that its own code made of a file.
-
-    Raises:
-        UserError: as `compare`.
-    """
+    """Compares a backbone with the tensors that its own code made of a file."""
     own = backbone.state_dict()
     parts = {name.split(".")[0] for name in own}
     has_norms = any(map(FEATURE_NORM.match, weights.state))

@@ -153,11 +153,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 
 def load_from_remote(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Loader of everything else.
-
-    Raises:
-        UserError: always.
-    """
+    """Loader of everything else: refuses it."""
     raise UserError(
         f"remote weights are not fetched: {filename}; download the file and give its path"
     )

@@ -56,11 +56,7 @@ def add_truth_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of_files(args: argparse.Namespace, predictions: Path) -> "Source":
-    """Predictions with the truth that the flags name.
-
-    Raises:
-        UserError: the flags do not go together, or a file is missing.
-    """
+    """Predictions with the truth that the flags name."""
     from casvit_dense.analysis.sources import CocoSource, map_source
 
     if args.truth and args.truth_maps:

@@ -74,7 +74,6 @@ def add_ledger(
     """Adds ``--ledger`` to commands with a default of their own.
 
     Args:
-        parser: takes it.
         default_text: where rows go without the flag, in words.
         default: the same as a value.
     """

@@ -20,8 +20,6 @@ def check_coco(
     """Compares an annotation file with the classes of the heads and the images on disk.
 
     Args:
-        ann_file: COCO instances file.
-        image_dir: folder of its images.
         classes: names that the model's heads were built for, in order.
         allow_more: the file may hold further categories (a chosen subset of classes).
         needs_masks: every annotation must have a segmentation.
@@ -63,10 +61,6 @@ def check_coco(
 def read_instances(ann_file: Path, needs_masks: bool) -> dict[str, Any]:
     """Reads a COCO instances file.
 
-    Args:
-        ann_file: the file.
-        needs_masks: every annotation must have a segmentation.
-
     Raises:
         UserError: not such a file, or a record on which a data loader would fail, or which it
             would silently drop: one that lacks a key, repeats an id, or refers to nothing.
@@ -107,9 +101,6 @@ def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:
 
     pycocotools stores the id of a detection's match and counts the detection as correct if that
     is not 0; so does faster-coco-eval.
-
-    Raises:
-        UserError: an annotation has the id 0.
     """
     if any(annotation["id"] == 0 for annotation in annotations):
         raise UserError(
@@ -119,11 +110,7 @@ def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:
 
 
 def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None:
-    """Looks for every listed image, folder by folder rather than file by file.
-
-    Raises:
-        UserError: missing folder or images, with how many and some of their names.
-    """
+    """Looks for every listed image, folder by folder rather than file by file."""
     if not image_dir.is_dir():
         raise UserError(f"no image folder {image_dir}; --data-root names the data set's folder")
     present: dict[Path, set[str]] = {}

@@ -24,10 +24,7 @@ def check_maps(
     Args:
         image_dir: folder of the images, searched in depth.
         map_dir: folder of the index maps, same relative names.
-        num_classes: classes of the head.
         reduce_zero_label: label 0 means unlabelled and classes count from 1.
-        image_suffix: ending of image names.
-        map_suffix: ending of map names.
 
     Returns:
         Number of images.

@@ -42,12 +42,7 @@ IMAGE = (1, 3, 64, 64)
 
 
 def check_training(config: str | Path, options: RunOptions) -> list[Check]:
-    """Config, weights and data of a training, by the checks that a training begins with.
-
-    Args:
-        config: config file.
-        options: that change weights or data.
-    """
+    """Config, weights and data of a training, by the checks that a training begins with."""
     try:
         cfg = resolve(config, options).config
         register_scope(cfg)
@@ -89,11 +84,7 @@ def check_weights(cfg: Config, hint: str = WEIGHTS_HINT) -> None:
     """Checks the backbone's weight files before anything is built, and notes their prefix.
 
     Args:
-        cfg: resolved config.
         hint: what to do with a file that was downloaded, for the message that it is missing.
-
-    Raises:
-        UserError: the weight file is missing or damaged.
     """
     backbone = cfg.model.backbone
     for part in weight_parts(backbone):
@@ -121,14 +112,9 @@ def dry_run_backbone(cfg: Config, fold_for: str | None) -> list[str]:
 
     Args:
         cfg: resolved config after `check_weights`; its framework's registries must be filled.
-        fold_for: what the backbone is folded for (``--fold``), if it is.
 
     Returns:
         What was loaded, for backbones that do not log it themselves.
-
-    Raises:
-        UserError: the backbone cannot be built, a weight file does not fill it, its maps are not
-            those that the neck expects, or it cannot be folded.
     """
     files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
     try:
@@ -147,11 +133,7 @@ def dry_run_backbone(cfg: Config, fold_for: str | None) -> list[str]:
 
 
 def check_channels(cfg: Config, backbone: nn.Module) -> None:
-    """Compares the maps that a backbone returns with those that what follows it expects.
-
-    Raises:
-        UserError: their numbers or channels differ.
-    """
+    """Compares the maps that a backbone returns with those that what follows it expects."""
     readers = list(map_readers(cfg))
     if not readers:
         return
@@ -213,11 +195,7 @@ def loggers_disabled() -> Iterator[None]:
 
 
 def fold(backbone: nn.Module, fold_for: str) -> None:
-    """Gives a backbone its training form.
-
-    Raises:
-        UserError: the backbone is another one, or its BatchNorm learns statistics.
-    """
+    """Gives a backbone its training form."""
     if not isinstance(backbone, CASViT):
         raise UserError(f"--fold is for CASViT; the backbone is {type(backbone).__name__}")
     if not backbone.norm_eval:
@@ -236,13 +214,9 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
 
     Args:
         cfg: resolved config; its framework's registries must be filled.
-        loaders: keys of dataloaders, e.g. ``('train_dataloader', 'val_dataloader')``.
 
     Returns:
         One line per data set: what it is and how many images it holds.
-
-    Raises:
-        UserError: the first thing that is wrong.
     """
     lines = []
     for key in loaders:
@@ -263,11 +237,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
 
 
 def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
-    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's.
-
-    Raises:
-        UserError: neither names nor a file.
-    """
+    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's."""
     metainfo = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
     classes = metainfo.get("classes") or ()
     if isinstance(classes, str):
@@ -280,11 +250,7 @@ def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
 
 
 def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
-    """Compares ``num_classes`` of every head with the classes of a data set.
-
-    Raises:
-        UserError: with the head and both numbers.
-    """
+    """Compares ``num_classes`` of every head with the classes of a data set."""
     for _, head in heads_of(cfg):
         count = head.get("num_classes")
         if count is not None and count != len(classes):
@@ -295,11 +261,7 @@ def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
 
 
 def check_evaluator(cfg: Config, loader: str) -> None:
-    """Compares the truth that an evaluator reads with that of its loader's data set.
-
-    Raises:
-        UserError: with both files.
-    """
+    """Compares the truth that an evaluator reads with that of its loader's data set."""
     truths = [
         Path(dataset.get("data_root") or "", dataset.ann_file).resolve()
         for dataset in leaf_datasets(cfg[loader].dataset)
@@ -367,11 +329,7 @@ def setting(dataset: ConfigDict, kind: Any, name: str) -> Any:
 
 
 def check_images_decodable(folder: Path, decoder: str) -> None:
-    """Looks for images that a decoder cannot read.
-
-    Raises:
-        UserError: with one of them.
-    """
+    """Looks for images that a decoder cannot read."""
     if decoder != "turbojpeg":
         return
     other = next((path for path in folder.rglob("*") if path.suffix.lower() in NO_JPEG), None)

@@ -98,11 +98,7 @@ def evaluate_coco(
 
 
 def load_backend(name: str) -> tuple[Callable[[], Any], Callable[..., Any]]:
-    """The classes ``COCO`` and ``COCOeval`` of a package.
-
-    Raises:
-        UserError: the name is unknown, or the package cannot be imported.
-    """
+    """The classes ``COCO`` and ``COCOeval`` of a package."""
     if name == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

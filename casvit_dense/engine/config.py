@@ -67,11 +67,7 @@ def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
 
 
 def read_config(path: str | Path) -> Config:
-    """Reads a config file.
-
-    Raises:
-        UserError: there is no such file, or it cannot be parsed.
-    """
+    """Reads a config file."""
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
     if Path(path).suffix not in CONFIG_SUFFIXES:
@@ -100,14 +96,8 @@ def first_cause(error: BaseException) -> BaseException:
 def register_scope(cfg: Config) -> str:
     """Registers the framework that a config is written for and makes it the default scope.
 
-    Args:
-        cfg: a loaded config with ``default_scope``.
-
     Returns:
         The scope, ``'mmdet'`` or ``'mmseg'``.
-
-    Raises:
-        UserError: the config names no scope, or an unknown one.
     """
     scope = cfg.get("default_scope")
     if scope not in SCOPES:
@@ -123,11 +113,7 @@ def register_scope(cfg: Config) -> str:
 def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
     """Applies every option that changes what a model learns or which figures it reaches.
 
-    Returns:
-        What the user of a training should be told.
-
-    Raises:
-        UserError: an override is misspelt, or an option cannot be served.
+    Returns what the user of a training should be told.
     """
     for dotted in options.cfg_options:
         check_override(cfg, dotted)
@@ -196,9 +182,6 @@ def set_image_decoder(cfg: Config, decoder: str) -> None:
     """Names the library that decodes the images of every loader.
 
     Decoders differ by a grey level here and there, and so do the figures.
-
-    Raises:
-        UserError: no pipeline reads images by mmcv, or the library cannot be used.
     """
     steps: list[ConfigDict] = []
     for key in LOADERS:
@@ -213,12 +196,7 @@ def set_image_decoder(cfg: Config, decoder: str) -> None:
 def set_amp(cfg: Config, precision: str) -> None:
     """Sets mixed precision: mmengine's ``AmpOptimWrapper``.
 
-    Args:
-        cfg: the config.
-        precision: a key of `AMP_DTYPES`. fp16 needs its loss scaled; bf16 has the range of fp32.
-
-    Raises:
-        UserError: no such precision, or no GPU that has it.
+    fp16 needs its loss scaled; bf16 has the range of fp32.
     """
     if precision not in AMP_DTYPES:
         raise UserError(f"--amp {precision}: choose from {', '.join(AMP_DTYPES)}")
@@ -235,19 +213,7 @@ def set_amp(cfg: Config, precision: str) -> None:
 
 
 def scale_learning_rate(cfg: Config, processes: int, scale: bool) -> list[str]:
-    """Scales the learning rate where asked; otherwise says when the batch is not the recipe's.
-
-    Args:
-        cfg: the config.
-        processes: that train together.
-        scale: change the rate (``--auto-scale-lr``).
-
-    Returns:
-        What the user of a training should be told.
-
-    Raises:
-        UserError: ``--auto-scale-lr``, and the config does not say what to scale by.
-    """
+    """Scales the learning rate where asked; otherwise says when the batch is not the recipe's."""
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     batch = (cfg.get("train_dataloader") or {}).get("batch_size")
     optim_wrapper = cfg.get("optim_wrapper") or ConfigDict()

@@ -65,11 +65,7 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def check_top_level_keys(cfg: Config) -> None:
-    """Refuses a top-level key that looks like a misspelt one.
-
-    Raises:
-        UserError: with the key and the one that is probably meant.
-    """
+    """Refuses a top-level key that looks like a misspelt one."""
     for key in cfg:
         meant = None if key in KNOWN_KEYS else nearest(key, KNOWN_KEYS)
         if meant is not None and meant not in cfg:
@@ -87,9 +83,6 @@ def check_override(cfg: Config, dotted: str) -> None:
     Args:
         cfg: the config as it is before the override.
         dotted: key such as ``train_dataloader.dataset.pipeline.2.scale``.
-
-    Raises:
-        UserError: with the part that is wrong and what is there instead.
     """
     parts = dotted.split(".")
     if parts[0] not in KNOWN_KEYS:

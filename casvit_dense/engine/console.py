@@ -155,12 +155,7 @@ def log_model(cfg: Config) -> None:
 
 
 def log_schedule(cfg: Config, processes: int) -> None:
-    """Logs batch, learning rate and length of a training.
-
-    Args:
-        cfg: the config that runs.
-        processes: number of processes.
-    """
+    """Logs batch, learning rate and length of a training."""
     batch = cfg.train_dataloader.get("batch_size")  # a sampler of batches may set it instead
     steps = cfg.optim_wrapper.get("accumulative_counts", 1)
     parts = []
@@ -212,7 +207,6 @@ def class_table(title: str, values: Mapping[str, float]) -> str:
     """The figures of every class for people, one line each.
 
     Args:
-        title: name of the figure.
         values: percent by class name; NaN where there is none.
     """
     width = max(map(len, values))

@@ -193,11 +193,7 @@ def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
 
 
 def replace_with_exported(cfg: Config, file: str | Path, options: RunOptions) -> None:
-    """Puts an exported file in the place of the config's model.
-
-    Raises:
-        UserError: the file does not belong to the config, or an option has no effect on it.
-    """
+    """Puts an exported file in the place of the config's model."""
     for option in fields(options):
         reason = option.metadata.get("exported")
         if reason and getattr(options, option.name) != option.default:

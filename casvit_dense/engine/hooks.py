@@ -119,7 +119,6 @@ def training_state(runner: Runner, outputs: Mapping[str, Any]) -> list[str]:
     """Losses over the last iterations, learning rate and peak memory, for a line of progress.
 
     Args:
-        runner: the runner.
         outputs: what the model's training step returned: the total ``loss`` and its parts.
     """
     scalars, window = runner.message_hub.log_scalars, runner.log_processor.window_size

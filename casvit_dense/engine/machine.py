@@ -18,11 +18,7 @@ from casvit_dense.options import IMAGE_DECODERS, RunOptions
 
 
 def apply_machine_options(cfg: Config, options: RunOptions) -> None:
-    """Fits a config to this machine.
-
-    Raises:
-        UserError: an option is wrong, or this machine cannot serve it.
-    """
+    """Fits a config to this machine."""
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)
     stem = Path(cfg.filename).stem
@@ -51,11 +47,7 @@ def move_data_root(cfg: Config, root: str) -> None:
 
 
 def set_randomness(cfg: Config, options: RunOptions) -> None:
-    """Sets seed and determinism as asked; what is not asked for stays as the config has it.
-
-    Raises:
-        UserError: numpy cannot use the seed.
-    """
+    """Sets seed and determinism as asked; what is not asked for stays as the config has it."""
     if options.seed is not None and not 0 <= options.seed < 2**32:
         raise UserError(f"--seed {options.seed}: give a number from 0 to 2**32 - 1")
     if options.seed is None and not options.deterministic:
@@ -69,11 +61,7 @@ def set_randomness(cfg: Config, options: RunOptions) -> None:
 
 
 def set_coco_backend(cfg: Config, backend: str) -> None:
-    """Names the package that evaluates boxes and masks, in validation and test.
-
-    Raises:
-        UserError: the config has no COCO metric, or the package cannot be imported.
-    """
+    """Names the package that evaluates boxes and masks, in validation and test."""
     metrics = [metric for metric in evaluators(cfg) if metric.get("type") == "DenseCocoMetric"]
     if not metrics:
         raise UserError(f"--coco-backend: {cfg.filename} has no evaluator of type DenseCocoMetric")
@@ -89,12 +77,7 @@ def world_size(launcher: str) -> int:
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
-    """Sets how processes start and communicate: NCCL between GPUs, gloo between CPUs.
-
-    Raises:
-        UserError: torchrun and ``launcher`` contradict each other, or the launcher needs GPUs and
-            there are none.
-    """
+    """Sets how processes start and communicate: NCCL between GPUs, gloo between CPUs."""
     if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("torchrun started several processes; add --launcher pytorch")
     if launcher == "pytorch" and "RANK" not in os.environ:
@@ -128,12 +111,7 @@ def set_loaders(cfg: Config) -> None:
 
 
 def check_decoder(cfg: Config, decoder: str) -> None:
-    """Checks that the loaders of a config can decode images by a library.
-
-    Raises:
-        UserError: the decoder is unknown, its packages are missing or do not fit each other, or
-            the config's worker processes cannot inherit it.
-    """
+    """Checks that the loaders of a config can decode images by a library."""
     if decoder not in IMAGE_DECODERS:
         names = ", ".join(IMAGE_DECODERS)
         raise UserError(f"unknown image decoder '{decoder}'; choose from {names}")

@@ -60,10 +60,6 @@ def evaluation_row(
 
     Args:
         content: of its ``metrics.json``.
-        hashes: of the resolved config.
-        training: the checkpoint's record of its training.
-        dataset: see `describe_dataset`.
-        command: what a user types to repeat it.
         folder: where ``metrics.json`` and the predictions lie, relative to the ledger.
     """
     condition = content["conditions"]
@@ -118,11 +114,7 @@ def value_or_none(name: str, value: Any) -> float | None:
 
 
 def describe_dataset(dataset: Any) -> Dataset:
-    """Which data were evaluated.
-
-    Args:
-        dataset: a built test set, or a wrapper around some.
-    """
+    """Which data were evaluated: by a built test set, or a wrapper around some."""
     described = [annotations_of(leaf) for leaf in leaves(dataset)]
     hashes = [sha256 for sha256, _ in described]
     objects = [count for _, count in described if count is not None]
@@ -195,13 +187,7 @@ def training_of(checkpoint: Mapping[str, Any]) -> Training | None:
 def training_record(
     resolved: ResolvedConfig, options: RunOptions, runner: Runner
 ) -> dict[str, Any]:
-    """How a training goes, as every checkpoint of it keeps it.
-
-    Args:
-        resolved: the config.
-        options: of the training.
-        runner: the runner, its training loop built.
-    """
+    """How a training goes, as every checkpoint of it keeps it."""
     cfg = resolved.config
     steps = cfg.optim_wrapper.get("accumulative_counts", 1)
     batch = cfg.train_dataloader.get("batch_size")  # a sampler of batches may set it instead
@@ -227,7 +213,6 @@ def conditions(cfg: Config, **more: Any) -> dict[str, Any]:
     """Everything an evaluation depends on beside config and weights: data, versions, device.
 
     Args:
-        cfg: the config that ran.
         **more: further conditions, e.g. the hash of the weights.
     """
     loader = cfg.test_dataloader

@@ -94,7 +94,6 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
     """The runner of a resolved config, with everything built that some loops need.
 
     Args:
-        cfg: the config.
         loops: names of the runner's loops, whose data sets are then read.
 
     Raises:
@@ -123,11 +122,7 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
 
 
 def apply_model_options(runner: Runner, options: RunOptions) -> None:
-    """Applies the options that act on a model that is built and, where it begins so, loaded.
-
-    Raises:
-        UserError: the model cannot be folded.
-    """
+    """Applies the options that act on a model that is built and, where it begins so, loaded."""
     model: Any = unwrapped(runner.model)
     if options.fold is not None:
         fold(model.backbone, options.fold)
@@ -158,11 +153,7 @@ def pack_index(dataset: Any) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder of the work directory.
-
-    Raises:
-        UserError: it cannot be made.
-    """
+    """Makes a folder of the work directory."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

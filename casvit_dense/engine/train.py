@@ -142,10 +142,6 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
 
     A run that was killed while writing leaves half a file; the one before it is used.
 
-    Args:
-        cfg: the resolved config.
-        options: see `RunOptions`.
-
     Returns:
         The checkpoint, if any, and what the user should be told.
 
@@ -186,11 +182,7 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
-    """Compares how a checkpoint's backbone was built with how the config builds it.
-
-    Raises:
-        UserError: with every option that differs, then and now.
-    """
+    """Compares how a checkpoint's backbone was built with how the config builds it."""
     meta = content.get("meta")
     then, now = (
         meta.get(BACKBONE_RECORD) if isinstance(meta, Mapping) else None,

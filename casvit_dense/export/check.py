@@ -60,7 +60,6 @@ def check_images(sizes: Sequence[Size], sources: Sequence[Path]) -> list[np.ndar
     """One picture ``(H, W, 3)``, BGR, for each size.
 
     Args:
-        sizes: heights and widths.
         sources: pictures to resize, preferably of the model's own data; generated scenes replace
             those that are missing.
     """

@@ -96,11 +96,7 @@ class Description(BaseModel):
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str], path: Path) -> "Description":
-        """The inverse; other pairs of the file are ignored.
-
-        Raises:
-            UserError: a field is missing, is not JSON, or has an impossible value.
-        """
+        """The inverse; other pairs of the file are ignored."""
         try:
             values = {name: json.loads(texts[name]) for name in cls.model_fields}
         except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -168,11 +164,7 @@ def _read_openvino(path: Path) -> dict[str, str]:
 
 
 def weights_beside(path: Path) -> Path:
-    """The ``.bin`` of an OpenVINO ``.xml``.
-
-    Raises:
-        UserError: it is not there.
-    """
+    """The ``.bin`` of an OpenVINO ``.xml``."""
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise UserError(f"{weights}, which belongs to {path.name}, is not beside it; move both")

@@ -129,11 +129,7 @@ def export(
 
 
 def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
-    """Refuses options that contradict each other, before anything is built.
-
-    Raises:
-        UserError: with the first of them.
-    """
+    """Refuses options that contradict each other, before anything is built."""
     if is_exported(checkpoint):
         raise UserError(f"{checkpoint} is an exported file already; give the checkpoint")
     if options.size and min(options.size) < 32:
@@ -201,11 +197,7 @@ def build_graph(model: nn.Module, example: torch.Tensor, options: ExportOptions)
 def compare(
     predictor: Predictor, file: Path, description: Description, size: Size, log: Log
 ) -> None:
-    """Runs the file on two images and compares with torch.
-
-    Raises:
-        UserError: the results differ by more than rounding.
-    """
+    """Runs the file on two images and compares with torch."""
     sizes = check_sizes(size, description.dynamic)
     images = check_images(sizes, data_images(predictor.cfg)[: len(sizes)])
     whole = description.part == "model"
@@ -254,11 +246,7 @@ def replace_with_int8(
 
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
-    """A temporary folder on the target's disk.
-
-    Raises:
-        UserError: the target's folder cannot be written to.
-    """
+    """A temporary folder on the target's disk."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-")
@@ -291,9 +279,6 @@ def describe(
     """The description to write into the file.
 
     Args:
-        predictor: config, model and labels.
-        graph: what is exported.
-        example: the input that it is traced with.
         dynamic: whether height and width are left open.
         fused: whether norms were folded into convolutions.
     """

@@ -252,9 +252,6 @@ def graph_of(model: nn.Module) -> ImageGraph:
 
     Args:
         model: in eval mode, without SyncBN.
-
-    Raises:
-        UserError: its kind is not supported.
     """
     model = copy.deepcopy(model)
     kinds = {base.__name__ for base in type(model).__mro__}

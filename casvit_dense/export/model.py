@@ -90,10 +90,7 @@ def predict_image(
     """Predicts one image.
 
     Args:
-        runtime: runs the file.
         image: ``(3, H, W)`` with BGR values from 0 to 255.
-        sample: its sample, with ``metainfo``.
-        description: the file's description.
 
     Returns:
         The sample with predictions in pixels of the original image.
@@ -185,16 +182,7 @@ TO_SAMPLE = {"detector": to_det_sample, "segmenter": to_seg_sample}
 
 
 def check_origin(description: Description, config: str | Path, classes: Sequence[str]) -> None:
-    """Refuses a file in a run of another config.
-
-    Args:
-        description: of the file.
-        config: config file of the run.
-        classes: names of the run's classes.
-
-    Raises:
-        UserError: the file was made from another config or for other classes.
-    """
+    """Refuses a file that was made from another config, or for other classes, than the run's."""
     stem, own = Path(config).stem, description.classes
     if description.config != stem:
         raise UserError(
@@ -208,11 +196,7 @@ def check_origin(description: Description, config: str | Path, classes: Sequence
 
 
 def check_overrides(keys: Iterable[str]) -> None:
-    """Refuses overrides of the model, which the file contains unchangeably.
-
-    Raises:
-        UserError: with the first of them.
-    """
+    """Refuses overrides of the model, which the file contains unchangeably."""
     for key in keys:
         if is_of_model(key):
             raise UserError(f"--cfg-options {key}: has no effect on an exported file")

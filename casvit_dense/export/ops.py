@@ -221,11 +221,7 @@ def grouped_nms(
 
 
 def check_nms(cfg: Any) -> None:
-    """Refuses any NMS but the plain greedy one.
-
-    Raises:
-        UserError: with what is set.
-    """
+    """Refuses any NMS but the plain greedy one."""
     extra = {k: v for k, v in cfg.items() if k not in ("type", "iou_threshold")}
     if cfg.get("type", "nms") != "nms" or extra:
         raise UserError(f"the NMS {dict(cfg)} cannot be exported: supported is type='nms'")

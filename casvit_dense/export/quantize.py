@@ -44,16 +44,7 @@ def write_int8(
     """Quantises a file.
 
     Args:
-        predictor: model and pipeline of the file.
-        source: the float file.
-        target: file to write.
-        description: description of the new file.
-        mode: ``'dynamic' | 'static'``.
         calibration: folder of images for ``'static'``; default: the config's test images.
-        log: takes each line for the user.
-
-    Raises:
-        UserError: there are no images to calibrate with.
     """
     arrays: Iterable[np.ndarray] = ()
     if mode == "static":
@@ -74,16 +65,9 @@ def quantize(
     """Writes an 8-bit form of an ONNX file.
 
     Args:
-        source: the float file.
-        target: file to write.
         mode: ``'dynamic'``: weights are stored in 8 bits and the range of each input is measured
             while the file runs; ``'static'``: ranges come from calibration, written into the file
             as pairs of QuantizeLinear and DequantizeLinear.
-        name: of the file's input.
-        arrays: calibration inputs, for ``'static'``.
-
-    Raises:
-        UserError: onnxruntime is not installed.
     """
     tools = require("onnxruntime.quantization", "export")
     shape_inference = require("onnxruntime.quantization.shape_inference", "export")
@@ -130,11 +114,8 @@ def report_cost(
     """Reports what the 8-bit form loses: metrics if the test data are there, else outputs.
 
     Args:
-        predictor: model and pipeline of both files.
-        config: their config.
         files: the float file and the 8-bit file, by their titles.
         options: of the evaluation; its work directory takes the results.
-        log: takes each line for the user.
     """
     images = data_images(predictor.cfg)
     if not images:
@@ -181,11 +162,7 @@ def data_images(cfg: Config) -> list[Path]:
 def network_inputs(
     predictor: Predictor, images: Iterable[Path], description: Description
 ) -> Iterator[np.ndarray]:
-    """The file's input for each image, after the test pipeline: ``(1, 3, H, W)``, float32.
-
-    Raises:
-        UserError: an image has another size than a file of fixed size takes.
-    """
+    """The file's input for each image, after the test pipeline: ``(1, 3, H, W)``, float32."""
     for path in images:
         inputs = predictor.pipeline({"img": read_image(path), "img_id": 0})["inputs"]
         if not description.dynamic and tuple(inputs.shape[1:]) != description.input_shape[2:]:

@@ -38,7 +38,6 @@ def find_backend(path: str | Path, backend: str | None = None) -> str:
     """The name of the runtime for a file, checked before the file is opened.
 
     Args:
-        path: the exported file.
         backend: ``'onnxruntime' | 'openvino'``, both for ``.onnx``; default: the format's own.
 
     Raises:

@@ -65,16 +65,10 @@ def to_onnx(
 
     Args:
         module: takes one tensor and returns a tensor or a tuple of tensors; in eval mode.
-        path: the ``.onnx`` file to write.
         example: input ``(N, 3, H, W)`` to trace with.
-        input_name: name of the input in the file.
-        output_names: names of the outputs in the file.
         dynamic: leave height and width open, and the number of images too if the example holds
             more than one; otherwise the file takes the example's shape only.
         custom_ops: ONNX translation of each operator that torch's exporter does not know.
-
-    Raises:
-        UserError: onnx or onnxscript is not installed.
     """
     for package in ("onnx", "onnxscript"):
         require(package, "export")

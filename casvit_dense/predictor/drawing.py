@@ -63,7 +63,6 @@ def draw_instances(image: np.ndarray, instances: InstanceData, labels: Labels) -
     Args:
         image: ``(H, W, 3)``, uint8, BGR.
         instances: ``bboxes``, ``scores``, ``labels`` and perhaps ``masks`` in pixels of ``image``.
-        labels: names and colours of the classes.
 
     Returns:
         A new image of the same shape.
@@ -99,7 +98,6 @@ def draw_map(image: np.ndarray, indices: np.ndarray, labels: Labels) -> np.ndarr
     Args:
         image: ``(H, W, 3)``, uint8, BGR.
         indices: ``(H, W)`` class indices.
-        labels: names and colours of the classes.
 
     Returns:
         ``(H, W + legend, 3)``, uint8, BGR.

@@ -149,11 +149,7 @@ class Predictor:
 
 
 def find_device(name: str | None) -> torch.device:
-    """The named device, or a GPU if there is one, or the CPU.
-
-    Raises:
-        UserError: no device has this name, or this machine does not have it.
-    """
+    """The named device, or a GPU if there is one, or the CPU."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -175,11 +171,7 @@ def dataset_meta(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def build_pipeline(cfg: Config) -> Compose:
-    """The config's test pipeline for decoded pixels, without annotations.
-
-    Raises:
-        UserError: the pipeline loads no image files.
-    """
+    """The config's test pipeline for decoded pixels, without annotations."""
     registry = _registry(cfg.default_scope).TRANSFORMS
     steps = []
     for step in test_dataset(cfg)["pipeline"]:
@@ -207,7 +199,6 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
 
     Args:
         cfg: config whose test data set describes the classes.
-        model: the built model; its heads know how many classes there are.
         checkpoint_meta: gives the checkpoint's ``dataset_meta``; called only when the config
             does not name as many classes as the model has.
 
@@ -241,11 +232,7 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
 
 
 def test_dataset(cfg: Config) -> ConfigDict:
-    """The (first) data set of the config's test loader, without its wrappers.
-
-    Raises:
-        UserError: the config has no ``test_dataloader``.
-    """
+    """The (first) data set of the config's test loader, without its wrappers."""
     if not cfg.get("test_dataloader"):
         raise UserError(f"{cfg.filename}: no test_dataloader, whose pipeline prepares the images")
     return next(leaf_datasets(cfg.test_dataloader.dataset))

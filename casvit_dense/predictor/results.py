@@ -43,13 +43,10 @@ def predict_files(
     interrupted, finished results stay and their index is written.
 
     Args:
-        predictor: the model.
         files: images; their ids are 1, 2, … in this order.
         folder: where the results go: ``images.json``, and ``predictions.json`` or ``maps/``,
             and ``pictures/``.
         score_thr: instances of lower score are neither written nor drawn.
-        pictures: whether to draw.
-        log: takes each line for the user: skipped images, and progress every few seconds.
 
     Raises:
         UserError: the folder cannot be made.
@@ -174,8 +171,6 @@ def coco_rows(instances: InstanceData, image_id: int, ids: tuple[int, ...]) -> l
     Args:
         instances: ``bboxes (n, 4)`` as x1, y1, x2, y2, ``scores``, ``labels`` and perhaps
             ``masks (n, H, W)``.
-        image_id: id of their image.
-        ids: category id of each class.
 
     Returns:
         One row per instance: ``bbox`` as x, y, width, height in pixels; ``segmentation`` as
