@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from casvit_dense.analysis.coco_arrays import KINDS
 from casvit_dense.errors import UserError, validation_message
-from casvit_dense.evaluations import METRICS_FILE, find_evaluation
+from casvit_dense.evaluations import MAPS_FOLDER, METRICS_FILE, PREDICTIONS, find_evaluation
+from casvit_dense.zoo import COCO_PREFIX
 
 #: Gets lines of progress.
 Log = Callable[[str], None]
@@ -211,7 +212,7 @@ def find_sources(
     kinds = [
         kind
         for kind in KINDS
-        if metrics.has(kind, f"coco/{kind}_mAP") and _predictions(folder, kind).is_file()
+        if metrics.has(kind, f"{COCO_PREFIX}{kind}_mAP") and _predictions(folder, kind).is_file()
     ]
     if kinds:
         return [
@@ -228,10 +229,10 @@ def find_sources(
             )
             for kind in kinds
         ]
-    if not (metrics.has("IoU", "mIoU") and (folder / "maps").is_dir()):
+    if not (metrics.has("IoU", "mIoU") and (folder / MAPS_FOLDER).is_dir()):
         raise UserError(
-            f"{folder}: holds no predictions.bbox.json, predictions.segm.json or maps that "
-            f"belong to its {METRICS_FILE}"
+            f"{folder}: holds no {PREDICTIONS}.bbox.json, {PREDICTIONS}.segm.json or "
+            f"{MAPS_FOLDER} that belong to its {METRICS_FILE}"
         )
     if not per_class.get("IoU"):
         raise UserError(
@@ -241,7 +242,7 @@ def find_sources(
         MapSource(
             name=metrics.config,
             truth=root / dataset.prefix("seg_map_path"),
-            predictions=folder / "maps",
+            predictions=folder / MAPS_FOLDER,
             classes=tuple(per_class["IoU"]),
             reduce_zero_label=_reduces_zero_label(dataset, folder),
             truth_suffix=dataset.seg_map_suffix,
@@ -256,7 +257,7 @@ def find_sources(
 
 
 def _predictions(folder: Path, kind: str) -> Path:
-    return folder / f"predictions.{kind}.json"
+    return folder / f"{PREDICTIONS}.{kind}.json"
 
 
 def _truth_file(root: Path, dataset: EvaluatedData, folder: Path, moved: str) -> Path:
@@ -322,7 +323,7 @@ def check_reported_metric(source: Source, found: float | None) -> list[str]:
         found: AP as a fraction, or mIoU in percent; None if there is no truth to find.
     """
     kind = source.kind if isinstance(source, CocoSource) else "maps"
-    metric = "mIoU" if kind == "maps" else f"coco/{kind}_mAP"
+    metric = "mIoU" if kind == "maps" else f"{COCO_PREFIX}{kind}_mAP"
     reported = source.reported.get(metric)
     if reported is None or found is None:
         return []

@@ -25,11 +25,18 @@ from casvit_dense.engine.machine import world_size
 from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
-from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
+from casvit_dense.results.row import (
+    FULL_PRECISION,
+    Dataset,
+    Evaluation,
+    Software,
+    Training,
+    Weights,
+)
 from casvit_dense.zoo import COCO_PREFIX
 
 #: Names of precisions in conditions -> in rows.
-PRECISIONS = {"float32": "fp32", "float16": "autocast"}
+PRECISIONS = {"float32": FULL_PRECISION, "float16": "autocast"}
 
 STACK = (
     *("casvit-dense", "torch", "pycocotools", "faster-coco-eval", "numpy"),
@@ -205,7 +212,7 @@ def training_precision(cfg: Config) -> str:
     """``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision."""
     wrapper = cfg.optim_wrapper
     if wrapper.get("type") != "AmpOptimWrapper":
-        return "fp32"
+        return FULL_PRECISION
     return "bf16" if "bfloat16" in str(wrapper.get("dtype")) else "fp16"
 
 

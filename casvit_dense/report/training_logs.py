@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import LOGS, SEED_PREFIX
 from casvit_dense.files import json_lines
-
-#: mmengine's logs, below the folder of a run.
-LOGS = "*/vis_data/scalars.json"
-
-#: Start of the names of further seeds' folders, which lie in the folder of the first seed.
-SEED = "seed-"
 
 #: Points of one curve.
 POINTS = 300
@@ -35,7 +30,7 @@ def find_logs(work_dir_parents: Iterable[Path], runs: Iterable[Path]) -> dict[st
     """
     found: list[Path] = []
     for parent in work_dir_parents:
-        found += sorted([*parent.glob(f"*/{LOGS}"), *parent.glob(f"*/{SEED}*/{LOGS}")])
+        found += sorted([*parent.glob(f"*/{LOGS}"), *parent.glob(f"*/{SEED_PREFIX}*/{LOGS}")])
     for folder in runs:
         if not folder.is_dir():
             raise UserError(f"no folder {folder} to look for training logs in")
@@ -56,7 +51,7 @@ def _short_names(logs: Sequence[Path]) -> list[str]:
 
 def _run_name(run: Path) -> str:
     """The folder's name; a further seed's with that of its parent."""
-    return f"{run.parent.name}/{run.name}" if run.name.startswith(SEED) else run.name
+    return f"{run.parent.name}/{run.name}" if run.name.startswith(SEED_PREFIX) else run.name
 
 
 def read_curves(log: Path) -> dict[str, Curve]:

@@ -12,7 +12,7 @@ from casvit_dense.engine.config_tree import dicts_in
 from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines
 from casvit_dense.reproduce.recipe import Known
-from casvit_dense.results.row import Evaluation, Row, Speed
+from casvit_dense.results.row import FULL_PRECISION, Evaluation, Row, Speed
 
 #: Floats that an optimiser keeps for each trained parameter.
 MOMENTS = {"AdamW": 2, "Adam": 2}
@@ -137,7 +137,7 @@ def benchmarked(stem: str, cfg: Config, rows: Sequence[Row]) -> Known | None:
         if (
             isinstance(row, Speed)
             and (row.model, row.part, row.mode) == (stem, "model", "train")
-            and (row.form, row.precision) == ("reference", "fp32")
+            and (row.form, row.precision) == ("reference", FULL_PRECISION)
             and row.median_ms is not None
         ):
             batch = cfg.train_dataloader.batch_size

@@ -11,6 +11,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 #: way from the version before to `UPGRADES`.
 SCHEMA_VERSION: Final = 2
 
+#: `Evaluation.precision` and `Training.precision` without mixed precision or quantisation.
+FULL_PRECISION: Final = "fp32"
+
 #: A measured number. Five digits: more of them are noise, and lines stay short.
 Figure = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}"))]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

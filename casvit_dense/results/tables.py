@@ -89,16 +89,13 @@ def inputs_note(sizes: Iterable[ModelSize]) -> list[str]:
     ]
 
 
-def overview_table(
-    targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes, caption: str = ""
-) -> Table:
+def overview_table(targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes) -> Table:
     """A line for each backbone, a column for each head and metric: published, and ours if any.
 
     Args:
         targets: of the backbones, in their order.
         findings: those that were compared are shown.
         sizes: counted models, for the parameters of the backbones.
-        caption: of the table.
     """
     heads = [
         (family, metric)
@@ -125,7 +122,7 @@ def overview_table(
         [name, backbones.get(name, NOTHING), *(line.get(key, NOTHING) for key in keys)]
         for name, line in cells.items()
     ]
-    return Table(["Backbone", "M parameters", *columns], rows, caption)
+    return Table(["Backbone", "M parameters", *columns], rows)
 
 
 def peer_table(
