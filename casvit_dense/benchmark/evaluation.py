@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -35,7 +35,14 @@ OCTAGON = np.array([(0, 1), (1, 0), (2, 0), (3, 1), (3, 2), (2, 3), (1, 3), (0, 
 
 @dataclass(frozen=True)
 class EvaluationSize:
-    """What is generated; the defaults are COCO's validation set at 100 detections an image."""
+    """What is generated; the defaults are COCO's validation set at 100 detections an image.
+
+    Attributes:
+        images: images of 640x480 pixels.
+        categories: their categories, some frequent and most rare.
+        detections: detections over all images.
+        seed: of the generated data.
+    """
 
     images: int = 5000
     categories: int = 80
@@ -43,65 +50,47 @@ class EvaluationSize:
     seed: int = 0
 
 
+DEFAULT_SIZE = EvaluationSize()
+
+
 def evaluator_jobs() -> list[tuple[EvaluatorSpeed, Callable[[], list[EvaluatorSpeed]]]]:
     """A measurement for each task, with the row that it has if it fails; see `run.run_jobs`."""
     return [
-        (
-            EvaluatorSpeed(**provenance("cpu"), task=task),
-            partial(measure_evaluation, tasks=(task,)),
-        )
+        (EvaluatorSpeed(**provenance("cpu"), task=task), partial(measure_evaluation, task))
         for task in ("bbox", "segm")
     ]
 
 
-def measure_evaluation(
-    images: int = 5000,
-    categories: int = 80,
-    detections: int = 500_000,
-    seed: int = 0,
-    tasks: Sequence[str] = ("bbox",),
-    backends: Sequence[str] = COCO_BACKENDS,
-) -> list[EvaluatorSpeed]:
+def measure_evaluation(task: str, size: EvaluationSize = DEFAULT_SIZE) -> list[EvaluatorSpeed]:
     """Runs every package on the same data, one after the other, each in its own process.
 
     Args:
-        images: images of 640x480 pixels.
-        categories: their categories, some frequent and most rare.
-        detections: detections over all images.
-        seed: of the generated data.
-        tasks: ``'bbox'``, ``'segm'``.
-        backends: those of `options.COCO_BACKENDS` to run.
+        task: ``'bbox'`` or ``'segm'``.
+        size: what is generated.
 
     Returns:
-        One row for every task, backend and phase. Phases: ``results`` (predictions to COCO's
-        results format), ``load`` (the package's data structures), ``evaluate`` (overlaps and
-        matching; all of faster-coco-eval's work), ``accumulate`` (the twelve numbers), ``total``.
-        ``speedup`` and ``largest_difference`` are None where pycocotools was not run.
+        One row for every package and phase. Phases: ``results`` (predictions to COCO's results
+        format), ``load`` (the package's data structures), ``evaluate`` (overlaps and matching; all
+        of faster-coco-eval's work), ``accumulate`` (the twelve numbers), ``total``.
     """
-    size = EvaluationSize(images, categories, detections, seed)
-    rows = []
-    for task in tasks:
-        runs = {backend: _in_own_process(size, task, backend) for backend in backends}
-        for backend, (phases, numbers) in runs.items():
-            reference, expected = runs.get(REFERENCE, ({}, None))
-            difference = None if expected is None else float(np.abs(numbers - expected).max())
-            for phase, (seconds, peak) in phases.items():
-                base = reference.get(phase)
-                rows.append(
-                    EvaluatorSpeed(
-                        **provenance("cpu"),
-                        **vars(size),
-                        task=task,
-                        backend=backend,
-                        phase=phase,
-                        seconds=seconds,
-                        peak_mib=peak,
-                        speedup=None if base is None else base[0] / max(seconds, 1e-9),
-                        largest_difference=difference,
-                        metrics=dict(zip(COCO_NUMBERS, map(float, numbers), strict=True)),
-                    )
-                )
-    return rows
+    runs = {backend: _in_own_process(size, task, backend) for backend in COCO_BACKENDS}
+    reference, expected = runs[REFERENCE]
+    return [
+        EvaluatorSpeed(
+            **provenance("cpu"),
+            **vars(size),
+            task=task,
+            backend=backend,
+            phase=phase,
+            seconds=seconds,
+            peak_mib=peak,
+            speedup=reference[phase][0] / max(seconds, 1e-9),
+            largest_difference=float(np.abs(numbers - expected).max()),
+            metrics=dict(zip(COCO_NUMBERS, map(float, numbers), strict=True)),
+        )
+        for backend, (phases, numbers) in runs.items()
+        for phase, (seconds, peak) in phases.items()
+    ]
 
 
 Phases = dict[str, tuple[float, float]]

@@ -60,12 +60,11 @@ def measure_loading(
     images: int = 64,
     repeats: int = 3,
     workers: int = 2,
-    decoders: Sequence[str] = IMAGE_DECODERS,
-    log: Callable[[str], None] = print,
 ) -> list[LoadingSpeed]:
     """Times every step of a config's own training pipeline, then its loader with workers.
 
-    Files are read once before, so that ``read`` is that of a warm file cache.
+    Of the image decoders, those after the first need not work here; a line is printed on each that
+    does not. Files are read once before, so that ``read`` is that of a warm file cache.
 
     Args:
         config: config file.
@@ -73,8 +72,6 @@ def measure_loading(
         images: how many, evenly spaced over the data set.
         repeats: passes over the images; of each image and step the fastest counts.
         workers: processes of the loader.
-        decoders: image decoders to compare; those after the first need not work here.
-        log: takes a line on each that does not.
 
     Returns:
         A row for every decoder and step with its times of an image, and one with step ``loader``:
@@ -83,7 +80,7 @@ def measure_loading(
     Raises:
         UserError: anything that is wrong with config, options or data.
     """
-    prepared = usable(config, options, decoders, log)
+    prepared = usable(config, options)
     datasets = {decoder: build_dataset(cfg) for decoder, cfg in prepared.items()}
     times = time_steps(datasets, images, repeats)
     first, cfg = next(iter(prepared.items()))  # what follows decoding is the same for all
@@ -108,18 +105,16 @@ def measure_loading(
     ]
 
 
-def usable(
-    config: str | Path, options: RunOptions, decoders: Sequence[str], log: Callable[[str], None]
-) -> dict[str, Config]:
-    """The prepared config for each decoder that works, which the first must; others are logged."""
+def usable(config: str | Path, options: RunOptions) -> dict[str, Config]:
+    """The prepared config for each decoder that works, which the first must; others are printed."""
     prepared: dict[str, Config] = {}
-    for decoder in decoders:
+    for decoder in IMAGE_DECODERS:
         try:
             prepared[decoder] = check_loading(config, replace(options, image_decoder=decoder))
         except UserError as error:
             if not prepared:
                 raise
-            log(f"not measured: {decoder}: {error}")
+            print(f"not measured: {decoder}: {error}")
     return prepared
 
 

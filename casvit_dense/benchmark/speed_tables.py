@@ -27,12 +27,11 @@ from casvit_dense.benchmark.tables import (
     matching,
     pick,
     quotient,
-    time_cell,
     timed,
 )
 from casvit_dense.results.row import Speed
 from casvit_dense.results.table import NOTHING, shown
-from casvit_dense.results.tables import ModelSize
+from casvit_dense.results.tables import ModelSize, time_cell
 from casvit_dense.zoo import FAMILIES, Family, backbone_of, family_of
 
 VARIANTS = variants()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from casvit_dense.benchmark.cases import BenchmarkCase
 from casvit_dense.provenance import DIRTY
 from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Speed
-from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
+from casvit_dense.results.table import Table, shown
 
 Measured = TypeVar("Measured", Speed, LoadingSpeed, EvaluatorSpeed)
 Series = dict[str, list[float | None]]
@@ -95,17 +95,6 @@ def figures(rows: Iterable[BenchmarkRow | None], name: str) -> list[float | None
 def quotient(a: float | None, b: float | None) -> float | None:
     """``a / b``, ``None`` where either is missing."""
     return None if a is None or b is None else a / b
-
-
-def time_cell(row: Speed | None) -> str:
-    """Median with 10th and 90th percentile in milliseconds, if all are there; or that it failed."""
-    if row is None:
-        return NOTHING
-    if row.error:
-        return "failed"
-    if row.median_ms is None or row.p10_ms is None or row.p90_ms is None:
-        return NOTHING
-    return milliseconds(row.median_ms, row.p10_ms, row.p90_ms)
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:

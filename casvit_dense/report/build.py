@@ -17,7 +17,6 @@ from casvit_dense.report.page_tables import (
     SIGNS,
     cell_grid,
     command_grid,
-    commands,
     environment_grid,
     environments,
     other_grid,
@@ -127,7 +126,7 @@ def build_report(
             "points": POINTS,
             "speed_grids": speed_grids,
             "environments": environment_grid(known),
-            "commands": command_grid(commands(sources.rows, known)),
+            "commands": command_grid(sources.rows, known),
             "pictures": pictures.texts,
         }
     )

@@ -1,7 +1,6 @@
 """The tables of the page: results, speeds, commands and environments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from casvit_dense.report.grid import (
     NOTHING,
@@ -234,36 +233,6 @@ def _is_number(text: str) -> bool:
 NOT_RECORDED = "not recorded"
 
 
-@dataclass(frozen=True)
-class Environment:
-    """Device, software and code: one for all rows that agree in all of it.
-
-    Attributes:
-        name: ``E1``, ``E2``, … in the order of the rows.
-        facts: values by heading.
-    """
-
-    name: str
-    facts: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command and the rows that it made.
-
-    Attributes:
-        text: to type; None where the rows do not say.
-        made: what it made.
-        environment: the name of one.
-        rows: how many rows.
-    """
-
-    text: str | None
-    made: str
-    environment: str
-    rows: int
-
-
 def facts_of(row: Row) -> dict[str, str]:
     """Device, software and code of a row."""
     software = row.software
@@ -279,25 +248,14 @@ def facts_of(row: Row) -> dict[str, str]:
     return {heading: fact for heading, fact in facts.items() if fact}
 
 
-def environments(rows: Sequence[Row]) -> list[Environment]:
-    """The different environments of the rows."""
-    distinct = list(dict.fromkeys(tuple(facts_of(row).items()) for row in rows))
-    return [Environment(f"E{n}", dict(facts)) for n, facts in enumerate(distinct, 1)]
+def environments(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The facts of all rows, equal ones once; `_label` names them by their place."""
+    distinct = dict.fromkeys(tuple(facts_of(row).items()) for row in rows)
+    return [dict(facts) for facts in distinct]
 
 
-def commands(rows: Sequence[Row], known: Sequence[Environment]) -> list[Command]:
-    """Every command once for every environment in which it ran."""
-    names = {tuple(environment.facts.items()): environment.name for environment in known}
-    groups: dict[tuple[str, str | None, str], list[Row]] = {}
-    for row in rows:
-        name = names[tuple(facts_of(row).items())]
-        # Rows without a command are grouped by what they measure.
-        made = row.config if isinstance(row, Evaluation) else "speed"
-        groups.setdefault((name, row.command, made), []).append(row)
-    return [
-        Command(text, _what_it_made(group), name, len(group))
-        for (name, text, _), group in groups.items()
-    ]
+def _label(place: int) -> str:
+    return f"E{place + 1}"
 
 
 def _what_it_made(rows: Sequence[Row]) -> str:
@@ -309,27 +267,37 @@ def _what_it_made(rows: Sequence[Row]) -> str:
     return f"speed of {shown}{f' and {len(models) - 3} more' if len(models) > 3 else ''}"
 
 
-def command_grid(found: Sequence[Command]) -> Grid:
-    """The table of commands."""
+def command_grid(rows: Sequence[Row], known: Sequence[dict[str, str]]) -> Grid:
+    """Every command once for every environment in which it ran.
+
+    Args:
+        rows: all of them.
+        known: their `environments`.
+    """
+    groups: dict[tuple[int, str | None, str], list[Row]] = {}
+    for row in rows:
+        # Rows without a command are grouped by what they measure.
+        made = row.config if isinstance(row, Evaluation) else "speed"
+        groups.setdefault((known.index(facts_of(row)), row.command, made), []).append(row)
     columns = (Column("What"), Column("Environment", choose=True), Column("Command"))
-    rows = [
+    cells = [
         [
-            Cell(command.made, note=f"{command.rows} row{'s' * (command.rows > 1)}"),
-            Cell(command.environment),
-            Cell(command.text, mark="command") if command.text else Cell(NOT_RECORDED),
+            Cell(_what_it_made(group), note=f"{len(group)} row{'s' * (len(group) > 1)}"),
+            Cell(_label(place)),
+            Cell(command, mark="command") if command else Cell(NOT_RECORDED),
         ]
-        for command in found
+        for (place, command, _), group in groups.items()
     ]
-    return Grid("commands", "Commands", "The command behind every row", columns, rows)
+    return Grid("commands", "Commands", "The command behind every row", columns, cells)
 
 
-def environment_grid(known: Sequence[Environment]) -> Grid:
+def environment_grid(known: Sequence[dict[str, str]]) -> Grid:
     """The table of environments."""
-    headings = list(dict.fromkeys(heading for one in known for heading in one.facts))
+    headings = list(dict.fromkeys(heading for facts in known for heading in facts))
     columns = (Column("Environment"), *(Column(h, number=h == "Threads") for h in headings))
     rows = [
-        [Cell(one.name), *(_environment_cell(h, one.facts.get(h, NOTHING)) for h in headings)]
-        for one in known
+        [Cell(_label(place)), *(_environment_cell(h, facts.get(h, NOTHING)) for h in headings)]
+        for place, facts in enumerate(known)
     ]
     return Grid("environments", "Environments", "What ran it", columns, rows)
 

@@ -4,9 +4,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -117,74 +117,64 @@ class Known(NamedTuple):
     source: str
 
 
-class Images(NamedTuple):
-    """Images of a training set after its filters.
+@dataclass(frozen=True)
+class DataFacts:
+    """What was read of a training or a test set.
 
     Attributes:
-        epoch: of one epoch; the published number where the data cannot be read.
-        own: of its files, as checkpoints record it: a wrapper may repeat them in an epoch. None
-            where the data cannot be read.
+        images: of one epoch of a training set, after its filters; the published number where the
+            data cannot be read.
+        own_images: of its files, as checkpoints record it: a wrapper may repeat them in an epoch.
+            None where the data cannot be read.
+        annotations_sha256: hash of a test set's annotations; None where they cannot be read.
         problem: why files that are there cannot be read; else empty.
     """
 
-    epoch: Known | None
-    own: int | None
+    images: Known | None = None
+    own_images: int | None = None
+    annotations_sha256: str | None = None
     problem: str = ""
 
 
-class Truth(NamedTuple):
-    """The annotations of a test set.
-
-    Attributes:
-        sha256: their hash; None where they cannot be read.
-        problem: why files that are there cannot be read; else empty.
-    """
-
-    sha256: str | None
-    problem: str = ""
-
-
-def count_images(cfg: Config) -> Images:
+def count_images(cfg: Config) -> DataFacts:
     """Counts the images that a resolved config trains on."""
+    return read_dataset(
+        cfg,
+        without_pipelines(cfg.train_dataloader.dataset),
+        lambda data: DataFacts(Known(len(data), "counted"), sum(map(len, leaves(data)))),
+        DataFacts(published_images(cfg)),
+    )
 
-    def count(dataset: Any) -> Images:
-        return Images(Known(len(dataset), "counted"), sum(map(len, leaves(dataset))))
 
-    found, problem = read_dataset(cfg, without_pipelines(cfg.train_dataloader.dataset), count)
-    return found or Images(published_images(cfg), None, problem)
-
-
-def read_truth(cfg: Config) -> Truth:
+def read_truth(cfg: Config) -> DataFacts:
     """Reads the annotations of a resolved config's test set."""
-
-    def read(dataset: Any) -> Truth:
-        return Truth(describe_dataset(dataset).annotations_sha256)
-
-    found, problem = read_dataset(cfg, cfg.test_dataloader.dataset, read)
-    return found or Truth(None, problem)
-
-
-Result = TypeVar("Result")
+    return read_dataset(
+        cfg,
+        cfg.test_dataloader.dataset,
+        lambda data: DataFacts(annotations_sha256=describe_dataset(data).annotations_sha256),
+        DataFacts(),
+    )
 
 
 def read_dataset(
-    cfg: Config, dataset: ConfigDict, read: Callable[[Any], Result]
-) -> tuple[Result | None, str]:
-    """What a function makes of a data set, or why its files are damaged.
+    cfg: Config, dataset: ConfigDict, read: Callable[[Any], DataFacts], unread: DataFacts
+) -> DataFacts:
+    """What ``read`` finds in a data set; ``unread``, with the problem, where files are damaged.
 
     Missing files are no problem here: the check of the data reports them, with their flag.
     """
     register_quietly(cfg)
     try:
         with quietly():
-            return read(DATASETS.build(dataset)), ""
+            return read(DATASETS.build(dataset))
     except (OSError, UserError):
-        return None, ""
+        return unread
     except Exception as error:  # what the parsers raise for damaged files is their own affair
         leaf = next(iter(leaf_datasets(dataset)))
         file = Path(leaf.get("data_root") or "", leaf.get("ann_file") or "")
         reason = " ".join(str(error).split())
-        return None, f"the data in {file} cannot be read: {type(error).__name__}: {reason}"
+        problem = f"the data in {file} cannot be read: {type(error).__name__}: {reason}"
+        return replace(unread, problem=problem)
 
 
 def without_pipelines(dataset: ConfigDict) -> ConfigDict:

@@ -183,7 +183,7 @@ class Job:
         once, cfg, stem = self.inspector.once, state.recipe.cfg, state.run.model.stem
         rows = self.inspector.rows()[0]
         schedule = schedule_of(cfg)
-        images = self.inspector.images(state.recipe).epoch
+        images = self.inspector.images(state.recipe).images
         steps = schedule.steps(int(images.value) if images else None, self.settings.gpus)
         done = state.progress.training.iterations if state.progress.training else None
         left = 0 if "train" not in state.todo else steps and max(0, steps - (done or 0))

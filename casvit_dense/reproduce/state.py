@@ -18,9 +18,8 @@ from casvit_dense.engine.train import numbered
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.plan import Run, Settings
 from casvit_dense.reproduce.recipe import (
-    Images,
+    DataFacts,
     Recipe,
-    Truth,
     count_images,
     read_truth,
     recipe_of,
@@ -174,10 +173,10 @@ class Inspector:
         """
         recipe: Recipe = self.once(f"recipe {run.model.stem}", recipe_of, run.model, self.settings)
         progress = read_progress(run.work_dir)
-        images = self.images(recipe).own
+        images = self.images(recipe).own_images
         row = self._row(run, recipe, progress, images)
         if row is not None:
-            unchecked = images is None or self._truth(recipe).sha256 is None
+            unchecked = images is None or self._truth(recipe).annotations_sha256 is None
             return State(run, recipe, progress, row, {}, (), unchecked)
         missing: dict[str, str] = {}
         if (reason := mismatch_reason(progress, run, recipe, images)) is not None:
@@ -202,13 +201,13 @@ class Inspector:
             self._found[key] = make(*args)
         return self._found[key]
 
-    def images(self, recipe: Recipe) -> Images:
+    def images(self, recipe: Recipe) -> DataFacts:
         """How many images a model trains on."""
         key = f"images {without_pipelines(recipe.cfg.train_dataloader.dataset)}"
-        images: Images = self.once(key, self._count, recipe.cfg)
+        images: DataFacts = self.once(key, self._count, recipe.cfg)
         return images
 
-    def _count(self, cfg: Config) -> Images:
+    def _count(self, cfg: Config) -> DataFacts:
         self.log(f"counting the training images of {Path(cfg.filename).stem}")
         return count_images(cfg)
 
@@ -220,13 +219,13 @@ class Inspector:
             if (
                 isinstance(row, Evaluation)
                 and is_result(row, run, recipe, progress, images)
-                and self._truth(recipe).sha256 in (None, row.dataset.annotations_sha256)
+                and self._truth(recipe).annotations_sha256 in (None, row.dataset.annotations_sha256)
             ):
                 return row
         return None
 
-    def _truth(self, recipe: Recipe) -> Truth:
-        truth: Truth = self.once(f"truth {recipe.data_key(TESTING)}", read_truth, recipe.cfg)
+    def _truth(self, recipe: Recipe) -> DataFacts:
+        truth: DataFacts = self.once(f"truth {recipe.data_key(TESTING)}", read_truth, recipe.cfg)
         return truth
 
     def _data_problem(self, recipe: Recipe, loaders: Iterable[str]) -> str | None:

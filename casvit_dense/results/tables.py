@@ -216,7 +216,7 @@ def speed_table(rows: Sequence[Speed], caption: str = "") -> Table:
             f"{row.device}, {row.threads} threads",
             shown(row.params_m),
             shown(row.gmacs, "{:.1f}"),
-            _time(row),
+            time_cell(row),
             shown(row.images_per_s, "{:.1f}"),
             shown(row.peak_mb, "{:.0f}"),
         ]
@@ -231,7 +231,10 @@ def conditions(row: Evaluation | Speed) -> str:
     return f"{row.form}, {row.backend}, {row.precision}"
 
 
-def _time(row: Speed) -> str:
+def time_cell(row: Speed | None) -> str:
+    """Median in ms, with 10th and 90th percentile where they are known; or that it failed."""
+    if row is None:
+        return NOTHING
     if row.error:
         return "failed"
     if row.median_ms is None or row.p10_ms is None or row.p90_ms is None:

@@ -23,7 +23,7 @@ def test_generated_data_have_the_stated_size() -> None:
 
 
 def test_measured_rows() -> None:
-    rows = measure_evaluation(images=60, categories=4, detections=1200)
+    rows = measure_evaluation("bbox", EvaluationSize(images=60, categories=4, detections=1200))
     phases = ["results", "load", "evaluate", "accumulate", "total"]
     assert [(row.task, row.backend, row.phase) for row in rows] == [
         ("bbox", backend, phase) for backend in COCO_BACKENDS for phase in phases

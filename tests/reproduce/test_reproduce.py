@@ -85,7 +85,10 @@ def row_of(state: State, checkpoint: Path, value: float = 50.0, **changes: objec
         weights=Weights(file=checkpoint.name, sha256=file_sha256(checkpoint)),
         training=training(state, STEPS[state.run.model.stem]),
         dataset=Dataset(
-            name="x", annotations_sha256=read_truth(state.recipe.cfg).sha256, images=5, classes=3
+            name="x",
+            annotations_sha256=read_truth(state.recipe.cfg).annotations_sha256,
+            images=5,
+            classes=3,
         ),
         metrics={"mIoU": value} if fpn else {"coco/bbox_mAP": value / 100},
         duration_s=7.0,

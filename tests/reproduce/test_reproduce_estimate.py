@@ -26,6 +26,7 @@ from casvit_dense.reproduce.estimate import (
     training_pixels,
 )
 from casvit_dense.reproduce.recipe import (
+    DataFacts,
     Known,
     count_images,
     count_parameters,
@@ -239,19 +240,19 @@ def test_images_are_counted_as_the_framework_filters_them(tmp_path: Path) -> Non
     content = json.loads(file.read_text())
     drawn = {annotation["image_id"] for annotation in content["annotations"]}
     assert 0 < len(drawn) < 40, "the data set has images without objects"
-    assert count_images(cfg) == (Known(len(drawn), "counted"), len(drawn), "")
+    assert count_images(cfg) == DataFacts(Known(len(drawn), "counted"), len(drawn))
     leaf = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = ConfigDict(type="RepeatDataset", times=3, dataset=leaf)
-    assert count_images(cfg) == (Known(3 * len(drawn), "counted"), len(drawn), "")
+    assert count_images(cfg) == DataFacts(Known(3 * len(drawn), "counted"), len(drawn))
     cfg.train_dataloader.dataset = leaf
     small = min(drawn)
     for image in content["images"]:
         if image["id"] == small:
             image["width"] = 31  # filter_cfg.min_size is 32
     file.write_text(json.dumps(content))
-    assert count_images(cfg) == (Known(len(drawn) - 1, "counted"), len(drawn) - 1, "")
+    assert count_images(cfg) == DataFacts(Known(len(drawn) - 1, "counted"), len(drawn) - 1)
     file.unlink()
-    assert count_images(cfg) == (None, None, ""), "nothing is published of generated data"
+    assert count_images(cfg) == DataFacts(), "nothing is published of generated data"
 
 
 def test_published_images_are_those_of_the_whole_data_sets() -> None:
@@ -259,7 +260,7 @@ def test_published_images_are_those_of_the_whole_data_sets() -> None:
     # cocoapi's issue 76: 118,287 images, 1,021 of them without an object.
     for cfg, whole in ((retinanet, 118_287 - 1_021), (fpn, 20_210)):
         images = count_images(cfg)
-        assert images.epoch.value == whole and images.own is None
+        assert images.images.value == whole and images.own_images is None
     for key, value in {
         "filter_cfg": {},
         "indices": 100,
@@ -281,7 +282,7 @@ def test_a_damaged_annotation_file_is_one_message(shapes: Path, tmp_path: Path, 
         (folder / f"annotations/instances_{split}2017.json").write_text(text)
     cfg = resolved(DEMO, str(folder))
     for found, split in ((count_images(cfg), "train"), (read_truth(cfg), "val")):
-        assert found[0] is None
+        assert found == DataFacts(problem=found.problem)
         assert found.problem.startswith(f"the data in {folder}/annotations/instances_{split}2017.")
         assert "cannot be read: " in found.problem and "\n" not in found.problem
 
