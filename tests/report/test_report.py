@@ -5,87 +5,27 @@ import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
 import ledger_rows
-import numpy as np
 import pytest
 import report_files
-from pycocotools import mask as rle
+from report_page import Page, models_of
 
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.report import build_report
 from casvit_dense.report.build import embedded
 from casvit_dense.report.costs import scatter
-from casvit_dense.report.gallery import choose
 from casvit_dense.report.grid import NOTHING, three_digits
 from casvit_dense.report.page_tables import cell_grid, percents, verdict_grid
-from casvit_dense.report.pictures import outline_of
 from casvit_dense.report.sources import Evaluated, read_sources, with_predictions
-from casvit_dense.report.training_logs import POINTS, downsample, find_logs, read_curves
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
 from casvit_dense.results.verify import Verdict, percent, verify
 
 DOCS = Path(__file__).parents[2] / "docs"
 CPU = DOCS / "speed/cpu.jsonl"
-
-
-class Page(HTMLParser):
-    """What an independent parser makes of the file: elements, texts of scripts, cells of tables."""
-
-    def __init__(self, html: bytes) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.scripts: dict[str, str] = {}
-        self.tables: dict[str, list[list[str]]] = {}
-        self._script = self._table = None
-        self._cell = False
-        self.feed(html.decode())
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        if tag == "script":
-            self._script = found.get("id", "")
-            self.scripts[self._script] = ""
-        elif tag == "table":
-            self._table = self.tables.setdefault(found["id"], [])
-        elif tag == "tr" and self._table is not None:
-            self._table.append([])
-        elif tag in ("td", "th") and self._table is not None:
-            self._table[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._script = None
-        elif tag == "table":
-            self._table = None
-        elif tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data: str) -> None:
-        if self._script is not None:
-            self.scripts[self._script] += data
-        elif self._cell:
-            self._table[-1][-1] += data.strip()
-
-    def data(self, name: str) -> dict:
-        return json.loads(self.scripts[name])
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
-    return report_files.make_ledger(tmp_path_factory.mktemp("work_dirs"), shapes)
-
-
-@pytest.fixture(scope="module")
-def page(ledger: Path) -> Page:
-    return Page(build_report([ledger], [CPU], images=4).html)
 
 
 def test_the_page_fetches_nothing(page: Page) -> None:
@@ -289,67 +229,6 @@ def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: 
     assert all(f"<h3>{name}</h3>".encode() in page for name in names)
 
 
-def test_logs_have_names_that_tell_them_apart(tmp_path: Path) -> None:
-    for seed in ("seed0", "seed1"):
-        for start in ("1", "2"):
-            report_files.write_log(tmp_path / seed / "fpn" / start, ["loss"], "mIoU", 0)
-    one = report_files.write_log(tmp_path / "alone/fpn", ["loss"], "mIoU", 0)
-    assert list(find_logs([tmp_path / "alone"], [])) == ["fpn"]
-    names = find_logs([], [tmp_path])
-    assert len(names) == 5 and one in names.values()
-
-
-def test_logs_of_seeds(tmp_path: Path) -> None:
-    """`reproduce --seeds` puts further seeds into the folder of the first."""
-    for run in ("fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"):
-        report_files.write_log(tmp_path / run, ["loss"], "mIoU", 0)
-    names = ["fpn", "fpn/seed-1", "fpn/seed-2", "retinanet/seed-1"]
-    assert list(find_logs([tmp_path], [])) == names
-    assert sorted(find_logs([], [tmp_path])) == names
-    assert list(find_logs([tmp_path / "retinanet"], [])) == ["retinanet/seed-1"]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"loss": 7, "iter": null}',
-        '{"loss": 7, "iter": "4"}',
-        '{"loss": 7, "iter": [4], "epoch": {}}',
-        '{"loss": 7, "step": null}',
-        '{"loss": "high", "iter": 2, "epoch": null}',
-        f'{{"loss": {10**400}, "iter": 2}}',
-        '{"loss": Infinity, "iter": 2}',
-    ],
-)
-def test_lines_of_a_log_that_say_nothing(tmp_path: Path, line: str) -> None:
-    log = tmp_path / "scalars.json"
-    log.write_text(f'{{"loss": 1, "iter": 1}}\n{line}\n{{"loss": 2, "iter": 3}}\n')
-    assert read_curves(log) == {"loss": ([1, 3], [1.0, 2.0])}
-
-
-def test_curves(tmp_path: Path) -> None:
-    epochs = report_files.write_log(tmp_path / "a", ["loss"], "coco/bbox_mAP", epochs=3)
-    with epochs.open("a") as file:
-        file.write('{"loss": NaN, "iter": 31}\n{"loss": 0.')  # killed while writing
-    curves = read_curves(epochs)
-    assert set(curves) == {"loss", "coco/bbox_mAP"}
-    assert curves["loss"][0] == list(range(1, 31))
-    assert curves["loss"][1][1] == 0.5
-    # An epoch's validation stands at its last iteration.
-    assert curves["coco/bbox_mAP"] == ([10, 20, 30], [0.1, 0.2, 0.3])
-    iterations = read_curves(report_files.write_log(tmp_path / "b", ["loss"], "mIoU", epochs=0))
-    assert iterations["mIoU"] == ([10], [0.1])
-
-
-@pytest.mark.parametrize("length", [1, 299, 300, 301, 10_000])
-def test_long_curves_are_thinned(length: int) -> None:
-    picked = downsample([float(i) for i in range(length)])
-    assert len(picked) == min(length, POINTS)
-    assert (picked[0], picked[-1]) == (0, length - 1)
-    steps = np.diff(picked)
-    assert len(steps) == 0 or 0 < steps.min() <= steps.max() <= steps.min() + 1
-
-
 # --- accuracy and cost ----------------------------------------------------------------------------
 
 
@@ -383,103 +262,6 @@ def test_what_was_not_compared_has_axes_of_its_own(ledger: Path) -> None:
     assert not any(key.startswith("sem_fpn_40k") for key in strange["quality"])
     known = {axis["key"] for axis in data["cost"]} | {axis["key"] for axis in data["quality"]}
     assert all({*p["cost"], *p["quality"]} <= known for p in data["points"])
-
-
-# --- analysis and pictures ------------------------------------------------------------------------
-
-
-def models_of(page: Page) -> dict[str, dict]:
-    """What the scripts get, by the script's id."""
-    return {key: page.data(key) for key in page.scripts if re.fullmatch(r"model-\d+-data", key)}
-
-
-def test_models_show_analysis_and_pictures(page: Page) -> None:
-    models = list(models_of(page).values())
-    galleries = [m["gallery"] for m in models if m["gallery"]]
-    assert sorted(g["kind"] for g in galleries) == ["maps", "objects"]
-    for gallery in galleries:
-        assert len(gallery["images"]) == 4
-        assert all(f"picture-{image['picture']}" in page.scripts for image in gallery["images"])
-    titles = {w["title"] for m in models for w in m["analysis"]}
-    assert {"Boxes: kinds of error", "Masks: confusion", "IoU of each class"} <= titles
-
-
-def test_objects_of_the_gallery(page: Page, shapes: Path) -> None:
-    gallery = next(
-        m["gallery"] for m in models_of(page).values() if m["gallery"]["kind"] == "objects"
-    )
-    content = json.loads((shapes / "coco/annotations/instances_val2017.json").read_text())
-    for image in gallery["images"]:
-        record = next(i for i in content["images"] if i["file_name"] == image["name"])
-        mine = [a for a in content["annotations"] if a["image_id"] == record["id"]]
-        assert (image["width"], image["height"]) == (record["width"], record["height"])
-        boxes = sorted(row[1:5] for row in image["truth"])
-        assert np.allclose(boxes, sorted(a["bbox"] for a in mine), atol=0.06)
-        assert [row[6] for row in image["truth"]].count(1) == sum(a["iscrowd"] for a in mine)
-        scores = [row[1] for row in image["predictions"]]
-        assert scores == sorted(scores, reverse=True) and min(scores, default=1) >= 0.05
-
-
-def test_images_that_are_gone(shapes: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(shapes, data)
-    ledger = report_files.make_ledger(tmp_path / "runs", data)
-    shutil.rmtree(data / "coco/val2017")
-    report = build_report([ledger], images=3)
-    gallery = next(
-        m["gallery"]
-        for m in models_of(Page(report.html)).values()
-        if m["gallery"] and m["gallery"]["kind"] == "objects"
-    )
-    assert [image["picture"] for image in gallery["images"]] == [None] * 3
-    assert "not there any more" in gallery["images"][0]["missing"]
-    # Without the truth, the row's own classes are all that is left.
-    shutil.rmtree(data)
-    report = build_report([ledger])
-    assert all(m["gallery"] is None for m in models_of(Page(report.html)).values())
-    assert any(str(data) in note for note in report.notes)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 12, 100])
-def test_choice_of_images(count: int) -> None:
-    from casvit_dense.analysis.records import ImageScore
-
-    names = [f"{i:02}.png" for i in range(40)]
-    ranked = [ImageScore(i, name, i / 40) for i, name in enumerate(names)]
-    chosen = choose(ranked[::-1][:20], ranked[:20], names, count)
-    assert len(chosen) == min(count, 40)
-    share = count // 3
-    reasons = [why for why, _ in chosen.values()]
-    assert reasons[: min(share, 20)] == ["worst"] * min(share, 20)
-    assert reasons.count("best") == min(share, 20)
-    assert chosen == choose(ranked[::-1][:20], ranked[:20], names[::-1], count)
-
-
-@pytest.mark.parametrize("kind", ["square", "ring", "pixel", "edge", "two", "empty"])
-def test_outlines_enclose_the_mask(kind: str) -> None:
-    """Filled by OpenCV, the outline gives the mask back."""
-    mask = np.zeros((60, 80), np.uint8)
-    if kind in ("square", "ring", "two"):
-        mask[10:40, 20:60] = 1
-    if kind == "ring":
-        mask[20:30, 30:50] = 0
-    if kind == "two":
-        mask[50:58, 2:10] = 1
-    if kind == "pixel":
-        mask[5, 7] = 1
-    if kind == "edge":
-        mask[:, :30] = 1
-    outline = outline_of(rle.encode(np.asfortranarray(mask)))
-    polygons = [
-        np.array([pair.split(" ") for pair in part.rstrip("z").split("L")], float)
-        for part in outline.split("M")[1:]
-    ]
-    drawn = np.zeros((600, 800), np.uint8)
-    cv2.fillPoly(drawn, [np.round(10 * polygon).astype(np.int32) for polygon in polygons], 1)
-    found = drawn[5::10, 5::10]
-    union = (found | mask).sum()
-    assert (found & mask).sum() >= 0.97 * union
-    assert (kind == "empty") == (outline == "")
 
 
 # --- text of data ---------------------------------------------------------------------------------

@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import report_files
+from browser_tab import (
+    AFTER_PAINT,
+    CHROMIUM,
+    PIXELS,
+    Tab,
+    open_model,
+    playwright,
+    scroll_through,
+    visible_rows,
+)
 from PIL import Image
 
 from casvit_dense.report import build_report
 from casvit_dense.report.gallery import OKABE_ITO
 from casvit_dense.results.ledger import append_rows
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
-
-#: Longest wait for a state of the page; a busy machine may be very slow.
-PATIENCE_MS = 120_000
-playwright.expect.set_options(timeout=PATIENCE_MS)
 
 CPU = Path(__file__).parents[2] / "docs/speed/cpu.jsonl"
 
@@ -44,66 +48,6 @@ def report(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     ledger = report_files.make_ledger(root / "runs", data)
     (root / "report.html").write_bytes(build_report([ledger], [CPU]).html)
     return root / "report.html"
-
-
-class Tab:
-    """A page of the browser that fails with the first complaint in its console."""
-
-    def __init__(self, browser: Any, file: Path, width: int = 1280, **options: Any) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.complaints: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.on("request", self._requested)
-        self.page.goto(file.as_uri())
-
-    def _requested(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")):
-            self.complaints.append(request.url)
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        self.context.close()
-        if kind is None:
-            assert self.complaints == []
-
-
-def visible_rows(page: Any, table: str) -> list[list[str]]:
-    return page.locator(f"#{table} tbody tr:visible").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map("
-        "cell => (cell.querySelector('.value') ?? cell).textContent))"
-    )
-
-
-def open_model(page: Any, kind: str) -> Any:
-    """The part of the first model of a kind, opened."""
-    kinds = page.locator("details.model").evaluate_all(
-        """models => models.map(model =>
-            JSON.parse(document.getElementById(`${model.id}-data`).textContent).gallery?.kind)"""
-    )
-    model = page.locator("details.model").nth(kinds.index(kind))
-    if not model.evaluate("node => node.open"):
-        model.locator("summary").first.click()
-    model.locator(".pictures").scroll_into_view_if_needed()
-    model.locator("canvas.map" if kind == "maps" else "svg.objects").first.wait_for()
-    return model
-
-
-def scroll_through(page: Any) -> None:
-    """Everything is drawn when it comes near the screen."""
-    for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 600):
-        page.evaluate(
-            """y => new Promise(done => {
-                scrollTo(0, y);
-                requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
-            })""",
-            y,
-        )
 
 
 def test_sorting(browser: Any, report: Path) -> None:
@@ -223,17 +167,6 @@ def test_overlays(browser: Any, report: Path) -> None:
         model.get_by_label("Layers").select_option("beside")
         model.locator("figure").first.locator(".stage").nth(1).wait_for()
         assert model.locator("figure").first.locator(".stage").count() == 2
-
-
-#: The picture on a canvas as rows of RGBA. Read from a copy, for the page itself reads none.
-PIXELS = """async canvas => {
-    await new Promise(done => setTimeout(done, 200));
-    const { width, height } = canvas;
-    const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
-    context.drawImage(canvas, 0, 0);
-    const { data } = context.getImageData(0, 0, width, height);
-    return Array.from({ length: width * height }, (_, i) => [...data.subarray(4 * i, 4 * i + 4)]);
-}"""
 
 
 def test_maps(browser: Any, report: Path, shapes: Path) -> None:
@@ -423,14 +356,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = build_report([root / "results.jsonl"], [CPU], images=each)
     (root / "report.html").write_bytes(report.html)
     return root / "report.html"
-
-
-AFTER_PAINT = """async act => {
-    const started = performance.now();
-    %s;
-    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-    return performance.now() - started;
-}"""
 
 
 @pytest.mark.slow
