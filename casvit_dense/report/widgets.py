@@ -122,7 +122,7 @@ def _calibration(name: str, part: DetectionAnalysis) -> Widget:
         f"equals the score. Expected calibration error {_text(_scaled(calibration.error, 100))} "
         "points.",
         "x": {"label": "score", "domain": [0, 1]},
-        "y": {"label": "share right", "domain": [0, 1]},
+        "y": {"label": "share of correct detections", "domain": [0, 1]},
         "diagonal": True,
         "series": [
             {

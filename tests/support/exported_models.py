@@ -133,6 +133,7 @@ def write_model(name: str, folder: Path) -> tuple[Path, Path]:
     config.write_text(CONFIGS[name])
     cfg = Config.fromfile(config)
     registry = __import__(f"{register_scope(cfg)}.registry").registry
+    torch.manual_seed(0)  # of layers that `lively` leaves as they are built
     torch.save({"state_dict": lively(registry.MODELS.build(cfg.model)).state_dict()}, checkpoint)
     return config, checkpoint
 
