@@ -30,10 +30,6 @@ class System:
     """One system, prepared for a comparison.
 
     Attributes:
-        name: of the system.
-        classes: class names.
-        images: ids or names of the images.
-        files: files of the images.
         truth: arrays that must be equal in both systems.
         values: value of every class for any weights of the images.
         scores: ``(N,)``, scores of the images.

@@ -68,15 +68,7 @@ class Conditions(_StrictModel):
 
 
 class MetricsFile(_StrictModel):
-    """The content of ``metrics.json`` as far as the analysis uses it.
-
-    Attributes:
-        config: stem of the config.
-        metrics: values by the evaluator's names.
-        per_class: values by kind and class.
-        conditions: see `Conditions`.
-        checkpoint: weights or exported file.
-    """
+    """The content of ``metrics.json`` as far as the analysis uses it."""
 
     config: str
     metrics: dict[str, float | None]

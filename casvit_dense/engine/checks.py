@@ -212,11 +212,10 @@ def fold(backbone: nn.Module, fold_for: str) -> None:
 def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     """Checks the data sets of some loaders against each other, the disk and the model's heads.
 
+    Returns a line for each data set: what it is and how many images it holds.
+
     Args:
         cfg: resolved config; its framework's registries must be filled.
-
-    Returns:
-        One line per data set: what it is and how many images it holds.
     """
     lines = []
     for key in loaders:

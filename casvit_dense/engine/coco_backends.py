@@ -83,12 +83,7 @@ def evaluate_coco(
         truth: content of an instances file. The packages add keys to its annotations.
         results: detections in COCO's results format.
         kind: ``'bbox'`` or ``'segm'``; sizes are those of boxes or of masks.
-        category_ids: categories that count.
-        image_ids: images that count.
         backend: one of `options.COCO_BACKENDS`.
-
-    Raises:
-        UserError: the backend is unknown or cannot be imported.
     """
     evaluation = open_evaluation(truth, results, kind, category_ids, image_ids, backend)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -38,11 +38,7 @@ RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 
 class PrintsToLog(TextIOBase):
-    """A standard output whose lines become messages of `PRINTS`.
-
-    Args:
-        console: the standard output that it stands for.
-    """
+    """A standard output whose lines become messages of `PRINTS`."""
 
     def __init__(self, console: TextIO) -> None:
         self.console = console

@@ -180,9 +180,6 @@ class TrainingRecordHook(Hook):
 
     A resumed run keeps its checkpoint's record. If recipe or batch have changed since, or the
     checkpoint has no record, the result is of neither recipe, and its hash is one of its own.
-
-    Args:
-        record: see `record.training_record`.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:

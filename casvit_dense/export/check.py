@@ -97,9 +97,6 @@ def compare_model(
     """Results of the written model and of the original one, image by image.
 
     Torch's results come from the model's own ``test_step``, which does not use the graph.
-
-    Raises:
-        UserError: the model has no ``test_step``.
     """
     if not hasattr(model, "test_step"):
         raise UserError(f"{type(model).__name__} is not a model of mmengine")

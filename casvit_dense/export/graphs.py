@@ -65,11 +65,7 @@ class BackboneGraph(Graph):
 
 
 class ImageGraph(Graph):
-    """Normalises and pads an image before the network.
-
-    Args:
-        preprocessor: the model's data preprocessor; mean, standard deviation and padding are its.
-    """
+    """Normalises and pads an image before the network."""
 
     mean: Tensor
     std: Tensor

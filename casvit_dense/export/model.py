@@ -31,12 +31,6 @@ class ExportedModel(nn.Module):
     Args:
         file: a whole model written by ``casvit-dense export``.
 
-    Attributes:
-        backend: name of the runtime.
-        runtime: runs the file.
-        description: of the file.
-        num_classes: number of its classes.
-
     Raises:
         UserError: the file cannot be run, or holds a backbone only.
     """

@@ -77,16 +77,6 @@ class ResultFolder:
     skipped; ``pictures/`` holds the drawings. A detector's results are ``predictions.json``, a
     COCO results list; a segmenter's are ``maps/<name>.png`` with the data set's own class
     numbers. Every file appears whole or not at all.
-
-    Args:
-        folder: where to write.
-        labels: names, colours and numbers of the classes.
-        detects: whether the results are those of a detector.
-        score_thr: instances of lower score are neither written nor drawn.
-        pictures: whether to draw.
-
-    Raises:
-        UserError: on entering, when the folder cannot be made.
     """
 
     def __init__(
@@ -134,9 +124,7 @@ class ResultFolder:
 
         Args:
             number: image id.
-            path: the input.
             image: its pixels, ``(H, W, 3)``, uint8, BGR.
-            sample: what was predicted for it.
         """
         height, width = image.shape[:2]
         entry = {"id": number, "file_name": path.as_posix(), "height": height, "width": width}
