@@ -141,7 +141,7 @@ class Family:
     """The models that share a head, a data set and a schedule.
 
     Attributes:
-        key: name in `results/targets.json`: method and schedule.
+        head: method and schedule, as `results/targets.json` names them.
         title: as tables show it.
         folder: of its configs.
         prefix: how the names of its configs, and of its peers' configs, begin.
@@ -153,7 +153,7 @@ class Family:
         demo: its model in ``casvit-dense demo``.
     """
 
-    key: str
+    head: str
     title: str
     folder: str
     prefix: str
@@ -170,7 +170,7 @@ MASK_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.t
 
 FAMILIES: Final = (
     Family(
-        key="retinanet_1x",
+        head="retinanet_1x",
         title="RetinaNet",
         folder="retinanet",
         prefix="retinanet",
@@ -181,7 +181,7 @@ FAMILIES: Final = (
         demo=DemoModel("retinanet_casvit-mini_fpn_shapes", "coco", "coco/bbox_mAP", 0.55),
     ),
     Family(
-        key="mask_rcnn_1x",
+        head="mask_rcnn_1x",
         title="Mask R-CNN",
         folder="mask_rcnn",
         prefix="mask-rcnn",
@@ -192,7 +192,7 @@ FAMILIES: Final = (
         demo=DemoModel("mask-rcnn_casvit-mini_fpn_shapes", "coco", "coco/segm_mAP_50", 0.60),
     ),
     Family(
-        key="sem_fpn_40k",
+        head="sem_fpn_40k",
         title="Semantic FPN",
         folder="sem_fpn",
         prefix="fpn",
@@ -212,9 +212,9 @@ PEERS_FOLDER: Final = "peers"
 
 
 def family_of(name: str) -> Family | None:
-    """The family of a `Family.key` or of a config's stem; None if it is of none."""
+    """The family of a `Family.head` or of a config's stem; None if it is of none."""
     for family in FAMILIES:
-        if name == family.key or name.startswith(f"{family.prefix}_"):
+        if name == family.head or name.startswith(f"{family.prefix}_"):
             return family
     return None
 

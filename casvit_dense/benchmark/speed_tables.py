@@ -340,7 +340,7 @@ def counts(rows: Sequence[Speed]) -> ChartedTable:
     """Parameters and multiply-adds of every backbone with every head."""
     found: dict[str, dict[str, Speed]] = {}
     for family, row in newest_counts(rows):
-        found.setdefault(backbone_of(row.model), {})[family.key] = row
+        found.setdefault(backbone_of(row.model), {})[family.head] = row
     body = []
     series: Series = {family.title: [] for family in FAMILIES}
 
@@ -352,7 +352,7 @@ def counts(rows: Sequence[Speed]) -> ChartedTable:
         params = figure(heads.get("sem_fpn_40k"), "backbone_params_m")
         line = [backbone, shown(params), shown(cost(backbone))]
         for family in FAMILIES:
-            head = heads.get(family.key)
+            head = heads.get(family.head)
             line += [shown(figure(head, key), "{:.1f}") for key in ("params_m", "gmacs")]
             series[family.title].append(figure(head, "gmacs"))
         body.append(line)

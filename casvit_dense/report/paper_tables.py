@@ -41,7 +41,7 @@ def report_tables(
     for family in FAMILIES:
         dense = [target for target in targets.dense if target.family is family]
         caption = f"{family.title} with all backbones."
-        tables[f"peers-{family.key}"] = peer_table(dense, findings, sizes, caption)
+        tables[f"peers-{family.head}"] = peer_table(dense, findings, sizes, caption)
     return {name: table for name, table in tables.items() if table.rows}
 
 

@@ -117,7 +117,7 @@ def overview_table(targets: Sequence[Target], findings: Sequence[Finding], sizes
             line = cells.setdefault(target.backbone, {})
             line[target.head, metric] = f"{published(value)}{QUOTED}{here}"
     columns = [f"{family.title}, {METRICS[metric].title}" for family, metric in heads]
-    keys = [(family.key, metric) for family, metric in heads]
+    keys = [(family.head, metric) for family, metric in heads]
     rows = [
         [name, backbones.get(name, NOTHING), *(line.get(key, NOTHING) for key in keys)]
         for name, line in cells.items()

@@ -30,7 +30,7 @@ class Target(_Published):
     """What was published of one dense model.
 
     Attributes:
-        head: key of its family, see `zoo.Family.key`.
+        head: that of its family, see `zoo.Family`.
         backbone: name as published.
         metrics: percent, by the names in `zoo.METRICS`.
         source: where it was published.
@@ -54,7 +54,7 @@ class Target(_Published):
     @property
     def family(self) -> Family:
         """The models with this head and schedule."""
-        return next(family for family in FAMILIES if family.key == self.head)
+        return next(family for family in FAMILIES if family.head == self.head)
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -64,7 +64,7 @@ class Target(_Published):
     @field_validator("head")
     @classmethod
     def _check_head(cls, head: str) -> str:
-        keys = [family.key for family in FAMILIES]
+        keys = [family.head for family in FAMILIES]
         if head not in keys:
             raise ValueError(f"{head!r} is none of {', '.join(keys)}")
         return head
@@ -147,7 +147,7 @@ class Targets(BaseModel):
         rows, tolerance = content.get("dense"), content.get("tolerance")
         if not isinstance(rows, list) or not isinstance(tolerance, dict):
             return content
-        by_head = {family.key: tolerance.get(family.dataset) for family in FAMILIES}
+        by_head = {family.head: tolerance.get(family.dataset) for family in FAMILIES}
         return {**content, "dense": [_with_tolerance(row, by_head) for row in rows]}
 
     @model_validator(mode="after")
