@@ -55,10 +55,8 @@ class Prepared:
 def prepare(case: BenchmarkCase, threads: int, folder: Path) -> Prepared:
     """Builds a case; anything may be raised, by a missing package or a step that fails.
 
-    Args:
-        case: what to build.
-        threads: CPU threads of the runtimes that are not torch.
-        folder: keeps exported files for other cases of the same form.
+    ``threads`` are those of runtimes that are not torch; ``folder`` keeps exported files for other
+    cases of the same form.
     """
     network = build(case)
     if case.mode == "train":

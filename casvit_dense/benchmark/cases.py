@@ -173,11 +173,7 @@ def groups(cases: Iterable[BenchmarkCase]) -> dict[BenchmarkCase, list[Benchmark
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """``512`` or ``800x1280`` (height x width) as two numbers of pixels.
-
-    Raises:
-        UserError: the text is neither, or a side is out of range.
-    """
+    """``512`` or ``800x1280`` (height x width) as two numbers of pixels; else a `UserError`."""
     sides = text.lower().split("x")
     if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
         raise UserError(f"size {text!r}: give 512 or 800x1280 (height x width)")
@@ -188,11 +184,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_spec(text: str, base: BenchmarkCase) -> BenchmarkCase:
-    """``form=fused,backend=openvino`` as a case, the other fields from ``base``.
-
-    Raises:
-        UserError: an unknown field or value.
-    """
+    """``form=fused,backend=openvino`` as a case, other fields from ``base``; else a `UserError`."""
     choices: Mapping[str, Sequence[str]] = {
         "form": FORMS,
         "backend": BACKENDS,

@@ -193,11 +193,7 @@ def share_columns(cost: Cost, seconds: float, rates: Rates, halved: bool) -> dic
     in which each of these operators could both compute and move. The copy rate is that of memory:
     where caches serve, shares of it exceed 1.
 
-    Args:
-        cost: of the call, counted in fp32.
-        seconds: of the call.
-        rates: the machine's.
-        halved: activations and weights have two bytes instead of four.
+    The cost is counted in fp32; ``halved`` activations and weights have two bytes instead of four.
     """
     copy = rates.copy * (2 if halved else 1)  # in bytes as they were counted
     return {

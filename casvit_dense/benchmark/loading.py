@@ -136,11 +136,7 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def build_dataset(cfg: Config) -> Any:
-    """The training set of a config, read.
-
-    Raises:
-        UserError: it is a wrapper around others, which has no pipeline of its own.
-    """
+    """The training set of a config, read; a `UserError` for a wrapper, which has no pipeline."""
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     if not hasattr(getattr(dataset, "pipeline", None), "transforms"):
         raise UserError(f"{cfg.filename}: loading is measured of plain data sets, not of wrappers")

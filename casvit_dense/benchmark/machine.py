@@ -78,13 +78,10 @@ class Rates:
 
 @contextmanager
 def fixed_settings(threads: int) -> Iterator[None]:
-    """Torch's settings while something is measured; those of before come back.
+    """Torch's settings while something is measured on some CPU threads; those of before come back.
 
     cuDNN chooses its algorithms by trial, as training does. TF32 is off: what is named fp32
     computes in fp32.
-
-    Args:
-        threads: of the CPU.
     """
     backends = torch.backends
     before = torch.get_num_threads(), backends.cudnn.benchmark
@@ -104,11 +101,8 @@ def missing_precision(device: str, dtype: str) -> str | None:
     """Why this machine does not compute in a precision, None where it does.
 
     An emulated precision is slower than fp32, and a row that names it would mislead. A CPU whose
-    system does not list its features is taken to have them.
-
-    Args:
-        device: ``cpu`` or ``cuda``.
-        dtype: ``fp32``, ``autocast`` (bf16 on CPUs, fp16 on GPUs), ``bf16`` or ``fp16``.
+    system does not list its features is taken to have them. ``autocast`` is bf16 on CPUs, fp16 on
+    GPUs.
     """
     if device == "cuda":
         if dtype != "bf16" or not torch.cuda.is_available():
@@ -135,10 +129,8 @@ def _cpu_flags() -> frozenset[str]:
 def measure_rates(device: str, dtype: str = "fp32") -> Rates:
     """Measures both rates; takes seconds, on a slow machine some tens of them.
 
-    Args:
-        device: ``cpu`` (with torch's present number of threads; in fp32 the best of torch's
-            product, oneDNN's on weights in its own layout, and numpy's BLAS) or ``cuda``.
-        dtype: of the matrix product: ``fp32``, ``bf16`` or ``fp16``.
+    On CPUs with torch's present number of threads, in fp32 by the best of torch's product, oneDNN's
+    on weights in its own layout, and numpy's BLAS.
     """
     cuda = device == "cuda"
     sides = CUDA_MATMUL_SIDES if cuda else MATMUL_SIDES
@@ -253,9 +245,7 @@ def now() -> datetime:
 def provenance(device: str, runtime: str | None = None) -> dict[str, Any]:
     """The fields that every row measured now has in common: date, device, threads, software.
 
-    Args:
-        device: ``cpu`` or ``cuda``.
-        runtime: package that runs exported files, if one does.
+    ``runtime`` is the package that runs exported files, if one does.
     """
     versions = {"casvit-dense": __version__, "torch": torch.__version__}
     if device == "cuda":

@@ -31,12 +31,8 @@ def peak_bytes(case: BenchmarkCase, threads: int, folder: Path) -> int:
 
     On CPUs the process's highest resident memory during calls less what it was after all imports.
     On GPUs the most that torch allocated; with CUDA graphs what it reserved, since the replay of a
-    graph allocates nothing: its memory is set aside when it is recorded.
-
-    Args:
-        case: what to measure; its exported file is taken from ``folder`` if it is there.
-        threads: CPU threads.
-        folder: see `backends.prepare`.
+    graph allocates nothing: its memory is set aside when it is recorded. An exported file is taken
+    from ``folder`` if it is there.
 
     Raises:
         RuntimeError: the process failed, with its last words.

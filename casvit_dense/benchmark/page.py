@@ -85,11 +85,7 @@ def _rows_of(path: Path) -> list[Row]:
 
 
 def write_page(page: Path) -> dict[str, ChartedTable]:
-    """Rewrites the page's tables and draws its charts; returns the tables by name.
-
-    Raises:
-        UserError: see `render_page`; or matplotlib is not installed.
-    """
+    """Rewrites the page's tables and draws its charts by matplotlib; returns the tables by name."""
     text, made = render_page(page)
     contents = {page: text.encode()}
     for name, table in made.items():
@@ -105,11 +101,7 @@ BAR_SPAN = 0.8  # of the room of a label
 
 
 def svg_of(chart: Chart) -> bytes:
-    """Draws a chart.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
+    """Draws a chart; needs matplotlib."""
     try:
         import matplotlib
         from matplotlib.figure import Figure

@@ -213,10 +213,7 @@ def beside(
 ) -> list[BenchmarkCase]:
     """New cases of a group, and what their ratios need; known rows of the latter stay.
 
-    Args:
-        base: the group's reference.
-        new: those without a row.
-        members: all that were asked for; of these, the references on the new ones' backends.
+    Of the members, all that were asked for, the references on the new ones' backends are needed.
     """
     needed = {*new, *(case.path_reference for case in new)}
     return list(dict.fromkeys([base, *(case for case in members if case in needed)]))

@@ -375,11 +375,7 @@ def newest_counts(rows: Iterable[object]) -> list[tuple[Family, Speed]]:
 
 
 def model_sizes(rows: Iterable[object]) -> dict[str, ModelSize]:
-    """What `newest_counts` counted, by config stem.
-
-    Args:
-        rows: of a ledger; those of other kinds are skipped.
-    """
+    """What `newest_counts` counted, by config stem."""
     found = {}
     for _, row in newest_counts(rows):
         params, gmacs, backbone = row.params_m, row.gmacs, row.backbone_params_m

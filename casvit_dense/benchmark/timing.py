@@ -55,15 +55,8 @@ def interleave(
     """Times several calls in turns.
 
     A turn makes untimed calls for ``warm_seconds`` and then timed ones for ``turn_seconds``, of
-    each at least one. A call that raises is left out from there on.
-
-    Args:
-        calls: what to time.
-        rounds: turns of each call.
-        watch: see `Stopwatch`.
-        turn_seconds: least time of the timed part of a turn.
-        warm_seconds: least time of its untimed part.
-        after_turn: called after every turn of every call.
+    each at least one. A call that raises is left out from there on; ``after_turn`` is called after
+    every turn of every call.
     """
     timings: Timings[Key] = Timings({key: [] for key in calls})
     plans: dict[Key, tuple[int, int]] = {}

@@ -160,14 +160,7 @@ def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> 
 
 
 def render(content: Mapping[str, Any]) -> bytes:
-    """The HTML file.
-
-    Args:
-        content: variables of the template.
-
-    Raises:
-        UserError: jinja2 is not installed.
-    """
+    """The HTML file from the variables of its template; needs jinja2."""
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(STATIC),

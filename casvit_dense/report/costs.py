@@ -69,11 +69,7 @@ def scatter(
 ) -> dict[str, Any]:
     """The plot's data: ``quality`` and ``cost`` axes that some point has, and the points.
 
-    Args:
-        findings: published figures beside ours.
-        rows: all evaluations.
-        speeds: all measured speeds and counts.
-        targets: all published figures.
+    Published figures beside ours come from ``findings``, all others of ours from ``rows``.
     """
     measured = _measured_costs(speeds)
     classifiers = {c.backbone: c.params_m for c in targets.classifiers}

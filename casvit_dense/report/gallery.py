@@ -93,16 +93,9 @@ class Gallery:
 def make_gallery(
     sources: Sequence[Source], analysis: Analysis, count: int, pictures: Pictures
 ) -> Gallery | None:
-    """Chooses images and collects what is on them.
+    """Chooses ``count`` images and collects what is on them; None if ``count`` is 0.
 
-    Args:
-        sources: predictions and truth; of boxes and masks, masks are shown.
-        analysis: the analysis of these sources; has the best and the worst images.
-        count: number of images.
-        pictures: the images are added to it.
-
-    Returns:
-        None if ``count`` is 0.
+    Of boxes and masks, masks are shown. The best and worst images are those of the analysis.
 
     Raises:
         UserError: truth or predictions cannot be read.
@@ -121,11 +114,6 @@ def choose(
     """Chooses images: a third the worst, a third the best, the others at random.
 
     The random ones depend on the names alone, so models of one data set show the same.
-
-    Args:
-        best, worst: from the analysis, in their order.
-        names: files of all images.
-        count: number of images.
 
     Returns:
         By file: the reason, and the score where it is known.

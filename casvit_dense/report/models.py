@@ -71,11 +71,7 @@ def model_of(
 ) -> Model:
     """Analyses an evaluation; a note tells what cannot be read any more.
 
-    Args:
-        evaluated: row and folder.
-        images: number of images in the gallery.
-        pictures: the images are added to it.
-        title: by default the config's stem.
+    The images of its gallery are added to ``pictures``; the title is by default the config's stem.
     """
     row = evaluated.row
     notes: list[str] = []

@@ -195,13 +195,9 @@ def area(size: str) -> float | None:
 
 
 def cell_grid(name: str, rows: Sequence[Mapping[str, str]]) -> Grid:
-    """Rows of another kind, field by field.
+    """Rows of another kind, field by field; values are text, empty or missing where there is none.
 
     Values that all rows have in common are given once, above the table.
-
-    Args:
-        name: of the kind.
-        rows: text by field; empty or missing where there is none.
     """
     titles = dict.fromkeys(title for row in rows for title in row)
     values = {title: {row.get(title, "") for row in rows} for title in titles}
@@ -268,12 +264,7 @@ def _what_it_made(rows: Sequence[Row]) -> str:
 
 
 def command_grid(rows: Sequence[Row], known: Sequence[dict[str, str]]) -> Grid:
-    """Every command once for every environment in which it ran.
-
-    Args:
-        rows: all of them.
-        known: their `environments`.
-    """
+    """Every command once for every one of the known `environments` in which it ran."""
     groups: dict[tuple[int, str | None, str], list[Row]] = {}
     for row in rows:
         # Rows without a command are grouped by what they measure.

@@ -26,11 +26,7 @@ def report_tables(
 ) -> dict[str, Table]:
     """By file name without suffix; tables without a row are left out.
 
-    Args:
-        findings: published figures beside ours.
-        others: results that nothing was published of.
-        speeds: measured speeds.
-        targets: all published figures.
+    ``others`` are results that nothing was published of.
     """
     sizes = model_sizes(speeds)
     tables = {
@@ -46,10 +42,7 @@ def report_tables(
 
 
 def write_tables(folder: Path, tables: dict[str, Table]) -> list[Path]:
-    """Writes every table as ``.md``, ``.csv`` and ``.tex``.
-
-    Returns:
-        The files.
+    """Writes every table as ``.md``, ``.csv`` and ``.tex``; returns the files.
 
     Raises:
         UserError: they cannot be written.

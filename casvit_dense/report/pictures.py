@@ -64,14 +64,10 @@ class Pictures:
 
 
 def outline_of(mask: Mapping[str, Any]) -> str:
-    """SVG path data of a mask.
+    """SVG path data of a mask in compressed run lengths.
 
-    Args:
-        mask: compressed run lengths.
-
-    Returns:
-        Closed polygons in pixels of the image, with holes (fill rule even-odd); ``''`` for an empty
-        mask.
+    Closed polygons in pixels of the image, with holes (fill rule even-odd); ``''`` for an empty
+    mask.
     """
     pixels = rle.decode(mask)
     # The border of zeros closes outlines at the image's edge; minus .5 makes centres of pixels of

@@ -135,13 +135,10 @@ def row_of_folder(folder: Path) -> str | None:
 
 
 def with_predictions(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
-    """One evaluation for each folder of predictions, and for each model without one.
+    """One evaluation for each folder of predictions, and for each model without; newest last.
 
     An evaluation may overwrite the files of an earlier one, so only one row owns them. Where that
     row is not among the given ones, none does.
-
-    Args:
-        evaluations: the newest last.
     """
     chosen: dict[object, Evaluated] = {}
     for evaluated in evaluations:

@@ -21,9 +21,8 @@ Curve = tuple[list[float], list[float]]
 def find_logs(work_dir_parents: Iterable[Path], runs: Iterable[Path]) -> dict[str, Path]:
     """Training logs by name of their run: its folder, with the start's date if there are several.
 
-    Args:
-        work_dir_parents: folders of work directories, which may hold those of further seeds.
-        runs: folders that are searched recursively.
+    They lie in the work directories in ``work_dir_parents``, in those of further seeds inside
+    these, or anywhere below ``runs``.
 
     Raises:
         UserError: one of ``runs`` is not a folder.
@@ -55,16 +54,11 @@ def _run_name(run: Path) -> str:
 
 
 def read_curves(log: Path) -> dict[str, Curve]:
-    """Curves of one run.
+    """Curves of one run: iterations and values by name of the scalar.
 
-    Args:
-        log: mmengine's ``scalars.json``: a line of JSON for every logged step and every validation.
-
-    Returns:
-        Iterations and values by name of the scalar; at most `POINTS`, evenly picked, always with
-        the last one. Validation of runs that count epochs stands at the epoch's last logged
-        iteration. Lines that are not JSON (the last of a killed run) or have no iteration, and
-        values that are not finite numbers, are left out.
+    At most `POINTS`, evenly picked, always with the last one. Validation of runs that count epochs
+    stands at the epoch's last logged iteration. Lines that are not JSON (the last of a killed run)
+    or have no iteration, and values that are not finite numbers, are left out.
     """
     curves: dict[str, Curve] = {}
     last_of_epoch: dict[float, float] = {}

@@ -102,12 +102,7 @@ def step_time(
 ) -> Known | None:
     """Seconds of a training step: given, logged by runs of the same config, or measured.
 
-    Args:
-        stem: of the config.
-        cfg: the config, resolved.
-        given: seconds by stem.
-        folders: work directories of runs of this config.
-        rows: of the ledger.
+    ``given`` is by stem; ``folders`` are work directories of runs of this config.
     """
     if stem in given:
         return Known(given[stem], "given")

@@ -149,11 +149,7 @@ class Run:
 
 
 def zoo_plan() -> Plan:
-    """The published models, smallest variant first in each family.
-
-    Raises:
-        UserError: the folder ``configs`` is not found, in the repository or inside the package.
-    """
+    """The published models, smallest variant first in each family."""
     configs = [path for family in FAMILIES for path in casvit_configs(family)]
     return Plan(models=tuple(PlannedModel(config=short_path(path)) for path in configs))
 
@@ -197,11 +193,7 @@ def _located(model: PlannedModel, folder: Path) -> PlannedModel:
 
 
 def choose(plan: Plan, patterns: Sequence[str]) -> Plan:
-    """The models whose stem is one of some names or patterns; all without any.
-
-    Raises:
-        UserError: see `match_stems`.
-    """
+    """The models whose stem matches a name or pattern, all without any; see `match_stems`."""
     chosen = match_stems([model.stem for model in plan.models], patterns)
     models = tuple(model for model in plan.models if model.stem in chosen)
     return plan.model_copy(update={"models": models})

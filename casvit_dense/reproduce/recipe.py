@@ -56,11 +56,7 @@ class Recipe:
 
 
 def recipe_of(model: PlannedModel, settings: Settings) -> Recipe:
-    """Reads a model's config and applies its options.
-
-    Raises:
-        UserError: it cannot be read, or an override is wrong; see `resolve`.
-    """
+    """Reads a model's config and applies its options; a `UserError` says what is wrong."""
     cfg = read_config(model.config)  # once: bases from mmdet take half a second each time
     options = options_of(model, cfg, settings)
     training = resolve(cfg, options)
@@ -199,10 +195,7 @@ def published_images(cfg: Config) -> Known | None:
 
 
 def count_parameters(cfg: Config) -> tuple[int, int]:
-    """Bytes of a model's parameters and buffers, and how many parameters are trained.
-
-    Args:
-        cfg: resolved config.
+    """Bytes of a resolved model's parameters and buffers, and how many parameters are trained.
 
     Raises:
         UserError: the model cannot be built.

@@ -93,15 +93,9 @@ def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print
 
 
 class Job:
-    """A plan under its settings.
+    """A plan under its settings; a `UserError` if they contradict each other.
 
-    Args:
-        plan: models and seeds.
-        settings: see `Settings`.
-        log: takes each line for the user.
-
-    Raises:
-        UserError: the settings contradict each other or the plan.
+    ``log`` takes each line for the user.
     """
 
     def __init__(self, plan: Plan, settings: Settings, log: Callable[[str], None]) -> None:
@@ -118,11 +112,7 @@ class Job:
             log(str(rejected))
 
     def look(self) -> list[State]:
-        """The state of every run.
-
-        Raises:
-            UserError: a config or its overrides are wrong.
-        """
+        """The state of every run; a `UserError` if a config or its overrides are wrong."""
         return [self.inspector.look(run) for run in self.runs]
 
     def run(self, states: Sequence[State], lock: int) -> list[str]:

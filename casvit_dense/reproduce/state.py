@@ -83,11 +83,7 @@ def mismatch_reason(
 ) -> str | None:
     """Why the checkpoint that was found is not of a run; None if it is, or if there is none.
 
-    Args:
-        progress: what was found.
-        run: the run.
-        recipe: of its model.
-        images: of the training set; None where it cannot be counted.
+    ``images`` are those of the training set; None where it cannot be counted.
     """
     path, training = progress.checkpoint, progress.training
     if path is None:
@@ -155,9 +151,7 @@ class State:
 class Inspector:
     """Finds the state of runs. What they share, such as a data set, is read once.
 
-    Args:
-        settings: of the plan.
-        log: takes a line before something that takes long.
+    ``log`` takes a line before something that takes long.
     """
 
     def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
@@ -166,11 +160,7 @@ class Inspector:
         self._found: dict[str, Any] = {}
 
     def look(self, run: Run) -> State:
-        """The state of a run as it is now on disk.
-
-        Raises:
-            UserError: its config or options are wrong.
-        """
+        """The state of a run as it is on disk; a `UserError` if its config or options are wrong."""
         recipe: Recipe = self.once(f"recipe {run.model.stem}", recipe_of, run.model, self.settings)
         progress = read_progress(run.work_dir)
         images = self.images(recipe).own_images

@@ -94,14 +94,11 @@ def _launcher(run: Run, settings: Settings) -> list[str]:
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[int]:
-    """Lets one process at a time work in a folder.
+    """Lets one process at a time work in a folder; gives the lock's descriptor for its steps.
 
     The lock belongs to an open file that the steps inherit: a training that outlives a killed
     `reproduce` keeps it, so that no second one writes into the same folder. A lock of the package
     filelock would be gone with its process.
-
-    Returns:
-        The file's descriptor, for the processes that are started.
 
     Raises:
         UserError: another process holds the lock, the folder cannot be made, or its disk does not
@@ -159,19 +156,11 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 def run_step(
     command: Sequence[str], log: Path, lock: int, on_progress: Callable[[], None]
 ) -> int | None:
-    """Runs a command to its end.
+    """Runs a command to its end and returns the exit status, negative for a signal.
 
     A signal is only noted while the command is started, so that none can come between its start
-    and the care for its end.
-
-    Args:
-        command: what to start.
-        log: file that the command and all that it prints are appended to.
-        lock: descriptor of the folder's lock.
-        on_progress: called every `PROGRESS_EVERY` seconds.
-
-    Returns:
-        The exit status, negative for a signal.
+    and the care for its end. The log gets the command and all that it prints; the process inherits
+    the folder's lock; ``on_progress`` is called every `PROGRESS_EVERY` seconds.
 
     Raises:
         UserError: the program is not there, or the log cannot be written.

@@ -78,11 +78,7 @@ class ConfigHashes:
 
 
 def hashes_of(cfg: Mapping[str, Any]) -> ConfigHashes:
-    """The hashes of a resolved config.
-
-    Args:
-        cfg: the config as plain values, e.g. ``Config.fromfile(…).to_dict()``.
-    """
+    """The hashes of a resolved config as plain values, e.g. ``Config.fromfile(…).to_dict()``."""
     whole = {name: _section(cfg, name) for name in SECTIONS}
     test_loader = cfg.get("test_dataloader") or {}
     return ConfigHashes(
@@ -157,11 +153,9 @@ def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any, ignored: frozenset[str] = IGNORED) -> Any:
-    """A value as JSON has it, without the keys that a result does not depend on.
+    """A value as JSON has it, without the keys that a result does not depend on, at any depth.
 
-    Args:
-        value: part of a config; classes and functions become their names, ``2.0`` becomes ``2``.
-        ignored: keys to leave out, at any depth.
+    Classes and functions become their names, ``2.0`` becomes ``2``.
     """
     if isinstance(value, Mapping):
         return {
@@ -189,8 +183,7 @@ def digest(value: Any) -> str:
 def files_sha256(files: Mapping[str, Path]) -> str:
     """One hash of several files: of the lines ``<name> <sha256 of its content>``, by name.
 
-    Args:
-        files: by the name that counts, which is the same on every machine.
+    The names are those that are the same on every machine.
     """
     lines = (
         f"{name} {hashlib.sha256(files[name].read_bytes()).hexdigest()}\n" for name in sorted(files)

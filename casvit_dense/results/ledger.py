@@ -69,10 +69,8 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 def replace_rows(path: Path, rows: Iterable[BenchmarkRow]) -> None:
     """Adds measurements, each in place of those under the same condition.
 
-    All other lines stay as they are, also those that are no rows. Safe as `append_rows` is.
-
-    Raises:
-        UserError: see `append_rows`.
+    All other lines stay as they are, also those that are no rows. As safe as `append_rows`, with
+    the same errors.
     """
     new = {row.condition: line_of(row).encode() for row in rows}
     with _exclusive(path):

@@ -38,11 +38,7 @@ def metafiles(
 ) -> dict[str, str]:
     """Every file's content, by its path from the folder that holds ``configs``.
 
-    Args:
-        configs: folder of the configs.
-        targets: published figures.
-        findings: our figures that could be compared; they follow the published ones.
-        sizes: counted models.
+    Of the findings, those that could be compared follow the published figures.
     """
     files = {}
     for folder in [*(family.folder for family in FAMILIES), PEERS_FOLDER]:

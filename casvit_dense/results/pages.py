@@ -36,11 +36,9 @@ PLACEHOLDER = re.compile(
 
 
 def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
-    """The page's text with every placeholder refilled.
+    """The page's text with every placeholder refilled, by the function of its name.
 
-    Args:
-        page: a Markdown file.
-        parts: function that makes a placeholder's text, without the end of its last line, by name.
+    The functions' texts come without the end of their last line.
 
     Raises:
         UserError: there is no page or no placeholder in it; a placeholder has no end or an unknown
@@ -64,11 +62,7 @@ def fill(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 def _check_placeholders(page: Path, text: str) -> None:
-    """Checks that a page has placeholders, and that each has its end.
-
-    Raises:
-        UserError: it has none; or one has no end before the next, or shares its line with text.
-    """
+    """A `UserError` if a page has no placeholder, or one without an end or beside other text."""
     openings = list(OPENING.finditer(text))
     if not openings:
         raise UserError(f"{page}: no <!-- table: NAME --> in it, so there is nothing to rewrite")
@@ -91,11 +85,7 @@ class Generated:
 
 
 def generate(root: Path, sizes: Sizes) -> Generated:
-    """The text of all pages and metafiles.
-
-    Args:
-        root: folder of the repository, with ``docs`` and ``configs``.
-        sizes: counted models.
+    """The text of all pages and metafiles of the repository in ``root``.
 
     Raises:
         UserError: a page or the ledger is not there, or a page has an unknown placeholder.

@@ -38,12 +38,9 @@ Sizes = Mapping[str, ModelSize]  # by config stem
 
 
 def verdict_table(findings: Sequence[Finding], sizes: Sizes, caption: str = "") -> Table:
-    """Size, published, ours with its spread over seeds, the band around the published, the verdict.
+    """A line for each finding, in their order.
 
-    Args:
-        findings: one per line, in their order.
-        sizes: counted models.
-        caption: of the table.
+    Size, published, ours with its spread over seeds, the band around the published, the verdict.
     """
     rows = []
     for finding in findings:
@@ -90,13 +87,7 @@ def inputs_note(sizes: Iterable[ModelSize]) -> list[str]:
 
 
 def overview_table(targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes) -> Table:
-    """A line for each backbone, a column for each head and metric: published, and ours if any.
-
-    Args:
-        targets: of the backbones, in their order.
-        findings: those that were compared are shown.
-        sizes: counted models, for the parameters of the backbones.
-    """
+    """A line for each backbone, a column for each head and metric: published, ours if compared."""
     heads = [
         (family, metric)
         for family in FAMILIES
@@ -130,11 +121,8 @@ def peer_table(
 ) -> Table:
     """All backbones under one head as papers print them, the smallest model first.
 
-    Args:
-        targets: of one head.
-        findings: where one was compared, a line of our figures follows the published ones.
-        sizes: counted models, preferred to published sizes.
-        caption: of the table.
+    Where a finding was compared, a line of our figures follows the published ones. Counted sizes
+    are preferred to published ones.
     """
     metrics = [m for m in METRICS if any(m in target.metrics for target in targets)]
     sources: dict[str, int] = {}

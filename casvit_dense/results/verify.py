@@ -100,13 +100,7 @@ def with_training(rows: Iterable[Evaluation]) -> list[Candidate]:
 
 
 def find(target: Target, metric: str, candidates: Sequence[Candidate]) -> Finding:
-    """The finding for one figure.
-
-    Args:
-        target: what was published.
-        metric: one of its metrics.
-        candidates: all rows of its config, newest first.
-    """
+    """The finding for one figure, from all rows of the target's config, newest first."""
     published = target.metrics[metric]
     reasons = [mismatch_reasons(one.row, one.training, target, metric) for one in candidates]
     chosen = choose([one for one, why in zip(candidates, reasons, strict=True) if not why])
@@ -155,10 +149,7 @@ def choose(comparable: Sequence[Candidate]) -> list[Candidate]:
 
     Weights whose training is known take precedence over those, such as official files, whose
     training is not. Of the latter only the newest counts: nothing tells whether several of them are
-    repetitions of one training.
-
-    Args:
-        comparable: newest first.
+    repetitions of one training. The candidates come newest first.
     """
     trainings: dict[int | str, list[Candidate]] = {}
     for one in comparable:
@@ -190,14 +181,7 @@ def notes_on(candidate: Candidate) -> list[str]:
 def mismatch_reasons(
     row: Evaluation, training: Training | None, target: Target, metric: str
 ) -> list[str]:
-    """Why a row may not be compared with a published figure; ``[]`` if it may.
-
-    Args:
-        row: of the target's config.
-        training: what is known about the training of its weights.
-        target: what was published.
-        metric: one of its metrics.
-    """
+    """Why a row of the target's config may not be compared with this metric; ``[]`` if it may."""
     spec = target.dataset
     found = [*_dataset_differences(row.dataset, spec), *_config_differences(row, training)]
     if training is not None:
@@ -266,15 +250,7 @@ FAILURES = (Verdict.BELOW, Verdict.NOT_COMPARABLE)
 
 
 def select(findings: Sequence[Finding], patterns: Sequence[str]) -> list[Finding]:
-    """Findings of some configs.
-
-    Args:
-        findings: all of them.
-        patterns: stems of configs, ``*`` stands for anything; none: all.
-
-    Raises:
-        UserError: see `match_stems`.
-    """
+    """Findings of the configs whose stem matches a pattern, all without any; see `match_stems`."""
     stems = match_stems([str(finding.target.config) for finding in findings], patterns)
     return [finding for finding in findings if finding.target.config in stems]
 
@@ -282,20 +258,16 @@ def select(findings: Sequence[Finding], patterns: Sequence[str]) -> list[Finding
 def exit_code(findings: Sequence[Finding], require_all: bool = False) -> int:
     """0: every figure that was run is within tolerance or above; 1: some is not.
 
-    Args:
-        findings: what counts.
-        require_all: a figure that was not run counts as a failure.
+    With ``require_all``, a figure that was not run counts as a failure.
     """
     failures = (*FAILURES, Verdict.NOT_RUN) if require_all else FAILURES
     return int(any(finding.verdict in failures for finding in findings))
 
 
 def as_text(findings: Sequence[Finding], all_lines: bool = True) -> str:
-    """A table with the reasons and notes of each line below it, and a summary.
+    """A table with the reasons and notes of each line below it, and a summary of all findings.
 
-    Args:
-        findings: all of them; the summary counts each.
-        all_lines: also those of figures that were not run.
+    Without ``all_lines`` the table leaves out figures that were not run.
     """
     listed = [f for f in findings if all_lines or f.verdict is not Verdict.NOT_RUN]
     table = Table(COLUMNS, [_cells(finding) for finding in listed], align="llrrrrl")
