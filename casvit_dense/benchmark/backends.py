@@ -23,6 +23,7 @@ from casvit_dense.benchmark.networks import (
     freeze_norms,
     learned,
     results_of,
+    saved_bytes,
 )
 from casvit_dense.deploy import compiled
 from casvit_dense.errors import UserError
@@ -111,7 +112,7 @@ def _prepare_training(case: BenchmarkCase, backbone: nn.Module) -> Prepared:
     if not eager:  # the compiler keeps what it likes, where no hook can look
         return Prepared(step, lambda: {"gradients": step.outputs()})
     compared = step.exact_outputs if case.dtype == "fp32" else step.outputs
-    return Prepared(step, lambda: {"gradients": compared()}, step.saved_bytes)
+    return Prepared(step, lambda: {"gradients": compared()}, partial(saved_bytes, step.forward))
 
 
 def plain_tensors(outputs: Any) -> list[Tensor]:

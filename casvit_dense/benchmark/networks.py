@@ -223,10 +223,6 @@ class TrainingStep:
             torch.autograd.backward(outs, [g[i : i + 1].double() for g in self.gradients])
         return gradients_of(learned(exact))
 
-    def saved_bytes(self) -> int:
-        """Bytes that wait for the backward pass; the images and the parameters live anyway."""
-        return saved_bytes(self.forward)
-
 
 def learned(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that get a gradient, by name."""

@@ -14,6 +14,7 @@ from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Evaluated
 from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
 from casvit_dense.results.row import Evaluation
+from casvit_dense.results.tables import conditions
 from casvit_dense.zoo import MAIN_METRICS, METRICS
 
 NO_PREDICTIONS = (
@@ -117,7 +118,7 @@ def _subtitle(row: Evaluation) -> str:
     parts = [
         f"{row.weights.file} (SHA-256 {row.weights.sha256[:12]}…)",
         f"{data.name}, {data.images:,} images, {data.classes} classes",
-        f"{row.form}, {row.backend}, {row.precision} on {row.device}",
+        f"{conditions(row)} on {row.device}",
         f"{row.date:%Y-%m-%d %H:%M %Z}",
     ]
     return " · ".join(parts)

@@ -12,8 +12,8 @@ from casvit_dense.report.grid import (
     three_digits,
 )
 from casvit_dense.results.row import Evaluation, Row, Speed
-from casvit_dense.results.tables import ours
-from casvit_dense.results.verify import Finding, Verdict, percent
+from casvit_dense.results.tables import conditions
+from casvit_dense.results.verify import Finding, Verdict, ours, percent
 from casvit_dense.zoo import LISTED_METRICS, METRICS
 
 #: What a reader looks for first.
@@ -114,7 +114,7 @@ def other_grid(rows: Sequence[Evaluation]) -> Grid:
             Cell(row.dataset.name, note=f"{row.dataset.classes} classes"),
             Cell(str(row.dataset.images), float(row.dataset.images)),
             *(number_cell(percents(row).get(name), "{:.2f}") for name in names),
-            Cell(", ".join((row.form, row.backend, row.precision))),
+            Cell(conditions(row)),
             Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
         ]
         for row in sorted(rows, key=lambda row: row.date, reverse=True)

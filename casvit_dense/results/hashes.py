@@ -127,12 +127,12 @@ def _pipelines(dataset: Mapping[str, Any]) -> Iterable[Any]:
 def _section(cfg: Mapping[str, Any], name: str) -> Any:
     value = cfg.get(name)
     if name == "custom_hooks":
-        value = [hook for hook in value or () if _type_of(hook) not in PASSIVE_HOOKS]
+        value = [
+            hook
+            for hook in value or ()
+            if not (isinstance(hook, Mapping) and hook.get("type") in PASSIVE_HOOKS)
+        ]
     return plain(value, IGNORED_IN_METRICS if name.endswith("_evaluator") else IGNORED)
-
-
-def _type_of(hook: Any) -> Any:
-    return hook.get("type") if isinstance(hook, Mapping) else None
 
 
 def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from casvit_dense.zoo import FAMILIES, LISTED_METRICS, MAIN_METRICS, METRICS
 
 QUOTED = "†"
 LEGEND = f"{QUOTED} Quoted from its source, not measured here."
-MILLIONS = "{:.2f}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def overview_table(targets: Sequence[Target], findings: Sequence[Finding], sizes
     backbones: dict[str, str] = {}
     for target in targets:
         if size := sizes.get(target.config or ""):
-            backbones[target.backbone] = shown(size.backbone_params_m, MILLIONS)
+            backbones[target.backbone] = shown(size.backbone_params_m)
         for metric, value in target.metrics.items():
             finding = found.get((target.head, target.backbone, metric))
             here = ""
@@ -156,7 +155,7 @@ def _size_cells(target: Target, sizes: Sizes) -> list[str]:
     """Parameters of backbone and model, multiply-adds: counted, else as published."""
     if size := sizes.get(target.config or ""):
         params = (size.backbone_params_m, size.params_m)
-        return [*(shown(value, MILLIONS) for value in params), shown(size.gmacs, "{:.1f}")]
+        return [*map(shown, params), shown(size.gmacs, "{:.1f}")]
     return list(map(_quoted, (target.backbone_params_m, target.params_m, target.gflops_512)))
 
 

@@ -65,7 +65,7 @@ def test_a_step_gives_all_gradients_and_keeps_none_over() -> None:
     expected = torch.einsum("nohw,nihw->oi", direction, images)[..., None, None]
     assert torch.allclose(weight, expected, atol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert step.saved_bytes() == 0  # of a convolution, the image, which lives anyway
+    assert saved_bytes(step.forward) == 0  # of a convolution, the image, which lives anyway
 
 
 def test_exact_gradients_add_up_over_the_images() -> None:
