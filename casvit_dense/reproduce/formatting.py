@@ -17,6 +17,9 @@ from casvit_dense.results.targets import read_targets
 from casvit_dense.results.verify import Finding, percent, verify
 from casvit_dense.zoo import MAIN_METRICS
 
+#: Runs, each with what is left of it.
+Work = Sequence[tuple[State, Estimate]]
+
 
 class Step(NamedTuple):
     """One process to run."""
@@ -87,10 +90,10 @@ def unchecked(states: Iterable[State]) -> list[str]:
     return ["", title, *(f"  {name}" for name in names)]
 
 
-def subsets(states: Iterable[State], estimates: Iterable[Estimate]) -> list[str]:
+def subsets(work: Work) -> list[str]:
     """Incomplete data sets, whose results will not be comparable with published ones."""
     lines = []
-    for state, estimate in zip(states, estimates, strict=True):
+    for state, estimate in work:
         whole = published_images(state.recipe.cfg)
         if whole and estimate.images and estimate.images.value != whole.value:
             lines.append(
@@ -100,12 +103,12 @@ def subsets(states: Iterable[State], estimates: Iterable[Estimate]) -> list[str]
     return [*title, *dict.fromkeys(lines)] if lines else []
 
 
-def order(states: Sequence[State], estimates: Sequence[Estimate]) -> list[str]:
+def order(work: Work) -> list[str]:
     """The steps that will run, in order."""
-    found = dict(zip(map(id, states), estimates, strict=True))
+    steps = [(step, estimate) for state, estimate in work for step in steps_of([state])]
     lines = [
-        f"  {number:>3} {step}{_amount(step, found[id(step.state)])}"
-        for number, step in enumerate(steps_of(states), 1)
+        f"  {number:>3} {step}{_amount(step, estimate)}"
+        for number, (step, estimate) in enumerate(steps, 1)
     ]
     return ["", "will run, in this order:", *lines] if lines else []
 
@@ -119,9 +122,9 @@ def _amount(step: Step, estimate: Estimate) -> str:
     return f": {steps} of {estimate.gpus} x {batch} images"
 
 
-def totals(states: Sequence[State], estimates: Sequence[Estimate], free: int | None) -> list[str]:
+def totals(work: Work, free: int | None) -> list[str]:
     """Steps, time and disk of what is left, by run and in total, with their sources."""
-    work = [(s, e) for s, e in zip(states, estimates, strict=True) if s.todo]
+    work = [(s, e) for s, e in work if s.todo]
     if not work:
         return ["", "nothing is left to do"]
     columns = ["model", "seed", "steps", "s/step", "GPU-hours", "disk"]
@@ -157,7 +160,7 @@ def at_least(text: str, more: bool) -> str:
     return f"{text} + ?" if more else text
 
 
-def sources(work: Sequence[tuple[State, Estimate]], free: int | None) -> list[str]:
+def sources(work: Work, free: int | None) -> list[str]:
     """Where the figures are from, what they leave out, and how to get those that are unknown."""
     images = [e.images for _, e in work if e.images and e.steps]
     notes = [f"training images: {known.value:,.0f}, {known.source}" for known in images]

@@ -52,9 +52,9 @@ def show(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> 
     """
     job = Job(plan, settings, log)
     states = job.look()
-    estimates = [job.estimate(state) for state in states]
-    lines = [*inventory(states, settings), *subsets(states, estimates), *order(states, estimates)]
-    log("\n".join([*lines, *totals(states, estimates, free_space(settings))]))
+    work = [(state, job.estimate(state)) for state in states]
+    lines = [*inventory(states, settings), *subsets(work), *order(work)]
+    log("\n".join([*lines, *totals(work, free_space(settings))]))
 
 
 def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> int:
@@ -79,9 +79,8 @@ def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print
     with signals_handled(interrupt), exclusive_lock(settings.work_dirs) as lock:
         job = Job(plan, settings, log)
         states = job.look()
-        estimates = [job.estimate(state) for state in states]
-        lines = [*inventory(states, settings), *subsets(states, estimates)]
-        log("\n".join([*lines, *order(states, estimates)]))
+        work = [(state, job.estimate(state)) for state in states]
+        log("\n".join([*inventory(states, settings), *subsets(work), *order(work)]))
         if not steps_of(states) and any(state.missing for state in states):
             raise UserError("nothing can run: see what is missing above")
         failures = job.run(states, lock)

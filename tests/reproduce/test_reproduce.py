@@ -310,11 +310,11 @@ def test_a_part_of_a_published_data_set_is_reported_first(bench: Bench) -> None:
     (state,) = bench.look()
     found = Job(bench.plan, bench.settings, print).estimate(state)
     assert found.images == Known(10, "counted")
-    assert subsets([state], [found]) == [], "nothing is published of generated data"
+    assert subsets([(state, found)]) == [], "nothing is published of generated data"
     cfg = resolve(zoo_plan().models[8].config, RunOptions()).config
     recipe = replace(state, recipe=replace(state.recipe, cfg=cfg))
-    assert subsets([recipe], [found])[2:] == [f"  {FPN}: 10 images, not 20,210"]
-    assert subsets([recipe], [replace(found, images=Known(20_210, "counted"))]) == []
+    assert subsets([(recipe, found)])[2:] == [f"  {FPN}: 10 images, not 20,210"]
+    assert subsets([(recipe, replace(found, images=Known(20_210, "counted")))]) == []
 
 
 def test_step_times_of_no_model_are_refused(bench: Bench) -> None:
