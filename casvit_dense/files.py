@@ -16,11 +16,7 @@ DEFAULT_LEDGER = WORK_DIRS / "results.jsonl"
 
 
 def config_folder() -> Path:
-    """The configs that come with the project: beside the package, or inside it from a wheel.
-
-    Raises:
-        UserError: they are in neither place.
-    """
+    """The configs that come with the project: beside the package, or inside it from a wheel."""
     for folder in (PACKAGE.parent / "configs", PACKAGE / ".mim" / "configs"):
         if (folder / "_base_").is_dir():
             return folder

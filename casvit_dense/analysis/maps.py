@@ -65,11 +65,7 @@ def count_pixels(source: MapSource, log: Log = no_log) -> Pixels:
 
 
 def map_pairs(source: MapSource) -> list[tuple[Path, Path]]:
-    """Predicted maps by name, each with its truth.
-
-    Raises:
-        UserError: a folder is missing, or predictions and truth do not belong together.
-    """
+    """Predicted maps by name, each with its truth."""
     for folder in (source.predictions, source.truth):
         if not folder.is_dir():
             raise UserError(f"no folder of maps {folder}{source.hint}")

@@ -76,9 +76,6 @@ class DenseCocoMetric(CocoMetric):
 
         Returns:
             ``{kind}_{number}`` for each of the twelve; fractions, -1 where there is no truth.
-
-        Raises:
-            UserError: masks are to be evaluated and the model predicts none.
         """
         predictions = [prediction for _, prediction in results]
         check_once_each([prediction["img_id"] for prediction in predictions])

@@ -132,8 +132,7 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
 def set_from_scratch(cfg: Config) -> list[str]:
     """Takes the pretrained weights out and lets BatchNorm of the backbone train.
 
-    Returns:
-        What the user should be told.
+    Returns what the user should be told.
     """
     backbone = cfg.model.backbone
     clear_older_key(cfg)

@@ -200,11 +200,7 @@ def format_metrics(metrics: Mapping[str, float]) -> list[str]:
 
 
 def class_table(title: str, values: Mapping[str, float]) -> str:
-    """The figures of every class for people, one line each.
-
-    Args:
-        values: percent by class name; NaN where there is none.
-    """
+    """The figures of every class for people, one line each: percent, NaN where there is none."""
     width = max(map(len, values))
     figures = {name: "-" if math.isnan(value) else f"{value:.2f}" for name, value in values.items()}
     return "\n".join(

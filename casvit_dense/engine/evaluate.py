@@ -145,8 +145,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
 def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) -> dict[str, Any]:
     """Loads a checkpoint into the runner's model, fused where asked.
 
-    Returns:
-        The conditions that depend on the weights.
+    Returns the conditions that depend on the weights.
     """
     model = unwrapped(runner.model)
     if isinstance(model, ExportedModel):

@@ -174,11 +174,9 @@ def compare_segments(expected: Any, found: Any) -> Agreement:
 
 
 def compare_detections(expected: Any, found: Any, score_thr: float, limit: int) -> Agreement:
-    """Two mmdet samples: every detection must have its match.
+    """Two mmdet samples, torch's and the file's: every detection must have its match.
 
     Args:
-        expected: torch's.
-        found: the file's.
         score_thr: least score of a detection; near it, rounding decides whether one is reported.
         limit: most detections of an image; where it is reached, rounding decides on the last.
     """

@@ -152,11 +152,7 @@ def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
 
 
 def check_coreml_choice(config: str | Path, options: ExportOptions) -> None:
-    """Refuses what a CoreML file cannot hold, before weights are loaded.
-
-    Raises:
-        UserError: a detector, whose NMS has no counterpart; no package; an open size.
-    """
+    """Refuses what a CoreML file cannot hold, before weights are loaded: NMS, and an open size."""
     if options.part == "model" and read_config(config).get("default_scope") == "mmdet":
         raise UserError("coreml: detectors cannot be written; export --part backbone")
     require("coremltools", "coreml")

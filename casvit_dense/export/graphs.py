@@ -244,11 +244,7 @@ def drop_small(scores: Tensor, boxes: Tensor, cfg: Any) -> Tensor:
 
 
 def graph_of(model: nn.Module) -> ImageGraph:
-    """The graph of a copy of a whole mmdet or mmseg model.
-
-    Args:
-        model: in eval mode, without SyncBN.
-    """
+    """The graph of a copy of a whole mmdet or mmseg model in eval mode, without SyncBN."""
     model = copy.deepcopy(model)
     kinds = {base.__name__ for base in type(model).__mro__}
     if "TwoStageDetector" in kinds and supports_two_stages(model):
@@ -285,11 +281,7 @@ def supports_two_stages(model: Any) -> bool:
 
 
 def check_segmenter(model: Any) -> None:
-    """Refuses what does not happen in one pass of the network.
-
-    Raises:
-        UserError: sliding windows, padding in the preprocessor, or a single output channel.
-    """
+    """Refuses sliding windows, padding in the preprocessor, and a single output channel."""
     if model.test_cfg.get("mode", "whole") != "whole":
         raise UserError("a segmenter is exported whole: set model.test_cfg.mode to 'whole'")
     if model.data_preprocessor.test_cfg:

@@ -213,8 +213,7 @@ def grouped_nms(
 ) -> Tensor:
     """NMS within each class or level: groups are moved apart (``batched_nms``).
 
-    Returns:
-        Indices of the kept boxes by descending score, at most ``limit``.
+    Returns indices of the kept boxes by descending score, at most ``limit``.
     """
     apart = boxes + (groups * (boxes.max() + 1))[:, None]
     return nms(apart, scores, float(cfg.iou_threshold), float(score_thr), int(limit))

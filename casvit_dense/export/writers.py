@@ -165,11 +165,7 @@ WRITERS: dict[str, Callable[[Graph, Path, Tensor, Description], None]] = {
 def check_coreml(path: Path, description: Description) -> str:
     """Reads a CoreML package back and checks its structure; it can run on Apple's systems only.
 
-    Returns:
-        What was found, in words.
-
-    Raises:
-        UserError: names, shapes or description differ from what should have been written.
+    Returns what was found, in words.
     """
     ct = require("coremltools", "coreml")
     spec = ct.models.MLModel(str(path), skip_model_load=True).get_spec()

@@ -201,10 +201,6 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
         cfg: config whose test data set describes the classes.
         checkpoint_meta: gives the checkpoint's ``dataset_meta``; called only when the config
             does not name as many classes as the model has.
-
-    Raises:
-        UserError: neither source names as many classes as the model has, or a file of names is
-            missing.
     """
     dataset = test_dataset(cfg)
     dataset_class = import_module(f"{cfg.default_scope}.registry").DATASETS.get(dataset.type)
