@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.fileio import get
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from casvit_dense.benchmark.machine import provenance
 from casvit_dense.benchmark.timing import spread
@@ -203,7 +202,7 @@ def measure_workers(cfg: Config, workers: int, images: int) -> dict[str, Any]:
     settings = cfg.train_dataloader.copy()
     settings.update(num_workers=workers, persistent_workers=workers > 0)
     loader = Runner.build_dataloader(settings, seed=0)
-    batches = _endless(loader)
+    batches = chain.from_iterable(repeat(loader))  # without end
     for _ in islice(batches, 2 * max(workers, 1)):  # workers start and fill their queues
         pass
     count = -(-images // settings.batch_size)
@@ -225,11 +224,6 @@ def worker_memory(pid: int) -> tuple[float, float] | None:
         return None
     kib = {k: int(v) for k, v in re.findall(r"^(\w+): +(\d+) kB$", report.read_text(), re.M)}
     return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
-
-
-def _endless(loader: DataLoader) -> Iterator[Any]:
-    while True:
-        yield from loader
 
 
 def _timed(call: Callable[..., Result], *args: Any) -> tuple[float, Result]:

@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase
-from casvit_dense.casvit import ARCHS, CASViT, DropPath
+from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase, variants
+from casvit_dense.casvit import CASViT, DropPath
 from casvit_dense.errors import UserError
 
 SEED = 0
@@ -49,8 +49,8 @@ def check_model(model: str) -> None:
     if model.endswith(".py"):
         if not Path(model).is_file():
             raise UserError(f"no config file {model}")
-    elif model not in {PLAIN + name for name in ARCHS}:
-        names = ", ".join(PLAIN + name for name in ARCHS)
+    elif model not in variants():
+        names = ", ".join(variants())
         raise UserError(f"no model {model!r}: give {names}, or a config file (.py)")
 
 

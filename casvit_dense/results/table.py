@@ -138,9 +138,3 @@ def _latex(text: str) -> str:
 def shown(value: float | None, form: str = "{:.2f}") -> str:
     """A number as a cell."""
     return NOTHING if value is None else form.format(value)
-
-
-def milliseconds(median: float, low: float, high: float) -> str:
-    """A time and, in brackets, its 10th and 90th percentile; three digits or so."""
-    digits = 2 if median < 10 else 1 if median < 100 else 0
-    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

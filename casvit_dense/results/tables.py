@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from casvit_dense.results.row import Evaluation, Speed
-from casvit_dense.results.table import NOTHING, Table, milliseconds, shown
+from casvit_dense.results.table import NOTHING, Table, shown
 from casvit_dense.results.targets import Target
 from casvit_dense.results.verify import COMPARED, Finding, ours, percent
 from casvit_dense.zoo import FAMILIES, LISTED_METRICS, MAIN_METRICS, METRICS
@@ -226,4 +226,5 @@ def time_cell(row: Speed | None) -> str:
         return "failed"
     if row.median_ms is None or row.p10_ms is None or row.p90_ms is None:
         return shown(row.median_ms)
-    return milliseconds(row.median_ms, row.p10_ms, row.p90_ms)
+    digits = 2 if row.median_ms < 10 else 1 if row.median_ms < 100 else 0
+    return f"{row.median_ms:.{digits}f} ({row.p10_ms:.{digits}f} to {row.p90_ms:.{digits}f})"

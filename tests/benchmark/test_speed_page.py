@@ -179,6 +179,8 @@ def test_cells() -> None:
     assert time_cell(row(error="RuntimeError: no")) == "failed"
     assert time_cell(row(median_ms=2.345)) == "2.35 (1.00 to 3.00)"
     assert time_cell(row(median_ms=12.345)) == "12.3 (1.0 to 3.0)"
+    assert time_cell(row(median_ms=123.45, p10_ms=100, p90_ms=300)) == "123 (100 to 300)"
+    assert time_cell(row(median_ms=2.345, p90_ms=None)) == "2.35"
 
 
 def test_a_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:

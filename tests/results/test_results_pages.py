@@ -14,7 +14,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import append_rows, read_ledger
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
 from casvit_dense.results.row import Dataset, Evaluation, Speed
-from casvit_dense.results.table import Table, milliseconds
+from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
     ModelSize,
     evaluation_table,
@@ -83,12 +83,6 @@ def test_latex_by_hand() -> None:
 def test_a_table_of_unequal_rows_is_refused(rows: list[list[str]], align: str) -> None:
     with pytest.raises(ValueError, match="cells"):
         Table(["a", "b"], rows, align=align)
-
-
-def test_times_have_three_digits() -> None:
-    assert milliseconds(2.345, 1, 3) == "2.35 (1.00 to 3.00)"
-    assert milliseconds(12.345, 1, 30) == "12.3 (1.0 to 30.0)"
-    assert milliseconds(123.45, 100, 300) == "123 (100 to 300)"
 
 
 def test_verdicts_by_hand() -> None:
