@@ -10,9 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 #: Version of the rows that are written now. A change of a field's meaning raises it and adds the
 #: way from the version before to `UPGRADES`.
 SCHEMA_VERSION: Final = 2
-
-#: `Evaluation.precision` and `Training.precision` without mixed precision or quantisation.
-FULL_PRECISION: Final = "fp32"
+FULL_PRECISION: Final = "fp32"  # as `precision`: neither mixed nor quantised
 
 #: A measured number. Five digits: more of them are noise, and lines stay short.
 Figure = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}"))]
