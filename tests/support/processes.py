@@ -17,8 +17,9 @@ def forked(work: Callable[[], int], log: Path) -> Iterator[int]:
     if pid == 0:
         try:
             os.setsid()
-            # As at a terminal: a suite that runs in the background may ignore Ctrl-C.
+            # As at a terminal: a suite in the background ignores Ctrl-C, one under nohup SIGHUP.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for stream in (1, 2):
                 os.dup2(file, stream)
