@@ -1,5 +1,6 @@
 """Safe reading of weight files: restricted unpickling with a closed list, or safetensors."""
 
+import errno
 import hashlib
 import json
 import os
@@ -64,6 +65,8 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         read = read_safetensors if is_safetensors(file) else read_pickle
         content = read(file, map_location)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch seeks before the start of a truncated archive
+            raise read_error(file, error) from error
         raise UserError(f"weight file {file} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(
@@ -130,7 +133,7 @@ def read_error(file: Path, error: Exception) -> UserError:
     reason = text.rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [""]
     return UserError(
         f"weight file {file} is damaged or no weight file ({type(error).__name__}: {reason[0]}); "
-        "fetch it again"
+        "fetch it again, or give the checkpoint that an exported file was made from"
     )
 
 

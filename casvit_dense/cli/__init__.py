@@ -1,12 +1,15 @@
 """The ``casvit-dense`` program: one thin module per sub-command."""
 
 import argparse
+import errno
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 from casvit_dense import __version__
 from casvit_dense.errors import UserError
@@ -28,6 +31,11 @@ COMMANDS = (
     "doctor",
 )
 
+#: What only the user can mend, wherever it comes up: no space, no permission, a read-only disk.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells count it
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole program's parser; each command module adds its own arguments and its ``run``."""
@@ -46,20 +54,58 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def program() -> None:
+    """The installed program: `main`, and a second Ctrl-C ends it without the clean-up."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
+        signal.signal(signal.SIGINT, _interrupt)
+    sys.exit(main())
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Loader workers inherit this, and would print what a second one breaks off.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Exit code 0: done; 2: bad input, said in one line; 130: interrupted."""
+    """Runs one command.
+
+    Returns:
+        0: done; 1: a check failed; 2: bad input or a full or protected disk, said in one line;
+        130: interrupted; 141: nobody reads the output any more, as after ``| head``.
+    """
     try:
         args = build_parser().parse_args(argv)
         args.command = shlex.join(["casvit-dense", *(sys.argv[1:] if argv is None else argv)])
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()  # while an error can still be told
+        return code
     except UserError as error:
-        # Processes of one machine fail alike; one of them says why, and the others leave it time
-        # for that: torchrun ends all of them with the first.
-        if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-            print(f"error: {error}", file=sys.stderr)
-        else:
-            time.sleep(5)
-        return 2
+        return _fail(error)
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        if error.filename is None:  # not a file: the output itself
+            _discard_output()
+        return _fail(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Python would fail again on what is left to be written when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(error: Exception) -> int:
+    # Processes of one machine fail alike; one of them says why, and the others leave it time for
+    # that: torchrun ends all of them with the first.
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        time.sleep(5)
+    return 2

@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     targets = read_targets(args.targets or PUBLISHED)
     ledgers = args.ledgers or [DEFAULT_LEDGER]
     rows, rejected = read_ledgers(ledgers)
+    if rejected and not rows:
+        raise UserError(f"there is no row in {', '.join(map(str, ledgers))}; {rejected[0]}")
     for line in rejected:
         print(f"warning: {line}", file=sys.stderr)
-    if rejected and not rows:
-        raise UserError(f"there is no row in {', '.join(map(str, ledgers))}")
     findings = select(verify(rows, targets), args.only)
     print(as_text(findings, all_lines=bool(args.only or args.require_all)))
     configs = dict.fromkeys(row.config for row in rows if isinstance(row, Evaluation))

@@ -78,7 +78,13 @@ def generate_shapes(root: Path, spec: ShapesSpec | None = None) -> bool:
         for split in SPLITS:
             write_split(unfinished, split, spec)
         write_json(unfinished / MANIFEST, describe(spec))
-        unfinished.rename(root)
+        try:
+            unfinished.rename(root)
+        except OSError:
+            if not root.exists():
+                raise
+            check_reusable(root, spec)  # another process was faster
+            return False
     return True
 
 

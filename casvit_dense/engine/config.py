@@ -117,6 +117,12 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
     """
     for dotted in options.cfg_options:
         check_override(cfg, dotted)
+        for key, flag in (("data_root", options.data_root), ("work_dir", options.work_dir)):
+            if flag is not None and dotted.rpartition(".")[2] == key:
+                raise UserError(
+                    f"--cfg-options {dotted} and --{key.replace('_', '-')} contradict each other; "
+                    "give one of them"
+                )
     cfg.merge_from_dict(options.cfg_options)
     messages = set_from_scratch(cfg) if options.from_scratch else []
     if options.pretrained is not None:

@@ -85,6 +85,11 @@ def check_override(cfg: Config, dotted: str) -> None:
         dotted: key such as ``train_dataloader.dataset.pipeline.2.scale``.
     """
     parts = dotted.split(".")
+    if parts[0] == "custom_imports":
+        raise UserError(
+            f"--cfg-options {dotted}: modules are imported while a config file is read; write it "
+            "into a file that inherits this one"
+        )
     if parts[0] not in KNOWN_KEYS:
         raise UserError(f"--cfg-options {dotted}: {_why_unread(cfg, parts[0])}")
     node: Any = cfg

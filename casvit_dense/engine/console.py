@@ -161,7 +161,9 @@ def log_schedule(cfg: Config, processes: int) -> None:
         parts = [f"batch {processes * batch * steps} ({counted})"]
     optimizer = cfg.optim_wrapper.get("optimizer") or {}
     if "lr" in optimizer:
-        parts.append(f"learning rate {optimizer['lr']:g} ({optimizer.get('type')})")
+        rate = optimizer["lr"]
+        shown = f"{rate:g}" if isinstance(rate, (int, float)) else rate
+        parts.append(f"learning rate {shown} ({optimizer.get('type')})")
     for key, unit in (("max_epochs", "epoch"), ("max_iters", "iteration")):
         if (length := cfg.train_cfg.get(key)) is not None:
             parts.append(f"{length} {unit}{'s' * (length != 1)}")

@@ -156,7 +156,7 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         return None, []
     if resume != "auto":
         path = Path(resume)
-        check_same_backbone(cfg, path, read_checkpoint(path))
+        check_resumable(cfg, path, read_checkpoint(path))
         return path, []
     messages = []
     folder = Path(cfg.work_dir)
@@ -166,7 +166,7 @@ def find_resumed(cfg: Config, options: RunOptions) -> tuple[Path | None, list[st
         except UserError as error:
             messages.append(f"skipped: {error}")
             continue
-        check_same_backbone(cfg, path, content)
+        check_resumable(cfg, path, content)
         return path, messages
     if messages:
         raise UserError("\n".join([f"no checkpoint in {folder} can be read:", *messages]))
@@ -181,13 +181,23 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
 
 
-def check_same_backbone(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
-    """Compares how a checkpoint's backbone was built with how the config builds it."""
+def check_resumable(cfg: Config, path: Path, content: Mapping[str, Any]) -> None:
+    """Looks for the state of a training, and compares how the backbone was built then and now.
+
+    Raises:
+        UserError: something is missing, or was built in another way.
+    """
     meta = content.get("meta")
-    then, now = (
-        meta.get(BACKBONE_RECORD) if isinstance(meta, Mapping) else None,
-        backbone_record(cfg),
-    )
+    known: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
+    lacking = [key for key in ("epoch", "iter") if key not in known]
+    lacking += [key for key in ("optimizer",) if key not in content]
+    if lacking:
+        raise UserError(
+            f"{path} cannot be resumed: it holds weights without {', '.join(lacking)}, as "
+            "converted and best_… files do; resume from an epoch_… or iter_… file, or start a new "
+            f"training from its weights: --cfg-options load_from={path}"
+        )
+    then, now = known.get(BACKBONE_RECORD), backbone_record(cfg)
     if not isinstance(then, Mapping):  # written by other code, without a record
         return
     changed = [

@@ -264,6 +264,16 @@ def test_a_file_without_a_table_is_refused(tmp_path):
         read_checkpoint(tmp_path / "file.pth")
 
 
+def test_a_truncated_file_is_damaged_wherever_it_ends(tmp_path):
+    path = tmp_path / "cut.pth"
+    torch.save({"state_dict": {"x": torch.zeros(50_000)}}, path)
+    whole = path.read_bytes()
+    for size in (1_000, 5_000, 100_000):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match="is damaged or no weight file"):
+            read_checkpoint(path)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damaged_files_raise_nothing_but_user_errors(zipped, tmp_path):

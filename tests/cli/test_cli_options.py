@@ -1,6 +1,7 @@
 """Flags as a shell hands them over."""
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
@@ -90,3 +91,72 @@ def test_ctrl_c_while_torch_is_imported_is_one_line() -> None:
     os.kill(child.pid, signal.SIGINT)
     out, err = child.communicate()
     assert (child.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_a_second_ctrl_c_ends_a_clean_up_without_a_word() -> None:
+    code = (
+        "import time, casvit_dense.cli as cli\n"
+        "def main():\n"
+        "    try:\n"
+        "        print('up', flush=True)\n"
+        "        time.sleep(600)\n"
+        "    finally:\n"
+        "        print('cleaning up', flush=True)\n"
+        "        time.sleep(600)\n"
+        "cli.main = main\n"
+        "cli.program()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for line in ("up\n", "cleaning up\n"):
+        assert child.stdout.readline() == line
+        os.kill(child.pid, signal.SIGINT)
+    assert (child.wait(), child.stderr.read()) == (130, "")
+
+
+PRINTS = """
+import argparse, casvit_dense.cli as cli
+parser = argparse.ArgumentParser()
+parser.set_defaults(run=lambda args: print("line\\n" * 10))
+cli.build_parser = lambda: parser
+cli.program()
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    [(False, (141, "")), (True, (2, "error: [Errno 28] No space left on device\n"))],
+)
+def test_output_that_cannot_be_written(full: bool, expected: tuple, unbuffered: str) -> None:
+    """As into ``| head`` when it has enough, and to a full disk."""
+    if full:
+        output = os.open("/dev/full", os.O_WRONLY)
+    else:
+        unread, output = os.pipe()
+        os.close(unread)
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(output)
+    assert (done.returncode, done.stderr) == expected
+
+
+def test_a_protected_disk_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mkdir(path: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert main(["demo", "--data-root", "new/shapes"]) == 2
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'new'\n"

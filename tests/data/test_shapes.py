@@ -242,3 +242,16 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="no generated shapes"):
         generate_shapes(tmp_path, SPEC)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_another_process_may_be_faster(tmp_path, monkeypatch):
+    spec = ShapesSpec(train=2, val=1, size=32)
+    rename = Path.rename
+
+    def too_late(self, target):
+        monkeypatch.setattr(Path, "rename", rename)
+        assert generate_shapes(target, spec)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    assert not generate_shapes(tmp_path / "shapes", spec)

@@ -91,6 +91,17 @@ def test_data_sets_inside_wrappers_are_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "flag"),
+    [("work_dir", "work_dir"), ("train_dataloader.dataset.data_root", "data_root")],
+)
+def test_an_override_that_a_flag_would_undo_is_refused(key: str, flag: str) -> None:
+    options = RunOptions(**{flag: "a"}, cfg_options={key: "b"})
+    message = f"--cfg-options {key} and --{flag.replace('_', '-')} contradict each other"
+    with pytest.raises(UserError, match=message):
+        resolve(SEM_FPN, options)
+
+
+@pytest.mark.parametrize(
     ("option", "in_file", "expected"),
     [
         (None, None, "work_dirs/retinanet_casvit-m_fpn_8xb4-1x_coco"),

@@ -40,6 +40,7 @@ def test_effective_overrides_pass(dotted: str) -> None:
         ("train_pipeline.0", "a variable of the config file that nothing reads"),
         ("batch_size", "nothing reads 'batch_size'"),
         ("train_dataloader.batch_size.x", "is 4, not a dict"),
+        ("custom_imports.imports", "modules are imported while a config file is read"),
     ],
 )
 def test_overrides_without_effect_are_refused(dotted: str, message: str) -> None:

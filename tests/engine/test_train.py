@@ -172,6 +172,22 @@ def test_resuming_as_another_experiment_is_refused(copied: Copied, shapes: Path)
         train(config_of("fpn"), options)
 
 
+def test_weights_alone_cannot_be_resumed(copied: Copied, shapes: Path) -> None:
+    """The best checkpoint, and what `convert` writes, lack the state of a training."""
+    checkpoint = copied("fpn")
+    options = options_of("fpn", shapes, checkpoint.parent)
+    cfg = resolve(config_of("fpn"), options).config
+    content = read_checkpoint(checkpoint)
+    for lacking, kept in (
+        ("optimizer", ("state_dict", "meta")),
+        ("epoch, iter, optimizer", ("state_dict",)),
+    ):
+        torch.save({key: content[key] for key in kept}, checkpoint.with_name("best_mIoU.pth"))
+        options.resume = str(checkpoint.with_name("best_mIoU.pth"))
+        with pytest.raises(UserError, match=f"holds weights without {lacking}, as"):
+            find_resumed(cfg, options)
+
+
 def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Path) -> None:
     options = options_of("fpn", shapes, tmp_path / "empty")
     options.resume = "auto"

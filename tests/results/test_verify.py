@@ -354,9 +354,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["verify", str(ledger)]) == 1
     capsys.readouterr()
     (tmp_path / "cut.jsonl").write_bytes(ledger.read_bytes()[:100])
+    (tmp_path / "weights.pth").write_bytes(bytes(range(256)) * 8)
     for words, reason in (
         ([str(tmp_path / "none.jsonl")], "no ledger can be read"),
         ([str(tmp_path / "cut.jsonl")], "there is no row in"),
+        ([str(tmp_path / "weights.pth")], "there is no row in"),
         ([str(ledger), "--json", str(tmp_path)], "is a folder; give a file"),
         ([str(ledger), "--only", "yolo"], "--only yolo"),
         ([str(ledger), "--targets", str(ledger)], "not a file of published figures"),
