@@ -132,17 +132,19 @@ def _is_gcc(compiler: str) -> bool:
 
 
 def _report_until_done(process: subprocess.Popen[bytes], source: Path) -> None:
-    start = time.monotonic()
+    start = files_start = time.monotonic()
     compiled_before = _count_objects(source)
     while True:
         try:
             process.wait(REPORT_SECONDS)
             return
         except subprocess.TimeoutExpired:
-            elapsed = time.monotonic() - start
-            line = progress_line(
-                elapsed, _count_objects(source), compiled_before, _count_targets(source)
-            )
+            now = time.monotonic()
+            compiled, total = _count_objects(source), _count_targets(source)
+            fresh = compiled - compiled_before
+            if not fresh:  # what comes before the first file says nothing about the others
+                files_start = now
+            line = progress_line(now - start, now - files_start, fresh, compiled, total)
             note = ", without a precompiled header" if _failed_mark(source).exists() else ""
             print(f"    {line}{note}", flush=True)
         except KeyboardInterrupt:
@@ -150,15 +152,14 @@ def _report_until_done(process: subprocess.Popen[bytes], source: Path) -> None:
             sys.exit("interrupted; run the same command to continue")
 
 
-def progress_line(elapsed: float, compiled: int, compiled_before: int, total: int) -> str:
+def progress_line(elapsed: float, compiling: float, fresh: int, compiled: int, total: int) -> str:
     """One line of progress: seconds so far, files compiled of ``total``, estimate of what is left.
 
-    ``compiled_before`` files came from an earlier run and say nothing about this run's speed.
+    ``fresh`` files took ``compiling`` seconds; an earlier run compiled the others.
     """
     line = f"{_minutes(elapsed)} elapsed, {compiled} of {total or '?'} files compiled"
-    fresh = compiled - compiled_before
     if fresh > 0 and total:
-        line += f", about {_minutes(elapsed / fresh * (total - compiled))} left"
+        line += f", about {_minutes(compiling / fresh * (total - compiled))} left"
     return line
 
 

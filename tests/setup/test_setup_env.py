@@ -68,10 +68,10 @@ def test_every_build_tool_is_locked():
 @pytest.mark.parametrize(
     ("progress", "expected"),
     [
-        ((30, 0, 0, 0), "0:30 min elapsed, 0 of ? files compiled"),
-        ((60, 10, 0, 40), "1:00 min elapsed, 10 of 40 files compiled, about 3:00 min left"),
-        ((60, 30, 20, 40), "1:00 min elapsed, 30 of 40 files compiled, about 1:00 min left"),
-        ((60, 20, 20, 40), "1:00 min elapsed, 20 of 40 files compiled"),
+        ((30, 0, 0, 0, 0), "0:30 min elapsed, 0 of ? files compiled"),
+        ((90, 60, 10, 10, 40), "1:30 min elapsed, 10 of 40 files compiled, about 3:00 min left"),
+        ((90, 60, 10, 30, 40), "1:30 min elapsed, 30 of 40 files compiled, about 1:00 min left"),
+        ((60, 0, 0, 20, 40), "1:00 min elapsed, 20 of 40 files compiled"),
     ],
     ids=["not planned yet", "from nothing", "resumed", "nothing new yet"],
 )
