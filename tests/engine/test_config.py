@@ -1,6 +1,7 @@
 """From config file and options to the config that runs."""
 
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -112,11 +113,9 @@ def test_an_override_that_a_flag_would_undo_is_refused(key: str, flag: str) -> N
 def test_work_dir_flag_beats_file_beats_stem(
     option: Path | None, in_file: str | None, expected: str
 ) -> None:
-    overrides = {"work_dir": in_file} if in_file else {}
-    assert (
-        resolve(read(RETINANET), RunOptions(work_dir=option, cfg_options=overrides)).config.work_dir
-        == expected
-    )
+    cfg = deepcopy(read(RETINANET))
+    cfg.work_dir = in_file
+    assert resolve(cfg, RunOptions(work_dir=option)).config.work_dir == expected
 
 
 def test_seed_and_determinism() -> None:
