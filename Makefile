@@ -74,7 +74,7 @@ $(STAMPS)/torch: $(STAMPS)/venv requirements/build.txt $(LOCK)
 	$(call step,torch and build tools,40 s,$(SETUP_ENV) torch)
 
 $(STAMPS)/mmcv: $(STAMPS)/torch
-	$(call step,onedl-mmcv,10 s from a wheel or 3 min from source,\
+	$(call step,onedl-mmcv,10 s from a wheel or 4 min from source,\
 	  $(SETUP_ENV) mmcv --wheelhouse "$(WHEELHOUSE)")
 
 $(STAMPS)/packages: $(STAMPS)/mmcv pyproject.toml
