@@ -67,7 +67,11 @@ def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
 
 
 def read_config(path: str | Path) -> Config:
-    """Reads a config file."""
+    """Reads a config file.
+
+    Raises:
+        UserError: there is no such file, or it cannot be parsed.
+    """
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
     if Path(path).suffix not in CONFIG_SUFFIXES:
@@ -98,6 +102,9 @@ def register_scope(cfg: Config) -> str:
 
     Returns:
         The scope, ``'mmdet'`` or ``'mmseg'``.
+
+    Raises:
+        UserError: the config names no scope, or an unknown one.
     """
     scope = cfg.get("default_scope")
     if scope not in SCOPES:

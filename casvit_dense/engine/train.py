@@ -190,7 +190,8 @@ def check_resumable(cfg: Config, path: Path, content: Mapping[str, Any]) -> None
     meta = content.get("meta")
     known: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
     lacking = [key for key in ("epoch", "iter") if key not in known]
-    lacking += [key for key in ("optimizer",) if key not in content]
+    if "optimizer" not in content:
+        lacking.append("optimizer")
     if lacking:
         raise UserError(
             f"{path} cannot be resumed: it holds weights without {', '.join(lacking)}, as "
