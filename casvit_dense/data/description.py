@@ -1,0 +1,108 @@
+"""What a data set is: its task, its classes, and where each split's images and truth are.
+
+Everything that reads data starts from a `DataDescription`: found by `layouts.describe`, written by
+a person as a small YAML, or taken from a config.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from casvit_dense.errors import UserError, validation_message
+from casvit_dense.files import write_whole
+
+Task = Literal["detection", "segmentation"]
+SplitName = Literal["train", "val", "test"]
+
+#: The label of pixels that do not count, where data do not say another.
+IGNORE_LABEL: Final = 255
+
+
+class Split(BaseModel):
+    """One part of a data set.
+
+    Attributes:
+        images: folder of the images.
+        annotations: COCO file of a detection set; folder of the index maps of a segmentation set.
+            None: images without truth.
+        files: text file with one image a line (relative to ``images``), for a split that is not
+            a whole folder; None: all images (segmentation), all of the file (detection).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: Path
+    annotations: Path | None = None
+    files: Path | None = None
+
+
+class DataDescription(BaseModel):
+    """A data set, as training, evaluation and checks read it.
+
+    Attributes:
+        task: ``'detection'`` (boxes, perhaps masks) or ``'segmentation'`` (index maps).
+        layout: how the data lie on disk: ``coco``, ``roboflow``, ``yolo``, ``voc``, ``maps``.
+        classes: class names, in the order of labels.
+        masks: whether every object has a mask (detection).
+        splits: by name.
+        image_suffix: what image names end in (segmentation), e.g. ``'.jpg'``.
+        map_suffix: what follows in a map's name in place of it, e.g. ``'_L.png'``.
+        ignore_label: label of pixels that do not count (segmentation).
+        reduce_zero_label: label 0 means unlabelled and classes count from 1 (segmentation).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Task
+    layout: str
+    classes: list[str] = Field(min_length=1)
+    masks: bool = False
+    splits: dict[SplitName, Split] = Field(min_length=1)
+    image_suffix: str = ".jpg"
+    map_suffix: str = ".png"
+    ignore_label: int = Field(default=IGNORE_LABEL, ge=0, le=65535)
+    reduce_zero_label: bool = False
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "DataDescription":
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("two classes have the same name")
+        return self
+
+
+def read_description(file: Path) -> DataDescription:
+    """Reads a description; paths in it are relative to its own folder.
+
+    Raises:
+        UserError: it cannot be read, or a key is missing, unknown or wrong.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not YAML ({error})") from error
+    try:
+        description = DataDescription.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{file}: {validation_message(error)}") from error
+    folder = file.absolute().parent
+    splits = {
+        name: Split(
+            **{key: path and folder / path for key, path in dict(split).items()},
+        )
+        for name, split in description.splits.items()
+    }
+    return description.model_copy(update={"splits": splits})
+
+
+def write_description(description: DataDescription, file: Path) -> None:
+    """Writes a description with absolute paths, whole or not at all."""
+    content = description.model_dump(mode="json", exclude_defaults=True)
+    for name, split in description.splits.items():
+        content["splits"][name] = {
+            key: str(path.absolute()) for key, path in dict(split).items() if path is not None
+        }
+    write_whole(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
