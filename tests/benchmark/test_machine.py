@@ -21,8 +21,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rates_are_those_of_the_fastest_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against an own product of the same size: of one machine, so of the same magnitude.
 
-    Both are the best of their trials. An error in the count of operations is a factor of 2, one in
-    the unit 1,000; libraries and a busy machine may make less than that.
+    An error in the unit is a factor of 1,000; a busy machine may make one of 10. The count of
+    operations is tested below, by hand.
     """
     monkeypatch.setattr(machine, "_blas_rate", lambda threads: 0.0)
     a, b = torch.randn(256, 256), torch.randn(256, 256)
@@ -33,7 +33,7 @@ def test_rates_are_those_of_the_fastest_library(monkeypatch: pytest.MonkeyPatch)
         seconds.append(time.perf_counter() - start)
     rates = measure_rates("cpu")
     assert rates.library in ("torch", "oneDNN")
-    assert rates.matmul > 0.5 * 2 * 256**3 / min(seconds)
+    assert rates.matmul > 0.05 * 2 * 256**3 / min(seconds)
 
 
 def test_operations_and_bytes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

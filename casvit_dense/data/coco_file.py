@@ -1,0 +1,276 @@
+"""The one reader of COCO annotation files: what the check accepts, the loader reads.
+
+Records are decoded without their masks, which are nine tenths of a file and are decoded one by one
+where they are needed. Harmless oddities of real exporters are repaired in memory and noted.
+"""
+
+import codecs
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from casvit_dense.data.coco_masks import NO_MASK, mask_area
+from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.errors import UserError
+
+UNREADABLE = Kind(
+    "json-unreadable",
+    "error",
+    "cannot be read as JSON in UTF-8",
+    "Export it again, or restore it from a copy",
+)
+STRUCTURE = Kind(
+    "coco-structure",
+    "error",
+    "is not built as a COCO file",
+    "A COCO file is an object with the lists images, annotations and categories, each of objects",
+)
+AREA_ZERO = Kind(
+    "area-zero",
+    "warning",
+    "areas are 0 though box or mask are not empty, and loaders drop such objects",
+    "The area is taken from mask or box; export it again with areas",
+)
+
+#: Numbers that JSON does not know, or that no float holds, outside of strings.
+NO_NUMBER: Final = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b|-?\d+(?:\.\d+)?[eE]\+?\d{3,}'
+)
+
+ENCODINGS: Final = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+class Image(msgspec.Struct, gc=False):
+    """A record of ``images``, values as they are in the file."""
+
+    id: Any = UNSET
+    file_name: Any = UNSET
+    width: Any = UNSET
+    height: Any = UNSET
+
+
+class Annotation(msgspec.Struct, gc=False):
+    """A record of ``annotations``; the mask is JSON still."""
+
+    id: Any = UNSET
+    image_id: Any = UNSET
+    category_id: Any = UNSET
+    bbox: Any = UNSET
+    area: Any = UNSET
+    iscrowd: Any = UNSET
+    ignore: Any = UNSET
+    segmentation: Raw = NO_MASK
+
+
+class Category(msgspec.Struct, gc=False):
+    """A record of ``categories``."""
+
+    id: Any = UNSET
+    name: Any = UNSET
+
+
+#: Keys that hold whole numbers, which some exporters write as floats.
+WHOLE_NUMBERS: Final = (
+    ("images", ("id", "width", "height")),
+    ("categories", ("id",)),
+    ("annotations", ("id", "image_id", "category_id", "iscrowd")),
+)
+
+
+@dataclass
+class CocoFile:
+    """An annotation file after reading, its harmless oddities repaired.
+
+    Attributes:
+        annotations: None if the file has no such key, as those of COCO's test images.
+    """
+
+    path: Path
+    images: list[Image]
+    annotations: list[Annotation] | None
+    categories: list[Category]
+
+
+def load_coco(path: Path) -> dict[str, Any]:
+    """The content of an annotation file, as COCO's packages and mmdet index it.
+
+    Raises:
+        UserError: it cannot be read as a COCO file.
+    """
+    findings = Findings()
+    file = read_coco(path, findings)
+    if file is None:
+        raise UserError("\n".join(line for found in findings.errors() for line in found.lines()))
+    return {
+        "images": [msgspec.structs.asdict(image) for image in file.images],
+        "annotations": [_as_dict(annotation) for annotation in file.annotations or ()],
+        "categories": [msgspec.structs.asdict(category) for category in file.categories],
+    }
+
+
+def _as_dict(annotation: Annotation) -> dict[str, Any]:
+    record = msgspec.structs.asdict(annotation)
+    if record["ignore"] is UNSET:
+        del record["ignore"]
+    mask = record.pop("segmentation")
+    if bytes(mask) not in (b"", b"null"):
+        record["segmentation"] = msgspec.json.decode(mask)
+    return record
+
+
+def read_coco(path: Path, findings: Findings) -> CocoFile | None:
+    """Reads an annotation file and repairs what is harmless.
+
+    Returns:
+        The file; None if it has no records that could be checked, which is then among the findings.
+
+    Raises:
+        UserError: there is no such file, or it may not be read.
+    """
+    text = _read_text(path, findings)
+    if text is None:
+        return None
+    parts = _decode(text, dict[str, Raw], path, "the file", findings)
+    if parts is None:
+        return None
+    absent = [key for key in ("images", "categories") if key not in parts]
+    if absent:
+        findings.add(STRUCTURE, path, example=f"lacks {' and '.join(absent)}")
+        return None
+    images = _decode(parts["images"], list[Image], path, "images", findings)
+    categories = _decode(parts["categories"], list[Category], path, "categories", findings)
+    annotations: list[Annotation] | None = None
+    if "annotations" in parts:
+        annotations = _decode(parts["annotations"], list[Annotation], path, "annotations", findings)
+        if annotations is None:
+            return None
+    if images is None or categories is None:
+        return None
+    file = CocoFile(path, images, annotations, categories)
+    _repair(file, findings)
+    return file
+
+
+def _read_text(path: Path, findings: Findings) -> bytes | None:
+    """The file as UTF-8 without a byte order mark, numbers that are none as strings."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"no annotation file {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    encoding = next((ENCODINGS[mark] for mark in ENCODINGS if content.startswith(mark)), None)
+    if encoding is not None:
+        try:
+            content = content.decode(encoding).encode()
+        except UnicodeError as error:
+            findings.add(UNREADABLE, path, example=str(error))
+            return None
+        findings.note(f"{path}: begins with a byte order mark ({encoding}), which is left out")
+    return content
+
+
+def _decode(text: Any, kind: Any, path: Path, part: str, findings: Findings) -> Any:
+    """A part of the file as records; None if it is something else, which is then found."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        if "Number out of range" not in str(error):
+            findings.add(STRUCTURE, path, where=part, example=str(error).replace("`", ""))
+            return None
+        problem = str(error)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        problem = str(error)
+    quoted = NO_NUMBER.sub(_quote, bytes(text))
+    if quoted != bytes(text):
+        return _decode(quoted, kind, path, part, findings)
+    findings.add(UNREADABLE, path, where=part, example=problem)
+    return None
+
+
+def _quote(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b'"' + found[0] + b'"'
+
+
+def _repair(file: CocoFile, findings: Findings) -> None:
+    """Reads in memory as meant what exporters write otherwise."""
+    for kind, keys in WHOLE_NUMBERS:
+        for key in keys:
+            _mend_whole_numbers(getattr(file, kind) or [], key, f"{file.path}: {kind}", findings)
+    annotations = file.annotations or []
+    _each(
+        annotations,
+        lambda a: a.iscrowd is None or a.iscrowd is UNSET,
+        lambda a: setattr(a, "iscrowd", 0),
+        f"{file.path}: {{count}} annotations have no iscrowd, read as 0",
+        findings,
+    )
+    _each(
+        annotations,
+        lambda a: a.area is None or a.area is UNSET,
+        lambda a: setattr(a, "area", _area(a)),
+        f"{file.path}: {{count}} annotations have no area, taken from the mask or else the box",
+        findings,
+    )
+    for annotation in annotations:
+        if annotation.area == 0 and type(annotation.area) is not bool and _area(annotation) >= 1:
+            annotation.area = _area(annotation)
+            findings.add(AREA_ZERO, file.path, f"annotation {annotation.id}")
+    _number_anew(annotations, file.path, findings)
+
+
+def _each(
+    annotations: Sequence[Annotation],
+    is_odd: Callable[[Annotation], bool],
+    mend: Callable[[Annotation], None],
+    line: str,
+    findings: Findings,
+) -> None:
+    odd = [annotation for annotation in annotations if is_odd(annotation)]
+    for annotation in odd:
+        mend(annotation)
+    if odd:
+        findings.note(line.format(count=f"{len(odd):,}"))
+
+
+def _mend_whole_numbers(records: list[Any], key: str, where: str, findings: Findings) -> None:
+    odd = [
+        record
+        for record in records
+        if type(value := getattr(record, key)) is float and value.is_integer()
+    ]
+    for record in odd:
+        setattr(record, key, int(getattr(record, key)))
+    if odd:
+        findings.note(f"{where}: {len(odd):,} have the {key} written as a float, read as whole")
+
+
+def _area(annotation: Annotation) -> Any:
+    """Pixels of the mask, else of the box; 0 if neither can be computed."""
+    area = mask_area(annotation.segmentation)
+    if area is None:
+        try:
+            area = annotation.bbox[2] * annotation.bbox[3]
+        except (TypeError, IndexError, KeyError):
+            return 0
+    return area if isinstance(area, (int, float)) and math.isfinite(area) else 0
+
+
+def _number_anew(annotations: Sequence[Annotation], path: Path, findings: Findings) -> None:
+    """Gives annotations numbers where they have none at all; evaluation uses its own anyway."""
+    if annotations and all(a.id is None or a.id is UNSET for a in annotations):
+        for number, annotation in enumerate(annotations, 1):
+            annotation.id = number
+        findings.note(f"{path}: the annotations have no id and are numbered as they come")
