@@ -20,6 +20,7 @@ COMMANDS = (
     "predict",
     "analyze",
     "compare",
+    "data",
     "demo",
     "convert",
     "export",
