@@ -1,128 +1,283 @@
-"""Checks a data set in COCO format, in seconds, before a training of hours."""
+"""Checks every value of a COCO annotation file, and counts what a loader keeps of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from casvit_dense.errors import UserError, shortlist
-from casvit_dense.files import read_json
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from casvit_dense.data.balance import count_kept, report_balance
+from casvit_dense.data.check_boxes import check_against_masks, check_areas, check_boxes
+from casvit_dense.data.coco_file import Annotation, CocoFile, read_coco
+from casvit_dense.data.coco_masks import Measured, measure_masks
+from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.errors import shortlist
+
+RECORD_ID = Kind(
+    "record-id",
+    "error",
+    "ids are not whole numbers below 2**63",
+    "Number these records by whole numbers, and what refers to them likewise",
+)
+ID_REPEATED = Kind(
+    "id-repeated",
+    "error",
+    "ids occur more than once",
+    "Give every record a number of its own",
+)
+REFERENCE = Kind(
+    "reference",
+    "error",
+    "annotations refer to an image or a category that is not in the file",
+    "Add the missing record, or remove these annotations",
+)
+NO_RECORDS = Kind(
+    "no-records",
+    "error",
+    "has no records of a kind that is needed",
+    "Export it with images, annotations and categories",
+)
+FILE_NAME = Kind(
+    "file-name",
+    "error",
+    "images have no file name",
+    "file_name is the path of the image below the image folder, as text",
+)
+FILE_REPEATED = Kind(
+    "file-repeated",
+    "warning",
+    "images are listed more than once, and would be trained on and counted twice",
+    "Keep one record of each file, with all of its objects",
+)
+IMAGE_SIZE = Kind(
+    "image-size",
+    "error",
+    "width or height of images is not a whole number of pixels above 0",
+    "Write the size of the image file",
+)
+CATEGORY_NAME = Kind(
+    "category-name",
+    "error",
+    "names of categories are missing, no text, or occur twice",
+    "Give every category a name of its own",
+)
+CLASSES = Kind(
+    "classes-differ",
+    "error",
+    "its categories are not the classes that the model is built for",
+    "Set metainfo=dict(classes=(…)) of every data set and num_classes of every head, or give the "
+    "data by --data",
+)
+FLAG = Kind(
+    "flag-form",
+    "error",
+    "iscrowd or ignore is neither 0 nor 1",
+    'Write numbers: the text "0" counts as true',
+)
+MASK_MISSING = Kind(
+    "mask-missing",
+    "error",
+    "objects have no mask though others or the model need them",
+    "Draw them, or train a recipe for boxes (RetinaNet)",
+)
+
+#: The largest id that packages can hold.
+LARGEST_ID: Final = 2**63 - 1
 
 
-def check_coco(
-    ann_file: Path,
-    image_dir: Path,
-    classes: Sequence[str],
-    allow_more: bool = False,
-    needs_masks: bool = False,
-    evaluated: bool = False,
-) -> int:
-    """Compares an annotation file with the classes of the heads and the images on disk.
+@dataclass(frozen=True)
+class Use:
+    """What an annotation file is for.
 
-    Args:
-        classes: names that the model's heads were built for, in order.
-        allow_more: the file may hold further categories (a chosen subset of classes).
-        needs_masks: every annotation must have a segmentation.
-        evaluated: results are compared with this file, not only trained on.
+    Attributes:
+        classes: names that the heads were built for, in order; None: those of the file.
+        more_categories: the file may hold further categories (a chosen subset of classes).
+        masks: whether the model needs masks; None: if the file has some, every object must.
+        min_size: a loader leaves out images of shorter sides, in pixels.
+        keeps_empty: whether a loader keeps images without objects.
+        truth: whether annotations are needed at all.
+    """
+
+    classes: Sequence[str] | None = None
+    more_categories: bool = False
+    masks: bool | None = None
+    min_size: int = 0
+    keeps_empty: bool = True
+    truth: bool = True
+
+
+def check_coco(path: Path, split: str, use: Use, findings: Findings) -> CocoFile | None:
+    """Checks an annotation file by itself, without images.
+
+    ``findings.splits`` gets its numbers under the split's name.
 
     Returns:
-        Number of images.
+        The file; None if it has no records that could be checked.
 
     Raises:
-        UserError: missing file or folder, a file that is not COCO's, categories that differ from
-            the classes, an annotation that no evaluation can match, missing images.
+        UserError: there is no such file, or it may not be read.
     """
-    if not ann_file.is_file():
-        raise UserError(f"no annotation file {ann_file}; --data-root names the data set's folder")
-    content = read_instances(ann_file, needs_masks)
-    if evaluated:
-        check_matchable(content["annotations"], ann_file)
-    names = [category["name"] for category in content["categories"]]
-    missing = [name for name in classes if name not in names]
-    extra = [name for name in names if name not in classes]
-    if missing or (extra and not allow_more):
-        raise UserError(
-            f"{ann_file}: its {len(names)} categories are not the {len(classes)} classes of the "
-            f"config; only in the config: {shortlist(missing)}; only in the file: "
-            f"{shortlist(extra)}. Set metainfo=dict(classes=(…)) of every data set "
-            "and num_classes of every head"
+    file = read_coco(path, findings)
+    if file is None:
+        return None
+    if file.annotations is None and use.truth:
+        findings.add(NO_RECORDS, path, where="annotations")
+        return None
+    for kind in ("images", "categories") + (("annotations",) if use.truth else ()):
+        if not getattr(file, kind):
+            findings.add(NO_RECORDS, path, where=kind)
+    _check_ids(file, findings)
+    _check_images(file, findings)
+    _check_categories(file, use, findings)
+    measured, boxes = _check_annotations(file, use, findings)
+    facts = count_kept(file, boxes, use.classes, use.min_size, use.keeps_empty)
+    facts["masks"] = int(measured.present.sum())
+    findings.splits[split] = facts
+    if use.truth and file.annotations:
+        report_balance(path, facts, findings)
+    return file
+
+
+def _check_ids(file: CocoFile, findings: Findings) -> None:
+    for kind in ("images", "categories", "annotations"):
+        records = getattr(file, kind) or []
+        usable = []
+        for number, record in enumerate(records):
+            if type(record.id) is int and abs(record.id) <= LARGEST_ID:
+                usable.append(record.id)
+            else:
+                findings.add(RECORD_ID, file.path, f"{kind}[{number}]", f"id {shown(record.id)}")
+        if len(set(usable)) < len(usable):
+            for value, count in Counter(usable).items():
+                if count > 1:
+                    findings.add(ID_REPEATED, file.path, f"{kind} {value}", f"{count} times")
+
+
+def _check_images(file: CocoFile, findings: Findings) -> None:
+    names: Counter[str] = Counter()
+    for image in file.images:
+        where = f"image {shown(image.id)}"
+        if isinstance(image.file_name, str) and image.file_name.strip("./ ") != "":
+            names[image.file_name] += 1
+            where += f" ({image.file_name})"
+        else:
+            findings.add(FILE_NAME, file.path, where, f"file_name {shown(image.file_name)}")
+        if image_size(image.height, image.width) is None:
+            example = f"width {shown(image.width)}, height {shown(image.height)}"
+            findings.add(IMAGE_SIZE, file.path, where, example)
+    for name, count in names.items():
+        if count > 1:
+            findings.add(FILE_REPEATED, file.path, name, f"{count} records")
+
+
+def image_size(height: object, width: object) -> tuple[int, int] | None:
+    """Height and width of a record; None if they are no pixels."""
+    if type(height) is int and type(width) is int and 0 < height < 2**31 and 0 < width < 2**31:
+        return height, width
+    return None
+
+
+def _check_categories(file: CocoFile, use: Use, findings: Findings) -> None:
+    names: list[str] = []
+    for category in file.categories:
+        if isinstance(category.name, str) and category.name.strip() and category.name not in names:
+            names.append(category.name)
+        else:
+            where, example = f"category {shown(category.id)}", f"name {shown(category.name)}"
+            findings.add(CATEGORY_NAME, file.path, where, example)
+    if use.classes is None:
+        return
+    missing = [name for name in use.classes if name not in names]
+    extra = [name for name in names if name not in use.classes]
+    if missing or (extra and not use.more_categories):
+        example = (
+            f"its {len(names)} categories are not the {len(use.classes)} classes of the config; "
+            f"only in the config: {shortlist(missing)}; only in the file: {shortlist(extra)}"
         )
-    in_file_order = [name for name in names if name in classes]
-    if in_file_order != list(classes):
+        findings.add(CLASSES, file.path, example=example)
+        return
+    in_file_order = [name for name in names if name in use.classes]
+    if in_file_order != list(use.classes):
         # mmdet numbers labels in the file's order, not in that of the classes.
-        raise UserError(
-            f"{ann_file}: its categories come as {shortlist(in_file_order)}, the classes of "
-            f"the config as {shortlist(classes)}; write the classes in the file's order"
+        example = (
+            f"its categories come as {shortlist(in_file_order)}, the classes of the config as "
+            f"{shortlist(use.classes)}; write the classes in the file's order"
         )
-    check_images(image_dir, [image["file_name"] for image in content["images"]], ann_file)
-    return len(content["images"])
+        findings.add(CLASSES, file.path, example=example)
 
 
-def read_instances(ann_file: Path, needs_masks: bool) -> dict[str, Any]:
-    """Reads a COCO instances file.
+def _check_annotations(
+    file: CocoFile, use: Use, findings: Findings
+) -> tuple[Measured, NDArray[np.float64]]:
+    """Checks every object; returns its mask and its box ``(N, 4)`` in numbers."""
+    annotations = file.annotations or []
+    names = {image.id: image.file_name for image in file.images if hashable(image.id)}
+    by_id = {image.id: image_size(image.height, image.width) for image in file.images}
+    sizes = [by_id.get(a.image_id) if hashable(a.image_id) else None for a in annotations]
 
-    Raises:
-        UserError: not such a file, or a record on which a data loader would fail, or which it
-            would silently drop: one that lacks a key, repeats an id, or refers to nothing.
-    """
-    content = read_json(ann_file)
-    needed = {
-        "categories": ("id", "name"),
-        "images": ("id", "file_name", "width", "height"),
-        "annotations": ("id", "image_id", "category_id", "bbox", "area")
-        + ("segmentation",) * needs_masks,
+    def report(kind: Kind, row: int, example: str = "", **more: Any) -> None:
+        annotation = annotations[row]
+        image = names.get(annotation.image_id) if hashable(annotation.image_id) else None
+        where = f"annotation {shown(annotation.id)}" + (f" ({image})" if image else "")
+        findings.add(kind, file.path, where, example, **more)
+
+    _check_references(file, report)
+    for row, annotation in enumerate(annotations):
+        for key in ("iscrowd", "ignore"):
+            value = getattr(annotation, key)
+            if value is not UNSET and not (type(value) in (int, bool) and value in (0, 1)):
+                report(FLAG, row, f"{key} {shown(value)}")
+    boxes = check_boxes(file, sizes, report, findings)
+    measured = measure_masks([a.segmentation for a in annotations], sizes, report)
+    _check_masks_present(measured, use, report)
+    check_against_masks(boxes, measured, sizes, annotations, report)
+    check_areas(annotations, boxes, measured, report)
+    return measured, boxes
+
+
+def _check_references(file: CocoFile, report: Callable[..., None]) -> None:
+    for key, records in (("image_id", file.images), ("category_id", file.categories)):
+        known = {record.id for record in records if hashable(record.id)}
+        for row, annotation in enumerate(file.annotations or ()):
+            value = getattr(annotation, key)
+            if type(value) is not int or value not in known:
+                report(REFERENCE, row, f"{key} {shown(value)}")
+
+
+def _check_masks_present(measured: Measured, use: Use, report: Callable[..., None]) -> None:
+    some, every = measured.present.any(), measured.present.all()
+    if use.masks is False or every or not (some or use.masks):
+        return
+    for row in np.flatnonzero(~measured.present):
+        report(MASK_MISSING, int(row))
+
+
+def hashable(value: object) -> bool:
+    """Whether a JSON value can be looked up; lists and objects cannot."""
+    return not isinstance(value, (list, dict))
+
+
+def shown(value: object, length: int = 40) -> str:
+    """A JSON value for a message."""
+    if value is UNSET:
+        return "missing"
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def images_of(file: CocoFile) -> dict[str, tuple[int, int]]:
+    """Width and height by file name, of the records that have both."""
+    return {
+        image.file_name: (image.width, image.height)
+        for image in file.images
+        if isinstance(image.file_name, str) and image_size(image.height, image.width)
     }
-    absent = set(needed) - set(content) if isinstance(content, dict) else set(needed)
-    if absent:
-        raise UserError(f"{ann_file}: not a COCO instances file, lacks {', '.join(sorted(absent))}")
-    for kind, keys in needed.items():
-        if not content[kind]:
-            raise UserError(f"{ann_file}: holds no {kind}")
-        for record in content[kind]:
-            missing = [key for key in keys if key not in record]
-            if missing:
-                raise UserError(f"{ann_file}: {kind} {record.get('id')} lacks {', '.join(missing)}")
-    ids = {kind: Counter(record["id"] for record in content[kind]) for kind in needed}
-    twice = [f"{kind} {n}" for kind, counts in ids.items() for n, c in counts.items() if c > 1]
-    if twice:
-        raise UserError(f"{ann_file}: ids that occur more than once: {shortlist(twice)}")
-    for record in content["annotations"]:
-        for key, kind in (("image_id", "images"), ("category_id", "categories")):
-            if record[key] not in ids[kind]:
-                raise UserError(
-                    f"{ann_file}: annotation {record['id']} has {key} {record[key]}, which is not "
-                    f"among the {kind}"
-                )
-    return content
 
 
-def check_matchable(annotations: Sequence[dict], ann_file: Path) -> None:
-    """Looks for the id 0, which COCO's evaluation uses for a detection without a match.
-
-    pycocotools stores the id of a detection's match and counts the detection as correct if that
-    is not 0; so does faster-coco-eval.
-    """
-    if any(annotation["id"] == 0 for annotation in annotations):
-        raise UserError(
-            f"{ann_file}: an annotation has the id 0, which COCO's evaluation takes for no match: "
-            "a detection of it would count as wrong. Number the annotations from 1"
-        )
-
-
-def check_images(image_dir: Path, names: Sequence[str], listed_in: Path) -> None:
-    """Looks for every listed image, folder by folder rather than file by file."""
-    if not image_dir.is_dir():
-        raise UserError(f"no image folder {image_dir}; --data-root names the data set's folder")
-    present: dict[Path, set[str]] = {}
-    missing = []
-    for name in names:
-        folder = (image_dir / name).parent
-        if folder not in present:
-            present[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-        if Path(name).name not in present[folder]:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"{image_dir}: {len(missing)} of {len(names)} images of {listed_in} are missing: "
-            f"{shortlist(missing)}"
-        )
+def class_counts(annotations: Iterable[Annotation]) -> Counter[Any]:
+    """Objects by category id."""
+    return Counter(a.category_id for a in annotations if hashable(a.category_id))

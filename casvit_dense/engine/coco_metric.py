@@ -17,6 +17,7 @@ from casvit_dense.engine.coco_backends import (
     evaluate_coco,
     load_backend,
 )
+from casvit_dense.engine.coco_api import CocoAnnotations
 from casvit_dense.engine.console import LOG, class_table
 from casvit_dense.engine.runner import check_once_each
 from casvit_dense.files import write_whole
@@ -58,12 +59,12 @@ class DenseCocoMetric(CocoMetric):
         load_backend(backend)  # before hours of testing, not after
         kinds = [metric] if isinstance(metric, str) else list(metric)
         super().__init__(
-            ann_file=ann_file,
             metric=kinds,
             outfile_prefix=outfile_prefix,
             classwise=classwise,
             collect_device=collect_device,
         )
+        self._coco_api = CocoAnnotations(ann_file)
         self.backend = backend
         self.per_class: dict[str, dict[str, float]] = {}
 

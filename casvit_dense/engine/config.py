@@ -114,6 +114,8 @@ def register_scope(cfg: Config) -> str:
     with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
         import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
     init_default_scope(scope)
+    if scope == "mmdet":
+        import_module("casvit_dense.engine.coco_api").read_by_us()
     return scope
 
 

@@ -1,0 +1,152 @@
+"""What a loader keeps of an annotation file, and what it drops, by reason."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casvit_dense.data.coco_file import CocoFile
+from casvit_dense.data.findings import Findings, Kind
+
+OBJECTS_LOST = Kind(
+    "objects-lost",
+    "warning",
+    "more than one object in twenty is not used",
+    "Look at the reasons, and correct the objects or remove them",
+)
+IMAGES_LOST = Kind(
+    "images-lost",
+    "warning",
+    "more than one image in twenty is not trained on",
+    "Images without objects are left out of training: annotate them, or remove them",
+)
+NOTHING_LEFT = Kind(
+    "nothing-left",
+    "error",
+    "nothing of it is used",
+    "Correct what the reasons name",
+)
+ALL_CROWD = Kind(
+    "all-crowd",
+    "warning",
+    "every object is a crowd, from which a detector learns nothing and by which none is measured",
+    "Set iscrowd to 0 for single objects",
+)
+
+LOSS: Final = 0.05
+
+
+def count_kept(
+    file: CocoFile,
+    boxes: NDArray[np.float64],
+    classes: Sequence[str] | None,
+    min_size: int,
+    keeps_empty: bool,
+) -> dict[str, Any]:
+    """Counts as mmdet's ``CocoDataset`` loads and filters.
+
+    Args:
+        boxes: ``(N, 4)`` as x, y, width, height; NaN where one cannot be used.
+        classes: that are used; None: all.
+        min_size: images with a shorter side are left out, in pixels.
+        keeps_empty: whether images without objects are kept.
+
+    Returns:
+        ``images``, ``images_used``, ``objects``, ``objects_used``, ``crowds``, ``dropped`` (objects
+        by reason), ``images_dropped``, and ``classes`` (objects by name).
+    """
+    annotations = file.annotations or []
+    names = {c.id: c.name for c in file.categories if type(c.id) is int}
+    used_ids = {i for i, name in names.items() if classes is None or name in classes}
+    sizes = {i.id: (i.width, i.height) for i in file.images if type(i.id) is int}
+    dropped: Counter[str] = Counter()
+    by_class: Counter[str] = Counter()
+    with_class: set[int] = set()
+    crowds = 0
+    for annotation, (x, y, width, height) in zip(annotations, boxes.tolist(), strict=True):
+        reason = _why_dropped(annotation, x, y, width, height, sizes, used_ids)
+        if reason != OTHER_CLASS and type(annotation.image_id) is int:
+            with_class.add(annotation.image_id)  # of a class, kept or not: mmdet's own filter
+        if reason:
+            dropped[reason] += 1
+            continue
+        crowds += annotation.iscrowd in (1, True)
+        by_class[str(names[annotation.category_id])] += 1
+    images_dropped: Counter[str] = Counter()
+    for image in file.images:
+        if not keeps_empty and image.id not in with_class:
+            images_dropped["without objects"] += 1
+        elif all(type(v) is int for v in (image.width, image.height)) and (
+            min(image.width, image.height) < min_size
+        ):
+            images_dropped[f"smaller than {min_size} pixels"] += 1
+    return {
+        "images": len(file.images),
+        "images_used": len(file.images) - sum(images_dropped.values()),
+        "images_dropped": dict(images_dropped),
+        "objects": len(annotations),
+        "objects_used": len(annotations) - sum(dropped.values()),
+        "crowds": crowds,
+        "dropped": dict(dropped),
+        "classes": {str(name): by_class[str(name)] for i, name in names.items() if i in used_ids},
+    }
+
+
+OTHER_CLASS: Final = "of other categories"
+
+
+def _why_dropped(
+    annotation: Any,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    sizes: Mapping[int, tuple[Any, Any]],
+    used_ids: set[int],
+) -> str | None:
+    image_id, category_id = annotation.image_id, annotation.category_id
+    if type(image_id) is not int or image_id not in sizes or type(category_id) is not int:
+        return "referring to nothing"
+    if category_id not in used_ids:
+        return OTHER_CLASS
+    if annotation.ignore in (1, True):
+        return "marked ignore"
+    wide, high = sizes[image_id]
+    if width != width or type(wide) is not int or type(high) is not int:
+        return "without a usable box"
+    if min(x + width, wide) <= max(x, 0) or min(y + height, high) <= max(y, 0):
+        return "outside the image" if width > 0 and height > 0 else "smaller than a pixel"
+    if type(annotation.area) not in (int, float) or annotation.area <= 0:
+        return "area 0"
+    if width < 1 or height < 1:
+        return "smaller than a pixel"
+    return None
+
+
+def report_balance(path: Path, facts: Mapping[str, Any], findings: Findings) -> None:
+    """Says what is lost."""
+    example = balance(facts)
+    chosen = facts["dropped"].get(OTHER_CLASS, 0)  # left out by choice
+    for noun, kind, spared in (("objects", OBJECTS_LOST, chosen), ("images", IMAGES_LOST, 0)):
+        total, used = facts[noun] - spared, facts[f"{noun}_used"]
+        if total and not used:
+            findings.add(NOTHING_LEFT, path, example=example)
+            return
+        if total - used > LOSS * total:
+            findings.add(kind, path, example=example, count=total - used)
+    if facts["objects_used"] and facts["crowds"] == facts["objects_used"]:
+        findings.add(ALL_CROWD, path, example=example, count=facts["crowds"])
+
+
+def balance(facts: Mapping[str, Any]) -> str:
+    """One line: ``3 of 4 images, 25 of 27 objects (2 dropped: outside the image)``."""
+    parts = []
+    for noun, lost in (("images", facts["images_dropped"]), ("objects", facts["dropped"])):
+        total, used = facts[noun], facts[f"{noun}_used"]
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
+        counted = f"{used:,} of {total:,} {noun}" if used != total else f"{total:,} {noun}"
+        parts.append(counted + (f" ({reasons})" if reasons else ""))
+    return ", ".join(parts)

@@ -1,0 +1,213 @@
+"""Checks of boxes and areas of COCO annotations, against images and masks."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casvit_dense.data.coco_file import Annotation, CocoFile
+from casvit_dense.data.coco_masks import Measured
+from casvit_dense.data.findings import Findings, Kind
+
+Report = Callable[..., None]
+Sizes = Sequence[tuple[int, int] | None]
+
+BOX_FORM = Kind(
+    "box-form",
+    "error",
+    "boxes are not lists of four numbers",
+    "Write bbox as [x, y, width, height] in pixels, as numbers",
+)
+BOX_NUMBER = Kind(
+    "box-not-finite",
+    "error",
+    "boxes hold NaN, infinity or numbers that are no pixels",
+    "Export them again, or remove these annotations",
+)
+BOX_NEGATIVE = Kind(
+    "box-negative",
+    "error",
+    "boxes have a negative width or height",
+    "Write bbox as [x, y, width, height], x and y being the upper left corner",
+)
+BOXES_NORMALISED = Kind(
+    "boxes-normalised",
+    "error",
+    "no box is larger than one pixel: they are parts of the image, not pixels",
+    "Multiply x and width by the image's width, y and height by its height",
+)
+BOXES_CORNERS = Kind(
+    "boxes-corners",
+    "error",
+    "most boxes end beyond their images: they seem to be corners, not sizes",
+    "Write bbox as [x, y, width, height], not [x1, y1, x2, y2]",
+)
+BOX_OUTSIDE = Kind(
+    "box-outside",
+    "warning",
+    "boxes lie outside their images, and loaders drop them",
+    "Correct the boxes, or the size of the image's record, or remove these annotations",
+)
+BOX_BEYOND = Kind(
+    "box-beyond",
+    "warning",
+    "boxes end outside their images",
+    "Cut them at the image's edge",
+)
+BOX_EMPTY = Kind(
+    "box-empty",
+    "warning",
+    "boxes have no width or no height, and loaders drop them",
+    "Draw them again, or remove these annotations",
+)
+AREA_FORM = Kind(
+    "area-form",
+    "error",
+    "areas are not numbers of pixels",
+    "Leave area out, and it is computed; or write the pixels of the mask or box",
+)
+AREA_WRONG = Kind(
+    "area-wrong",
+    "warning",
+    "areas differ from mask and box several times over, so that objects count as small, medium or "
+    "large wrongly, or are dropped",
+    "Leave area out, and it is computed; or write the pixels of the mask or box",
+)
+MASK_OUTSIDE = Kind(
+    "mask-outside",
+    "error",
+    "polygons reach far outside their images, on which rasterising fills the memory",
+    "Write polygons in pixels of the image",
+)
+MASK_BEYOND = Kind(
+    "mask-beyond",
+    "warning",
+    "polygons end outside their images",
+    "Cut them at the image's edge",
+)
+BOX_MASK = Kind(
+    "box-mask",
+    "warning",
+    "boxes are not those around their masks",
+    "Find out which of the two is right: a detector learns both",
+)
+
+#: Pixels by which annotation tools exceed an image or a mask without harm.
+SLACK: Final = 3.0
+
+#: Larger numbers are no pixels.
+LARGEST: Final = 1e7
+
+
+def check_boxes(
+    file: CocoFile, sizes: Sizes, report: Report, findings: Findings
+) -> NDArray[np.float64]:
+    """Checks boxes by themselves and against their images.
+
+    Args:
+        sizes: height and width of the image of each of ``N`` annotations, where known.
+        report: is told kind, index of the annotation, and what it holds.
+
+    Returns:
+        Boxes ``(N, 4)`` as x, y, width, height; NaN where one cannot be used.
+    """
+    annotations = file.annotations or []
+    boxes = np.full((len(annotations), 4), np.nan)
+    for row, annotation in enumerate(annotations):
+        box = annotation.bbox
+        if not isinstance(box, list) or len(box) != 4:
+            report(BOX_FORM, row, f"bbox {_short(box)}")
+        elif not all(type(v) in (int, float) for v in box):
+            absurd = any(v in ("NaN", "Infinity", "-Infinity") or _is_power(v) for v in box)
+            report(BOX_NUMBER if absurd else BOX_FORM, row, f"bbox {_short(box)}")
+        elif not all(-LARGEST < v < LARGEST for v in box):
+            report(BOX_NUMBER, row, f"bbox {_short(box)}")
+        else:
+            boxes[row] = box
+    x, y, width, height = boxes.T
+    shapes = np.array([size or (np.nan, np.nan) for size in sizes]).reshape(-1, 2)
+    known = ~np.isnan(width)
+    if known.any() and (np.nanmax(boxes) <= 1) and (np.nanmin(boxes) >= 0):
+        findings.add(
+            BOXES_NORMALISED, file.path, example=f"bbox {_short(boxes[known][0].tolist())}"
+        )
+        return boxes
+    for row in np.flatnonzero((width < 0) | (height < 0)):
+        report(BOX_NEGATIVE, int(row), f"bbox {_short(annotations[row].bbox)}")
+    for row in np.flatnonzero((width == 0) | (height == 0)):
+        report(BOX_EMPTY, int(row), f"bbox {_short(annotations[row].bbox)}")
+    outside = (x >= shapes[:, 1]) | (y >= shapes[:, 0]) | (x + width <= 0) | (y + height <= 0)
+    over = np.stack([-x, -y, x + width - shapes[:, 1], y + height - shapes[:, 0]]).max(0)
+    beyond = (over > SLACK) & (width > 0) & (height > 0)
+    if known.sum() >= 5 and (beyond & ~outside).sum() > 0.5 * known.sum():
+        corners = (width > x) & (height > y)
+        if corners[beyond].all():
+            row = int(np.flatnonzero(beyond)[0])
+            report(
+                BOXES_CORNERS, row, f"bbox {_short(annotations[row].bbox)}", count=int(beyond.sum())
+            )
+            return boxes
+    for row in np.flatnonzero(outside & known & (width > 0) & (height > 0)):
+        report(BOX_OUTSIDE, int(row), f"bbox {_short(annotations[row].bbox)}")
+    for row in np.flatnonzero(beyond & ~outside):
+        report(BOX_BEYOND, int(row), f"bbox {_short(annotations[row].bbox)}")
+    return boxes
+
+
+def _is_power(value: object) -> bool:
+    return isinstance(value, str) and value[:1].isdigit() and "e" in value.lower()
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def check_against_masks(
+    boxes: NDArray[np.float64],
+    measured: Measured,
+    sizes: Sizes,
+    annotations: Sequence[Annotation],
+    report: Report,
+) -> None:
+    """Compares polygons with images and with boxes."""
+    x1, y1, x2, y2 = measured.extents.T
+    shapes = np.array([size or (np.nan, np.nan) for size in sizes]).reshape(-1, 2)
+    over = np.stack([-x1, -y1, x2 - shapes[:, 1], y2 - shapes[:, 0]]).max(0)
+    far = (over > shapes.max(1)) | (np.abs(measured.extents).max(1) > LARGEST)
+    for row in np.flatnonzero(far):
+        report(MASK_OUTSIDE, int(row), f"from {x1[row]:g}, {y1[row]:g} to {x2[row]:g}, {y2[row]:g}")
+    for row in np.flatnonzero((over > SLACK) & ~far):
+        report(MASK_BEYOND, int(row), f"by {over[row]:.0f} pixels")
+    x, y, width, height = boxes.T
+    apart = np.stack([x1 - x, y1 - y, x2 - x - width, y2 - y - height])
+    apart = np.abs(apart).max(0)
+    allowed = np.maximum(SLACK, 0.1 * np.maximum(width, height))
+    for row in np.flatnonzero((apart > allowed) & ~far):
+        report(
+            BOX_MASK, int(row), f"bbox {_short(annotations[row].bbox)}, {apart[row]:.0f} pixels off"
+        )
+
+
+def check_areas(
+    annotations: Sequence[Annotation],
+    boxes: NDArray[np.float64],
+    measured: Measured,
+    report: Report,
+) -> None:
+    """Checks areas by themselves and against mask and box."""
+    areas = np.full(len(annotations), np.nan)
+    for row, annotation in enumerate(annotations):
+        area = annotation.area
+        if type(area) in (int, float) and 0 <= area < LARGEST**2:
+            areas[row] = area
+        else:
+            report(AREA_FORM, row, f"area {_short(area)}")
+    of_box = boxes[:, 2] * boxes[:, 3]
+    low = np.fmin(of_box, measured.areas)
+    high = np.fmax(of_box, measured.areas)
+    # Tools write the area of either; a crowd's mask may fill little of its box.
+    wrong = (areas > 2 * high + 10) | (areas < low / 4 - 10)
+    for row in np.flatnonzero(wrong):
+        report(AREA_WRONG, int(row), f"area {areas[row]:g}, box {of_box[row]:g}")
