@@ -25,10 +25,12 @@ class Split(BaseModel):
 
     Attributes:
         images: folder of the images.
-        annotations: COCO file of a detection set; folder of the index maps of a segmentation set.
-            None: images without truth.
-        files: text file with one image a line (relative to ``images``), for a split that is not
-            a whole folder; None: all images (segmentation), all of the file (detection).
+        annotations: COCO file of a detection set, or folder of its YOLO or VOC files until
+            `convert.materialise` makes a COCO file of them; folder of the index maps of a
+            segmentation set. None: images without truth.
+        files: text file with one image a line, for a split that is not a whole folder: its name
+            relative to ``images``, without the suffix (segmentation); None: all images
+            (segmentation), all of the file (detection).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +40,22 @@ class Split(BaseModel):
     files: Path | None = None
 
 
+class Division(BaseModel):
+    """How the images of ``train`` are to be divided into ``train`` and ``val``.
+
+    Attributes:
+        share: of the images that stay in ``train``.
+        seed: of the random choice.
+        group_by: images whose names are equal before this text, e.g. ``'_'``, stay together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    group_by: str | None = Field(default=None, min_length=1)
+
+
 class DataDescription(BaseModel):
     """A data set, as training, evaluation and checks read it.
 
@@ -45,12 +63,14 @@ class DataDescription(BaseModel):
         task: ``'detection'`` (boxes, perhaps masks) or ``'segmentation'`` (index maps).
         layout: how the data lie on disk: ``coco``, ``roboflow``, ``yolo``, ``voc``, ``maps``.
         classes: class names, in the order of labels.
-        masks: whether every object has a mask (detection).
+        masks: whether the objects have masks (detection): most of them do, and a check names those
+            that do not.
         splits: by name.
         image_suffix: what image names end in (segmentation), e.g. ``'.jpg'``.
         map_suffix: what follows in a map's name in place of it, e.g. ``'_L.png'``.
         ignore_label: label of pixels that do not count (segmentation).
         reduce_zero_label: label 0 means unlabelled and classes count from 1 (segmentation).
+        division: ``train`` is still to be divided by `convert.materialise`; None: it is not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +84,7 @@ class DataDescription(BaseModel):
     map_suffix: str = ".png"
     ignore_label: int = Field(default=IGNORE_LABEL, ge=0, le=65535)
     reduce_zero_label: bool = False
+    division: Division | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> "DataDescription":

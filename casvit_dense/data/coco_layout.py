@@ -1,0 +1,218 @@
+"""Finds COCO files and the folders of their images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from casvit_dense.data.coco_file import CocoFile, read_coco
+from casvit_dense.data.description import SplitName
+from casvit_dense.data.findings import Findings
+from casvit_dense.data.layout_files import (
+    ALIASES,
+    SPLIT_NAMES,
+    files_in,
+    images_below,
+    split_folders,
+    split_in,
+    subfolders,
+)
+from casvit_dense.errors import UserError, shortlist
+
+ROBOFLOW: Final = "_annotations.coco.json"
+
+#: Beginnings of COCO's files for other tasks; the lists of test images come last.
+OTHER_TASKS: Final = ("captions", "person_keypoints", "panoptic", "stuff")
+ONLY_IMAGES: Final = "image_info"
+
+#: Masks that are none.
+EMPTY: Final = frozenset({b"", b"null", b"[]", b"{}", b"[[]]", b'""'})
+
+SAMPLE: Final = 10  # images of a file that are looked for
+
+Files = dict[SplitName, Path]
+
+
+@dataclass(frozen=True)
+class CocoFacts:
+    """What the annotation files of a set say together.
+
+    Attributes:
+        classes: the names of the categories in the files' order, which is that of mmdet's labels.
+        masks: most objects have one.
+    """
+
+    classes: list[str]
+    masks: bool
+
+
+def annotation_files(root: Path) -> Files:
+    """The COCO file of each split of a folder; empty if there is none.
+
+    Raises:
+        UserError: several files could be meant.
+    """
+    inner = {
+        split: file
+        for split, folder in split_folders(root).items()
+        if (file := _only_file([folder, folder / "annotations"])) is not None
+    }
+    if inner:
+        return inner
+    for folder in (root / "annotations", root / "Annotations", root):
+        if files := files_in(folder, ".json"):
+            return _by_name(files, folder)
+    return {}
+
+
+def _only_file(folders: list[Path]) -> Path | None:
+    """The COCO file among files of other tools, which may be one an image."""
+    files = [file for folder in folders for file in files_in(folder, ".json")]
+    if len(files) > 1:
+        files = [file for file in files if "annotations" in file.name or "instances" in file.name]
+    return files[0] if len(files) == 1 else None
+
+
+def _by_name(files: list[Path], folder: Path) -> Files:
+    instances = [file for file in files if not file.name.startswith(OTHER_TASKS)]
+    if len(instances) == 1:
+        return {split_in(instances[0].stem) or "train": instances[0]}
+    found: Files = {}
+    for split in SPLIT_NAMES:
+        named = [file for file in instances if split_in(file.stem) == split]
+        for unwanted in (ONLY_IMAGES, "annotations"):  # COCO's own begin with instances
+            if len(named) > 1:
+                named = [file for file in named if not file.name.startswith(unwanted)]
+        if len(named) > 1:
+            names = shortlist([file.name for file in named])
+            raise UserError(
+                f"{folder}: several annotation files for {split}: {names}; "
+                "give one of them, or a description (.yaml) of the set"
+            )
+        if named:
+            found[split] = named[0]
+    return found
+
+
+def root_of(file: Path) -> Path:
+    """The folder below which an annotation file's images lie."""
+    parent = file.absolute().parent
+    return parent.parent if parent.name.lower() in ("annotations", "labels") else parent
+
+
+def read_files(files: Files, findings: Findings) -> dict[SplitName, CocoFile | None]:
+    """The annotation files of a set, None for those that cannot be read.
+
+    Raises:
+        UserError: none of them can be read; why is then among the findings.
+    """
+    scratch = Findings()
+    read = {split: read_coco(file, scratch) for split, file in files.items()}
+    if not any(read.values()):
+        findings.extend([scratch])
+        raise UserError("\n".join(line for found in scratch.errors() for line in found.lines()))
+    return read
+
+
+def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | None) -> Path:
+    """The folder in which the images are that an annotation file names.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = [image.file_name for image in content.images] if content else []
+    sample = [n for n in names[:: max(1, len(names) // SAMPLE)] if isinstance(n, str) and n]
+    best, most = None, 0
+    tried: list[Path] = []
+    for folder in _places(split, file, root):
+        if folder in tried or not folder.is_dir():
+            continue
+        tried.append(folder)
+        hits = sum((folder / name).is_file() for name in sample)
+        if hits > most:
+            best, most = folder, hits
+        if most == len(sample) > 0:
+            break
+    if best is None:  # names that are wrong are for the check to tell
+        best = next((folder for folder in tried if next(images_below(folder), None)), None)
+    if best is None:
+        raise UserError(
+            f"{file}: no folder with its images ({shortlist(sample, 2)}) was found below {root}; "
+            "put them beside it in a folder images, or say where they are"
+        )
+    return best
+
+
+def _places(split: SplitName, file: Path, root: Path) -> Iterator[Path]:
+    """Where images of a split may lie, the most usual place first."""
+    if file.parent != root and file.parent.name.lower() != "annotations":
+        yield from (file.parent, file.parent / "images", file.parent / "data")
+    for name in dict.fromkeys([file.stem.rpartition("_")[2], *ALIASES[split]]):
+        yield from (root / name, root / "images" / name, root / name / "images")
+    yield from (root / "images", root / "data", root / "JPEGImages")
+    for folder in subfolders(root):
+        yield folder
+        yield from subfolders(folder)
+    yield from (file.parent, root)
+
+
+def coco_facts(read: dict[SplitName, CocoFile | None], findings: Findings) -> CocoFacts:
+    """Classes and masks of a set by its annotation files; those not read are left to the check.
+
+    The category with the id 0 that no object has is left out and noted: Roboflow puts the name of
+    the set there.
+
+    Raises:
+        UserError: no class names, or the splits' differ.
+    """
+    contents = {split: content for split, content in read.items() if content is not None}
+    used: set[int] = set()
+    masks = objects = 0
+    for content in contents.values():
+        for annotation in content.annotations or ():
+            objects += 1
+            masks += bytes(annotation.segmentation) not in EMPTY
+            if isinstance(annotation.category_id, int):
+                used.add(annotation.category_id)
+    spare = bool(used) and 0 not in used
+    names = {content.path: _names(content, spare, findings) for content in contents.values()}
+    return CocoFacts(_common_names(names), masks=2 * masks > objects)
+
+
+def _names(content: CocoFile, spare: bool, findings: Findings) -> list[str]:
+    """Category names; ``spare``: no object has the id 0."""
+    for category in content.categories:
+        if spare and category.id == 0:
+            findings.note(
+                f"{content.path.parent.name}/{content.path.name}: no object of the set is of "
+                f"category 0, {category.name!r}: left out"
+            )
+    return [
+        category.name
+        for category in content.categories
+        if isinstance(category.name, str) and not (spare and category.id == 0)
+    ]
+
+
+def _common_names(names: dict[Path, list[str]]) -> list[str]:
+    """The class names that all files have, in one order."""
+    first = next((file for file in names if names[file]), None)
+    if first is None:
+        listed = shortlist([str(file) for file in names])
+        raise UserError(f"{listed}: no class names; categories need an id and a name")
+    for file, others in names.items():
+        missing = sorted(set(names[first]) - set(others))
+        extra = sorted(set(others) - set(names[first]))
+        if missing or extra:
+            raise UserError(
+                f"{file}: its classes are not those of {first}; only in the latter: "
+                f"{shortlist(missing)}; only in the former: {shortlist(extra)}. Export both with "
+                "the same list"
+            )
+        if others != names[first]:
+            raise UserError(
+                f"{file}: its classes come in another order than those of {first} "
+                f"({shortlist(others)}; {shortlist(names[first])}), and labels count in that "
+                "order. Export both with the same list"
+            )
+    return names[first]

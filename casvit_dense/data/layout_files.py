@@ -1,0 +1,129 @@
+"""Names by which people call splits, images and lists of classes, and looking for them on disk."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, get_args
+
+from casvit_dense.data.description import SplitName
+from casvit_dense.errors import UserError
+
+#: Endings by which image files are recognised, in lower case.
+IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+#: What a split's folder is called, the usual name first.
+ALIASES: Final[dict[SplitName, tuple[str, ...]]] = {
+    "train": ("train", "training", "train2017", "train2014"),
+    "val": ("val", "valid", "validation", "val2017", "val2014"),
+    "test": ("test", "testing", "test2017"),
+}
+SPLIT_NAMES: Final[tuple[SplitName, ...]] = get_args(SplitName)
+
+#: Files with a class name a line.
+CLASS_FILES: Final = ("classes.txt", "names.txt", "labels.txt", "obj.names", "class_dict.csv")
+
+
+def split_in(name: str) -> SplitName | None:
+    """The split that a file or folder name speaks of; ``trainval`` is for training."""
+    for split, pattern in (("train", "train"), ("val", "val|(^|[^a-z])dev"), ("test", "test")):
+        if re.search(pattern, name.lower()):
+            return split  # type: ignore[return-value]
+    return None
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder by name, without hidden ones."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
+
+
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """The files in a folder by name, without hidden ones; suffixes in lower case."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            Path(entry)
+            for entry in entries
+            if entry.name.lower().endswith(suffixes)
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        )
+
+
+def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
+    """The files in and below a folder, in a fixed order; suffixes in lower case."""
+    yield from files_in(folder, *suffixes)
+    for inner in subfolders(folder):
+        yield from files_below(inner, *suffixes)
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The images in and below a folder, in a fixed order."""
+    return files_below(folder, *IMAGE_SUFFIXES)
+
+
+def has_files(folder: Path, *suffixes: str) -> bool:
+    """Whether such a file lies in or below a folder."""
+    return next(files_below(folder, *suffixes), None) is not None
+
+
+def split_folders(folder: Path) -> dict[SplitName, Path]:
+    """The folders in a folder that are called as splits are."""
+    names = {inner.name.lower(): inner for inner in subfolders(folder)}
+    return {
+        split: names[alias]
+        for split, aliases in ALIASES.items()
+        for alias in reversed(aliases)
+        if alias in names
+    }
+
+
+def class_list(given: str) -> list[str]:
+    """Class names from ``a,b,c`` or from a file with one a line.
+
+    Raises:
+        UserError: no names, a name twice, or the file cannot be read.
+    """
+    file = Path(given)
+    if file.is_file():
+        return read_class_file(file)
+    if file.suffix in (".txt", ".csv", ".names") or "/" in given:
+        raise UserError(f"no file of classes {given}")
+    return _distinct([name.strip() for name in given.split(",")], given)
+
+
+def read_class_file(file: Path) -> list[str]:
+    """Class names from a text file: one a line, or the column ``name`` of a CSV file.
+
+    Raises:
+        UserError: it cannot be read, holds none, or one twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not text in UTF-8 ({error})") from error
+    if file.suffix == ".csv":
+        lines = [line.split(",")[0] for line in lines[1:]]
+    return _distinct([line.strip() for line in lines if line.strip()], str(file))
+
+
+def _distinct(names: Sequence[str], source: str) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or not all(names) or twice:
+        problem = f"the class {twice[0]} is there twice" if twice and twice[0] else "an empty name"
+        raise UserError(f"{source}: {problem if names else 'no class names'}")
+    return list(names)
+
+
+def class_file(*folders: Path) -> Path | None:
+    """The first file of class names in the folders."""
+    places = (folder / name for folder in folders for name in CLASS_FILES)
+    return next((place for place in places if place.is_file()), None)

@@ -1,0 +1,245 @@
+"""Finds out how a data set lies on disk: a path in, a description out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from casvit_dense.data.coco_layout import (
+    annotation_files,
+    coco_facts,
+    image_folder,
+    read_files,
+    root_of,
+)
+from casvit_dense.data.description import (
+    DataDescription,
+    Division,
+    Split,
+    SplitName,
+    Task,
+    read_description,
+)
+from casvit_dense.data.findings import Findings
+from casvit_dense.data.layout_files import (
+    class_file,
+    class_list,
+    files_in,
+    images_below,
+    read_class_file,
+    split_in,
+    subfolders,
+)
+from casvit_dense.data.maps_layout import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
+from casvit_dense.data.voc import find_voc, voc_classes
+from casvit_dense.data.yolo import has_polygons, read_yaml, yolo_of_folders, yolo_of_yaml
+from casvit_dense.errors import UserError, shortlist, validation_message
+
+Splits = dict[SplitName, Split]
+
+LAYOUTS = (
+    "COCO files (annotations/*.json, train/_annotations.coco.json, …), YOLO (data.yaml, or images "
+    "and labels), Pascal VOC (Annotations/*.xml), images and index maps (images and masks, labels "
+    "or annotations, with train and val in or above them; train and trainannot)"
+)
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What a person may say about a data set that cannot be found.
+
+    Attributes:
+        classes: names, ``a,b,c`` or a file with one a line; of a COCO file, those to be used.
+        ignore_label: label of pixels that do not count; 0: classes count from 1.
+        split: share of the images that stay in ``train``, where there is no ``val``.
+        seed: of that choice.
+        group_by: images whose names are equal before this text stay together.
+        images: folder of an annotation file's images.
+        task: where a folder holds data for both.
+    """
+
+    classes: str | None = None
+    ignore_label: int | None = None
+    split: float | None = None
+    seed: int = 0
+    group_by: str | None = None
+    images: Path | None = None
+    task: Task | None = None
+
+
+def describe(
+    path: Path, options: LayoutOptions | None = None, findings: Findings | None = None
+) -> DataDescription:
+    """Finds layout, splits and classes of the data set at a path.
+
+    Args:
+        path: folder, COCO file, YOLO's ``data.yaml``, or a description written by a person.
+        findings: takes notes of what was left out.
+
+    Raises:
+        UserError: there are no data of a known layout, or something cannot be guessed; it says
+            what was looked for, what is there and what to give.
+    """
+    options = options or LayoutOptions()
+    path = path.expanduser()
+    if not path.exists():
+        raise UserError(f"no file or folder {path}")
+    try:
+        found = _describe(path.absolute(), options, Findings() if findings is None else findings)
+        return _with_division(found, options, path)
+    except ValidationError as error:
+        raise UserError(f"{path}: {validation_message(error)}") from error
+
+
+def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:
+    if path.is_file():
+        return _describe_file(path, options, findings)
+    for file in files_in(path, ".yaml", ".yml"):
+        content = read_yaml(file)
+        if "splits" in content or "names" in content:
+            return _describe_file(file, options, findings)
+    if options.task != "segmentation":
+        if files := annotation_files(path):
+            return _coco(files, path, options, findings)
+        if splits := yolo_of_folders(path):
+            found = class_file(path, path / "labels")
+            return _yolo(path, splits, read_class_file(found) if found else None, options)
+        if splits := find_voc(path):
+            return _voc(path, splits, options)
+    if options.task != "detection" and (splits := find_maps(path)):
+        return _maps(path, splits, options)
+    inner = subfolders(path)
+    if len(inner) == 1:  # as unpacked
+        return _describe(inner[0], options, findings)
+    names = shortlist([folder.name + "/" for folder in inner] + [f.name for f in files_in(path)])
+    raise UserError(
+        f"{path}: no data set of a known layout was found. Looked for: {LAYOUTS}. There are: "
+        f"{names}. Give the folder that holds the set, an annotation file, or a description (.yaml)"
+    )
+
+
+def _describe_file(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:
+    if path.suffix.lower() == ".json":
+        return _coco({split_in(path.stem) or "train": path}, root_of(path), options, findings)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise UserError(f"{path}: give a folder, a COCO file (.json) or a description (.yaml)")
+    if "names" in read_yaml(path):
+        return _yolo(path, *yolo_of_yaml(path), options)
+    found = read_description(path)
+    changes: dict[str, Any] = {}
+    if options.classes is not None:
+        changes["classes"] = class_list(options.classes)
+    if options.ignore_label is not None:
+        changes["ignore_label"] = options.ignore_label
+    return DataDescription(**(dict(found) | changes))
+
+
+def _with_division(found: DataDescription, options: LayoutOptions, path: Path) -> DataDescription:
+    if options.split is None:
+        return found
+    if "train" not in found.splits or "val" in found.splits:
+        raise UserError(
+            f"{path}: has the splits {shortlist(list(found.splits))}; only a set of train without "
+            "val can be divided"
+        )
+    division = Division(share=options.split, seed=options.seed, group_by=options.group_by)
+    return found.model_copy(update={"division": division})
+
+
+def _coco(
+    files: dict[SplitName, Path], root: Path, options: LayoutOptions, findings: Findings
+) -> DataDescription:
+    if options.images is not None and not options.images.is_dir():
+        raise UserError(f"no image folder {options.images}")
+    read = read_files(files, findings)
+    splits = {
+        name: Split(
+            images=options.images or image_folder(name, file, root, read[name]), annotations=file
+        )
+        for name, file in files.items()
+    }
+    facts = coco_facts(read, findings)
+    classes = facts.classes
+    if options.classes is not None:
+        wanted = class_list(options.classes)
+        _check_known(wanted, classes, root)
+        classes = [name for name in classes if name in wanted]  # mmdet keeps the file's order
+    roboflow = all(file.name == "_annotations.coco.json" for file in files.values())
+    return DataDescription(
+        task="detection",
+        layout="roboflow" if roboflow else "coco",
+        classes=classes,
+        masks=facts.masks,
+        splits=splits,
+    )
+
+
+def _check_known(wanted: list[str], known: list[str], path: Path) -> None:
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(
+            f"{path}: has no class {shortlist(unknown)}; its classes are {shortlist(known, 20)}"
+        )
+
+
+def _yolo(
+    path: Path, splits: Splits, classes: list[str] | None, options: LayoutOptions
+) -> DataDescription:
+    if options.classes is not None:
+        given = class_list(options.classes)
+        if classes is not None and len(given) != len(classes):
+            raise UserError(
+                f"{path}: has {len(classes)} classes ({shortlist(classes)}), "
+                f"{len(given)} are given ({shortlist(given)}); labels are numbers, give all names"
+            )
+        classes = given
+    if classes is None:
+        raise UserError(f"{path}: no class names (data.yaml with names, classes.txt); give them")
+    return DataDescription(
+        task="detection", layout="yolo", classes=classes, masks=has_polygons(splits), splits=splits
+    )
+
+
+def _voc(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
+    found = class_file(path)
+    if options.classes is not None:
+        classes = class_list(options.classes)
+    else:
+        classes = read_class_file(found) if found else voc_classes(splits)
+    return DataDescription(task="detection", layout="voc", classes=classes, splits=splits)
+
+
+def _maps(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
+    suffixes = find_suffixes(splits)
+    first = next(images_below(next(iter(splits.values())).images))
+    ade20k = ADE20K.match(first.name) is not None
+    found = class_file(path, *{split.images.parent for split in splits.values()})
+    zero = ade20k
+    if options.classes is not None:
+        classes = class_list(options.classes)
+    elif ade20k:
+        classes = read_class_file(ADE20K_CLASSES)
+    elif found is not None:
+        classes = read_class_file(found)
+    else:
+        raise UserError(
+            f"{path}: index maps without class names; put a file classes.txt with one a line "
+            "(the first is label 0) into the folder, or give --classes a,b,c or --classes FILE"
+        )
+    ignored: dict[str, Any] = {}
+    if options.ignore_label == 0:  # what no class has: labels count from 1
+        zero = True
+    elif options.ignore_label is not None:
+        ignored["ignore_label"] = options.ignore_label
+        if options.ignore_label == len(classes) - 1:  # the list names it, too
+            classes = classes[:-1]
+    return DataDescription(
+        task="segmentation",
+        layout="ade20k" if ade20k else "maps",
+        classes=classes,
+        splits=splits,
+        image_suffix=suffixes.image,
+        map_suffix=suffixes.map,
+        reduce_zero_label=zero,
+        **ignored,
+    )

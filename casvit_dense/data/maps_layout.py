@@ -1,0 +1,152 @@
+"""Finds images and their index maps, and what their names end in."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from casvit_dense.data.description import Split, SplitName
+from casvit_dense.data.layout_files import (
+    ALIASES,
+    files_below,
+    images_below,
+    split_folders,
+    subfolders,
+)
+from casvit_dense.errors import UserError, shortlist
+
+IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "JPEGImages", "leftImg8bit")
+MAP_FOLDERS: Final = (
+    "annotations",
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "gt",
+    "SegmentationClass",
+    "gtFine",
+)
+MAP_SUFFIXES: Final = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+
+#: ADE20K's names in the release with index maps.
+ADE20K: Final = re.compile(r"ADE_(train|val|test)_\d{8}")
+ADE20K_CLASSES: Final = Path(__file__).with_name("ade20k_classes.txt")
+
+SAMPLE: Final = 200  # images whose maps are looked for by name
+
+
+@dataclass(frozen=True)
+class Suffixes:
+    """What image names end in, and what the names of their maps have in place of it."""
+
+    image: str
+    map: str
+
+
+def find_maps(root: Path) -> dict[SplitName, Split]:
+    """Splits of images and index maps; empty if there are none."""
+    for pairs in (_by_kind(root), _by_split(root), _side_by_side(root), _undivided(root)):
+        found = {
+            split: Split(images=images, annotations=maps)
+            for split, (images, maps) in pairs.items()
+            if next(files_below(maps, *MAP_SUFFIXES), None) and next(images_below(images), None)
+        }
+        if found:
+            return found
+    return {}
+
+
+Pairs = dict[SplitName, tuple[Path, Path]]
+
+
+def _by_kind(root: Path) -> Pairs:
+    """``images/train`` and ``masks/train``."""
+    images, maps = _one_of(root, IMAGE_FOLDERS), _one_of(root, MAP_FOLDERS)
+    if images is None or maps is None:
+        return {}
+    folders = split_folders(maps)
+    return {s: (folder, folders[s]) for s, folder in split_folders(images).items() if s in folders}
+
+
+def _by_split(root: Path) -> Pairs:
+    """``train/images`` and ``train/masks``."""
+    found: Pairs = {}
+    for split, folder in split_folders(root).items():
+        images, maps = _one_of(folder, IMAGE_FOLDERS), _one_of(folder, MAP_FOLDERS)
+        if images is not None and maps is not None:
+            found[split] = (images, maps)
+    return found
+
+
+def _side_by_side(root: Path) -> Pairs:
+    """``train`` and ``trainannot``, or ``train_labels``."""
+    names = {folder.name.lower(): folder for folder in subfolders(root)}
+    found: Pairs = {}
+    for split, aliases in ALIASES.items():
+        for alias in aliases:
+            pattern = re.compile(rf"{alias}[_ -]?(annot|annotations?|labels?|masks?|gt)")
+            maps = next((folder for name, folder in names.items() if pattern.fullmatch(name)), None)
+            if alias in names and maps is not None:
+                found.setdefault(split, (names[alias], maps))
+    return found
+
+
+def _undivided(root: Path) -> Pairs:
+    """``images`` and ``masks``."""
+    images, maps = _one_of(root, IMAGE_FOLDERS), _one_of(root, MAP_FOLDERS)
+    return {"train": (images, maps)} if images is not None and maps is not None else {}
+
+
+def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:
+    """What the names of images and of their maps end in, by most pairs.
+
+    Raises:
+        UserError: no image has a map of its name, or one has several.
+    """
+    counts: Counter[Suffixes] = Counter()
+    for split in splits.values():
+        counts.update(_pairs(split))
+    best = counts.most_common(2)
+    if not best:
+        images = next(iter(splits.values()))
+        raise UserError(
+            f"{images.annotations}: no map is called as an image of {images.images} is; a map's "
+            "name is that of its image with another ending"
+        )
+    if len(best) == 2 and best[0][1] == best[1][1] and best[0][0].image == best[1][0].image:
+        both = shortlist([suffixes.map for suffixes, _ in best])
+        raise UserError(f"images have several maps each, ending in {both}; write a description")
+    return best[0][0]
+
+
+def _pairs(split: Split) -> Counter[Suffixes]:
+    assert split.annotations is not None
+    counts: Counter[Suffixes] = Counter()
+    images = [path.relative_to(split.images) for path in images_below(split.images)]
+    maps = [p.relative_to(split.annotations) for p in files_below(split.annotations, *MAP_SUFFIXES)]
+    by_folder: dict[Path, list[str]] = {}
+    for label_map in maps:
+        by_folder.setdefault(label_map.parent, []).append(label_map.name)
+    shared = _common_ending([image.stem for image in images]) if len(images) > 1 else ""
+    endings = {"", *(shared[match.start() :] for match in re.finditer(r"[_.-]", shared))}
+    for image in images[:: max(1, len(images) // SAMPLE)]:
+        for ending in endings:
+            stem = image.stem.removesuffix(ending)
+            for name in by_folder.get(image.parent, ()):
+                rest = name.removeprefix(stem)
+                if rest != name and not rest[0].isdigit():  # 10.png is not of 1.jpg
+                    counts[Suffixes(ending + image.suffix, rest)] += 1
+    return counts
+
+
+def _common_ending(stems: list[str]) -> str:
+    shortest = min(map(len, stems))
+    return next(
+        (stems[0][-n:] for n in range(shortest, 0, -1) if len({stem[-n:] for stem in stems}) == 1),
+        "",
+    )

@@ -1,0 +1,147 @@
+"""YOLO's layout: ``data.yaml``, images, and a label file an image with boxes or polygons.
+
+Read by our own code: hotcoco's reader drops polygons, sees one flat folder and stops at the first
+wrong line without its place.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from casvit_dense.data.description import Split, SplitName
+from casvit_dense.data.layout_files import (
+    SPLIT_NAMES,
+    class_file,
+    files_below,
+    files_in,
+    has_files,
+    read_class_file,
+    split_folders,
+)
+from casvit_dense.errors import UserError
+
+#: Keys of ``data.yaml`` by split; some tools write ``valid``.
+YAML_KEYS: Final[dict[SplitName, tuple[str, ...]]] = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+SAMPLE: Final = 50  # label files by which boxes are told from polygons
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The keys of a YAML file; none if it holds something else.
+
+    Raises:
+        UserError: it cannot be read or is not YAML.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not YAML ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
+    """Splits and class names of a ``data.yaml``.
+
+    Raises:
+        UserError: a folder is missing, or names and ``nc`` do not fit.
+    """
+    content = read_yaml(file)
+    splits: dict[SplitName, Split] = {}
+    for split in SPLIT_NAMES:
+        value = next((content[key] for key in YAML_KEYS[split] if content.get(key)), None)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise UserError(f"{file}: {split}: give one folder or one list of files, not {value!r}")
+        place = _place(file, content.get("path"), value)
+        if place is not None:
+            splits[split] = _split(place)
+        elif split != "test":  # Roboflow names one that it does not always export
+            raise UserError(
+                f"{file}: {split}: no {value} beside it or below its path; correct the path"
+            )
+    if not splits:
+        raise UserError(f"{file}: names no images; give train and val")
+    return splits, _yaml_names(file, content)
+
+
+def _place(file: Path, base: Any, value: str) -> Path | None:
+    """The folder or list that a value of a ``data.yaml`` means: tools disagree on the root."""
+    here = file.absolute().parent
+    inner = Path(*[part for part in Path(value).parts if part not in ("..", "/")])
+    bases = [here / str(base or ""), here]
+    places = [base / value for base in bases] + [here / inner]
+    return next((Path(place).resolve() for place in places if place.exists()), None)
+
+
+def _split(place: Path) -> Split:
+    if place.is_file():
+        return Split(images=place.parent, annotations=place.parent, files=place)
+    if not (place / "images").is_dir():
+        return Split(images=place, annotations=labels_of(place))
+    return Split(images=place / "images", annotations=place / "labels")
+
+
+def labels_of(path: Path) -> Path:
+    """Where the labels of a folder or file of images lie: ``labels`` for the last ``images``."""
+    parts = list(path.parts)
+    for i in reversed(range(len(parts))):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts)
+
+
+def _yaml_names(file: Path, content: dict[str, Any]) -> list[str] | None:
+    names = content.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UserError(f"{file}: names: number the classes 0 to {len(names) - 1}")
+        names = [names[number] for number in range(len(names))]
+    if names is None:
+        found = class_file(file.absolute().parent)
+        return read_class_file(found) if found else None
+    if not isinstance(names, list) or not names:
+        raise UserError(f"{file}: names: give a list of class names, not {names!r}")
+    if content.get("nc", len(names)) != len(names):
+        raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names")
+    return [str(name) for name in names]
+
+
+def yolo_of_folders(root: Path) -> dict[SplitName, Split]:
+    """Splits of ``images`` and ``labels`` without a ``data.yaml``; empty if there are none."""
+    found: dict[SplitName, Split] = {}
+    for split, images in split_folders(root / "images").items():
+        found[split] = Split(images=images, annotations=root / "labels" / images.name)
+    for split, folder in split_folders(root).items():
+        if (folder / "images").is_dir():
+            found[split] = Split(images=folder / "images", annotations=folder / "labels")
+    if not found and (root / "images").is_dir():
+        found["train"] = Split(images=root / "images", annotations=root / "labels")
+    return {
+        name: split
+        for name, split in found.items()
+        if split.annotations is not None and has_files(split.annotations, ".txt")
+    }
+
+
+def has_polygons(splits: dict[SplitName, Split]) -> bool:
+    """Whether most of the first lines of label files are polygons."""
+    folder = next((split.annotations for split in splits.values() if split.annotations), None)
+    if folder is None:
+        return False
+    polygons = lines = 0
+    files = files_in(folder, ".txt") or files_below(folder, ".txt")
+    for file, _ in zip(files, range(SAMPLE), strict=False):
+        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()[:SAMPLE]:
+            lines += 1
+            polygons += len(line.split()) > 6
+    return 2 * polygons > lines
