@@ -29,6 +29,7 @@ ONLY_IMAGES: Final = "image_info"
 EMPTY: Final = frozenset({b"", b"null", b"[]", b"{}", b"[[]]", b'""'})
 
 SAMPLE: Final = 10  # images of a file that are looked for
+PEEK: Final = 1 << 20  # bytes of a file that may be a COCO file
 
 Files = dict[SplitName, Path]
 
@@ -59,10 +60,18 @@ def annotation_files(root: Path) -> Files:
     }
     if inner:
         return inner
-    for folder in (root / "annotations", root / "Annotations", root):
+    for folder in (root / "annotations", root / "Annotations"):
         if files := files_in(folder, ".json"):
             return _by_name(files, folder)
-    return {}
+    return _by_name([f for f in files_in(root, ".json") if split_in(f.stem) or _is_coco(f)], root)
+
+
+def _is_coco(file: Path) -> bool:
+    """Whether a file that may be anything speaks of images, in any encoding, at one of its ends."""
+    with file.open("rb") as stream:
+        head = stream.read(PEEK)
+        stream.seek(max(0, file.stat().st_size - PEEK))
+        return b'"images"' in (head + stream.read()).replace(b"\0", b"")
 
 
 def _only_file(folders: list[Path]) -> Path | None:

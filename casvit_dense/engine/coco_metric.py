@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from casvit_dense.engine.coco_api import CocoAnnotations
 from casvit_dense.engine.coco_backends import (
     COCO_KINDS,
     COCO_NUMBERS,
@@ -17,7 +18,6 @@ from casvit_dense.engine.coco_backends import (
     evaluate_coco,
     load_backend,
 )
-from casvit_dense.engine.coco_api import CocoAnnotations
 from casvit_dense.engine.console import LOG, class_table
 from casvit_dense.engine.runner import check_once_each
 from casvit_dense.files import write_whole

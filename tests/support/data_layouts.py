@@ -1,0 +1,137 @@
+"""Generated shapes in the layouts that tools export: Roboflow, YOLO, Pascal VOC, CamVid."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hotcoco import COCO
+from PIL import Image
+
+from casvit_dense.data.shapes import ShapesSpec, annotation_file, generate_shapes, image_folders
+
+SPLITS = ("train", "val")
+#: Of the shapes; index maps have the background before them.
+CLASSES = ["circle", "square", "triangle"]
+MAP_CLASSES = ["background", *CLASSES]
+
+
+def shapes(root: Path, train: int = 6, val: int = 4, size: int = 64) -> Path:
+    """The generated set: ``coco`` and ``ade`` below ``root``."""
+    generate_shapes(root, ShapesSpec(train=train, val=val, size=size))
+    return root
+
+
+def read_split(root: Path, split: str) -> dict[str, Any]:
+    """Annotations of a split, its images called by the split, since their names repeat."""
+    content = json.loads(annotation_file(root, split).read_text())
+    for image in content["images"]:
+        image["file_name"] = f"{split}_{image['file_name']}"
+    return content
+
+
+def copy_images(root: Path, split: str, target: Path) -> None:
+    """The pictures of a split under the names of `read_split`."""
+    target.mkdir(parents=True, exist_ok=True)
+    for picture in image_folders(root, split)[0].iterdir():
+        shutil.copy(picture, target / f"{split}_{picture.name}")
+
+
+def write_json(file: Path, content: object) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    return file
+
+
+def roboflow(root: Path, out: Path) -> Path:
+    """``train`` and ``valid`` with images and file together, ids from 0, and a category 0."""
+    for split, folder in zip(SPLITS, ("train", "valid"), strict=True):
+        content = read_split(root, split)
+        for category in content["categories"]:
+            category["supercategory"] = "shapes"
+        content["categories"].insert(0, {"id": 0, "name": "shapes", "supercategory": "none"})
+        for number, annotation in enumerate(content["annotations"]):
+            annotation["id"] = number
+        write_json(out / folder / "_annotations.coco.json", content)
+        copy_images(root, split, out / folder)
+    return out
+
+
+def one_file(root: Path, out: Path) -> Path:
+    """One ``annotations.json`` and one folder ``images`` of all pictures."""
+    both: dict[str, Any] = {"images": [], "annotations": []}
+    for split in SPLITS:
+        content = read_split(root, split)
+        both["categories"] = content["categories"]
+        images, objects = len(both["images"]), len(both["annotations"])
+        for image in content["images"]:
+            both["images"].append(image | {"id": image["id"] + images})
+        for a in content["annotations"]:
+            both["annotations"].append(
+                a | {"id": a["id"] + objects, "image_id": a["image_id"] + images}
+            )
+        copy_images(root, split, out / "images")
+    write_json(out / "annotations.json", both)
+    return out
+
+
+def yolo(root: Path, out: Path, polygons: bool = False) -> Path:
+    """``data.yaml``, ``images/{train,val}`` and ``labels/{train,val}``; boxes by hotcoco."""
+    for split in SPLITS:
+        content = read_split(root, split)
+        labels = out / "labels" / split
+        file = write_json(out / "coco.json", content)
+        COCO(str(file)).to_yolo(str(labels))
+        file.unlink()
+        (labels / "data.yaml").unlink()
+        if polygons:
+            write_polygons(content, labels)
+        copy_images(root, split, out / "images" / split)
+    names = "".join(f"  {n}: {name}\n" for n, name in enumerate(CLASSES))
+    (out / "data.yaml").write_text(
+        f"path: .\ntrain: images/train\nval: images/val\nnames:\n{names}"
+    )
+    return out
+
+
+def write_polygons(content: dict[str, Any], labels: Path) -> None:
+    """The longest outline of each object, as YOLO has one an object."""
+    for image in content["images"]:
+        lines = []
+        for a in content["annotations"]:
+            if a["image_id"] == image["id"] and not a["iscrowd"]:
+                points = np.reshape(max(a["segmentation"], key=len), (-1, 2))
+                parts = (points / (image["width"], image["height"])).ravel().tolist()
+                lines.append(f"{a['category_id'] - 1} {' '.join(f'{v:.6f}' for v in parts)}\n")
+        (labels / Path(image["file_name"]).with_suffix(".txt")).write_text("".join(lines))
+
+
+def voc(root: Path, out: Path) -> Path:
+    """``JPEGImages``, ``Annotations`` (by hotcoco) and ``ImageSets/Main/{train,val}.txt``."""
+    lists = out / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for split in SPLITS:
+        content = read_split(root, split)
+        file = write_json(out / "coco.json", content)
+        COCO(str(file)).to_voc(str(out))
+        file.unlink()
+        stems = [Path(image["file_name"]).stem for image in content["images"]]
+        (lists / f"{split}.txt").write_text("\n".join(stems) + "\n")
+        copy_images(root, split, out / "JPEGImages")
+    (out / "labels.txt").unlink()
+    return out
+
+
+def camvid(root: Path, out: Path, ignore: int = 11) -> Path:
+    """``train``, ``trainannot``, ``val``, ``valannot``; labels from 0, the frame is ``ignore``."""
+    for split in SPLITS:
+        copy_images(root, split, out / split)
+        maps = out / f"{split}annot"
+        maps.mkdir(parents=True)
+        for file in image_folders(root, split)[2].iterdir():
+            labels = np.array(Image.open(file)).astype(int)
+            labels = np.where(labels == 0, ignore, labels - 1).astype(np.uint8)
+            Image.fromarray(labels).save(maps / f"{split}_{file.name}")
+    (out / "classes.txt").write_text("\n".join(MAP_CLASSES) + "\n")
+    return out
