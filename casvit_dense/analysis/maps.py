@@ -16,7 +16,7 @@ from casvit_dense.analysis.records import (
     none_if_nan,
 )
 from casvit_dense.analysis.sources import LOG_INTERVAL, Log, MapSource, no_log
-from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.data.description import IGNORE_LABEL
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.progress import Progress
 
@@ -95,7 +95,7 @@ def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> n
     if found.shape != labels.shape:
         raise UserError(f"{predicted} is {found.shape} pixels large, its truth {labels.shape}")
     first = int(reduce)
-    counted = (labels != IGNORE) & (labels >= first)
+    counted = (labels != IGNORE_LABEL) & (labels >= first)
     found, labels = found[counted].astype(int) - first, labels[counted].astype(int) - first
     for path, values in ((truth, labels), (predicted, found)):
         outside = np.unique(values[(values < 0) | (values >= classes)]) + first

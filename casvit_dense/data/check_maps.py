@@ -1,82 +1,283 @@
-"""Checks of a segmentation data set of images and index maps."""
+"""Checks of a segmentation data set of images and index maps: every map, every pixel."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
-from PIL import Image
+from casvit_dense.data.check_images import (
+    FOLDER_MISSING,
+    IMAGE_MISSING,
+    check_duplicates,
+    check_files,
+    short,
+    spread,
+)
+from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.file_facts import ImageFacts
+from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.map_facts import MapFacts, map_facts
+from casvit_dense.data.map_pairs import image_stems, names_in
+from casvit_dense.errors import shortlist
 
-from casvit_dense.errors import UserError, shortlist
+#: Labels that loaders can hold: they keep eight bits.
+LARGEST_LABEL: Final = 255
 
-IGNORE = 255
-SAMPLE = 32  # maps whose labels are read
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+NO_IMAGES = Kind(
+    "map-no-images", "error", "there is no image", "Name the folder and the suffix of the images"
+)
+IMAGE_SUFFIX = Kind(
+    "map-image-suffix",
+    "warning",
+    "images have another suffix than the rest and are left out",
+    "Give all images one suffix, in the same upper and lower case",
+)
+MAP_MISSING = Kind(
+    "map-missing",
+    "error",
+    "images have no map",
+    "Add the maps, or take out the images; a map has the name of its image with the suffix of maps",
+)
+MAP_WITHOUT_IMAGE = Kind(
+    "map-without-image",
+    "warning",
+    "maps have no image and are left out",
+    "Add the images, or take out the maps",
+)
+MAP_UNREADABLE = Kind(
+    "map-unreadable", "error", "maps cannot be read", "Make them again, or take them out"
+)
+MAP_SIZE = Kind(
+    "map-size",
+    "error",
+    "maps are not as large as their images",
+    "Make maps and images of one size, upright: EXIF turns an image when it is read, not a map",
+)
+MAP_CHANNELS = Kind(
+    "map-channels",
+    "error",
+    "maps do not hold one whole number a pixel",
+    "Maps hold the label of each pixel, not its colour; ADE20K must be the SceneParsing release "
+    "(ADEChallengeData2016)",
+)
+MAP_LOSSY = Kind(
+    "map-lossy",
+    "error",
+    "maps are JPEG inside, which changes labels",
+    "Make them again as PNG; what JPEG lost does not come back by a new name",
+)
+MAP_LABEL = Kind(
+    "map-label",
+    "error",
+    "labels belong to no class",
+    "Name the label to ignore, all classes in order, and whether 0 means unlabelled (ADE20K: yes); "
+    "else make the maps again",
+)
+MAP_IGNORED = Kind(
+    "map-ignored",
+    "warning",
+    "maps have no pixel that counts",
+    "Take them out, or check the label to ignore",
+)
+ALL_IGNORED = Kind(
+    "map-all-ignored",
+    "error",
+    "no pixel of any map counts",
+    "Check the label to ignore, and whether 0 means unlabelled: a training would learn nothing, "
+    "and an evaluation count nothing",
+)
+ONE_CLASS = Kind(
+    "map-one-class",
+    "error",
+    "all pixels that count are of one class, so that mIoU can be 100 without any learning",
+    "Write masks of 0 and 255 with the labels 0 and 1, or name another label to ignore",
+)
+CLASS_WITHOUT_PIXELS = Kind(
+    "map-class-without-pixels",
+    "warning",
+    "classes have no pixel",
+    "Add images with them, or take them out of the classes; their IoU is not defined here",
+)
 
 
 def check_maps(
-    image_dir: Path,
-    map_dir: Path,
-    num_classes: int,
-    reduce_zero_label: bool,
-    image_suffix: str = ".jpg",
-    map_suffix: str = ".png",
-) -> int:
-    """Pairs images with maps and reads the labels of a sample of them.
+    split: Split,
+    description: DataDescription,
+    name: str,
+    findings: Findings,
+    *,
+    deep: bool = False,
+    sample: int | None = None,
+) -> None:
+    """Compares the images of a split with their maps, and the labels with the classes.
+
+    ``findings.splits[name]`` then holds the number of images and, where there are maps, how many
+    of them were read, and the pixels of each class and of those that do not count.
 
     Args:
-        image_dir: folder of the images, searched in depth.
-        map_dir: folder of the index maps, same relative names.
-        reduce_zero_label: label 0 means unlabelled and classes count from 1.
-
-    Returns:
-        Number of images.
+        name: of the split.
+        deep: decode every image as a whole; maps always are.
+        sample: read at most so many images and maps, evenly spread. That all exist is checked
+            anyway.
 
     Raises:
-        UserError: missing folder or map, no image, a map that is not an index map, or a label
-            that no class of the head has.
+        UserError: the split's file of names cannot be read.
     """
-    for folder in (image_dir, map_dir):
-        if not folder.is_dir():
-            raise UserError(f"no folder {folder}; --data-root names the data set's folder")
-    names = sorted(
-        str(path.relative_to(image_dir))[: -len(image_suffix)]
-        for path in image_dir.rglob(f"*{image_suffix}")
-    )
-    if not names:
-        raise UserError(f"{image_dir}: no image ends in {image_suffix}")
-    maps = [map_dir / (name + map_suffix) for name in names]
-    missing = [str(path) for path in maps if not path.is_file()]
+    facts = findings.splits.setdefault(name, {})
+    facts["images"] = 0
+    images, maps = split.images, split.annotations
+    missing = [folder for folder in (images, maps) if folder is not None and not folder.is_dir()]
+    for folder in missing:
+        findings.add(FOLDER_MISSING, folder)
     if missing:
-        raise UserError(f"{len(missing)} of {len(maps)} images have no map: {shortlist(missing)}")
-    for i in range(0, len(maps), max(1, len(maps) // SAMPLE)):
-        _check_labels(maps[i], num_classes, reduce_zero_label)
-        _check_sizes(image_dir / (names[i] + image_suffix), maps[i])
-    return len(names)
-
-
-def _check_sizes(image: Path, label_map: Path) -> None:
-    try:
-        sizes = [Image.open(path).size for path in (image, label_map)]
-    except OSError as error:
-        raise UserError(f"{image}: not a readable image ({error})") from error
-    if sizes[0] != sizes[1]:
-        raise UserError(f"{label_map}: is {sizes[1]} pixels large, its image {image} {sizes[0]}")
-
-
-def _check_labels(path: Path, num_classes: int, reduce_zero_label: bool) -> None:
-    try:
-        labels = np.asarray(Image.open(path))
-    except OSError as error:
-        raise UserError(f"{path}: not a readable image ({error})") from error
-    if labels.ndim != 2:
-        raise UserError(
-            f"{path}: has {labels.shape[-1]} channels; a map holds one class index per pixel "
-            "(is this the colour-coded release?)"
+        return
+    stems = image_stems(split, description)
+    facts["images"] = len(stems)
+    there = names_in(images)
+    _check_names(split, description, stems, there, findings)
+    present = sorted(set(stems) & {name.removesuffix(description.image_suffix) for name in there})
+    read = spread(present, sample)
+    paths = {stem: images / (stem + description.image_suffix) for stem in read}
+    image_facts = check_files(images, paths.values(), findings, deep)
+    if len(read) == len(present):
+        check_duplicates(images, image_facts, findings)
+    if maps is None:
+        return
+    mapped = _check_pairs(split, maps, description, stems, findings)
+    places = {stem: maps / (stem + description.map_suffix) for stem in read if stem in mapped}
+    found = map_facts(places.values())
+    labels = _Labels(description)
+    for stem, place in places.items():
+        _check_map(
+            short(place, maps), maps, found[place], image_facts[paths[stem]], labels, findings
         )
-    highest = num_classes if reduce_zero_label else num_classes - 1
-    strange = sorted(int(v) for v in np.unique(labels) if highest < v != IGNORE)
-    if strange:
-        first = "0 (unlabelled), 1" if reduce_zero_label else "0"
-        raise UserError(
-            f"{path}: holds label(s) {shortlist(strange)}, but the head has "
-            f"{num_classes} classes: {first} to {highest} and {IGNORE} (ignored) are allowed. "
-            "ADE20K must be the SceneParsing release (ADEChallengeData2016)"
-        )
+    labels.check_split(maps, facts, findings, complete=len(read) == len(present))
+
+
+def _check_names(
+    split: Split,
+    description: DataDescription,
+    stems: Sequence[str],
+    there: Sequence[str],
+    findings: Findings,
+) -> None:
+    """Looks for images that are listed and missing, or that lie there and have another suffix."""
+    suffix, known = description.image_suffix, set(there)
+    for stem in stems:
+        if stem + suffix not in known:
+            findings.add(IMAGE_MISSING, split.images, stem + suffix, f"listed in {split.files}")
+    if not stems:
+        suffixes = sorted({Path(name).suffix for name in there})
+        example = f"no name ends in {suffix}; the folder has {shortlist(suffixes)}"
+        findings.add(NO_IMAGES, split.images, example=example)
+    elif split.files is None:
+        for name in there:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.endswith(suffix):
+                findings.add(IMAGE_SUFFIX, split.images, name, f"not {suffix}")
+
+
+def _check_pairs(
+    split: Split,
+    maps: Path,
+    description: DataDescription,
+    stems: Sequence[str],
+    findings: Findings,
+) -> set[str]:
+    """Looks for images without a map and maps without an image; returns the stems with a map."""
+    suffix = description.map_suffix
+    names = names_in(maps)
+    there = {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
+    for stem in stems:
+        if stem not in there:
+            findings.add(MAP_MISSING, maps, stem + suffix)
+    if split.files is None:
+        for stem in sorted(there - set(stems)):
+            findings.add(MAP_WITHOUT_IMAGE, maps, stem + suffix)
+    return there
+
+
+def _check_map(
+    name: str,
+    maps: Path,
+    found: MapFacts,
+    image: ImageFacts,
+    labels: "_Labels",
+    findings: Findings,
+) -> None:
+    if found.problem:
+        findings.add(MAP_UNREADABLE, maps, name, found.problem)
+        return
+    if not image.problem and (found.width, found.height) != (image.width, image.height):
+        swapped = ", turned" * ((found.height, found.width) == (image.width, image.height))
+        sizes = f"{found.width} x {found.height}, its image {image.width} x {image.height}"
+        findings.add(MAP_SIZE, maps, name, sizes + swapped)
+    if found.format in ("JPEG", "MPO"):
+        findings.add(MAP_LOSSY, maps, name)
+    elif not found.labels:
+        findings.add(MAP_CHANNELS, maps, name, f"Pillow's mode {found.mode}")
+    else:
+        labels.check_map(name, maps, found, findings)
+
+
+class _Labels:
+    """Counts the labels of a split as a loader reads them."""
+
+    def __init__(self, description: DataDescription) -> None:
+        self.classes = description.classes
+        self.first = int(description.reduce_zero_label)
+        self.ignored = {description.ignore_label}
+        if description.reduce_zero_label:  # mmseg makes both 255
+            self.ignored |= {0, 255}
+        self.maps = 0
+        self.strange = False
+        self.empty: list[str] = []
+        self.counts: Counter[int] = Counter()
+
+    def check_map(self, name: str, maps: Path, found: MapFacts, findings: Findings) -> None:
+        last = min(self.first + len(self.classes) - 1, LARGEST_LABEL)
+        strange = [
+            label
+            for label, _ in found.labels
+            if label not in self.ignored and not self.first <= label <= last
+        ]
+        self.maps += 1
+        self.counts.update(dict(found.labels))
+        if strange:
+            self.strange = True
+            example = (
+                f"label {shortlist(strange)}; {self.first} to {last} are classes, "
+                f"{shortlist(sorted(self.ignored))} ignored"
+            )
+            findings.add(MAP_LABEL, maps, name, example)
+        elif all(label in self.ignored for label, _ in found.labels):
+            self.empty.append(name)
+
+    def check_split(
+        self, maps: Path, facts: dict[str, Any], findings: Findings, complete: bool
+    ) -> None:
+        pixels = {
+            name: 0 if label in self.ignored else self.counts[label]
+            for label, name in enumerate(self.classes, self.first)
+        }
+        facts |= {
+            "maps": self.maps,
+            "pixels": pixels,
+            "ignored_pixels": sum(self.counts[label] for label in self.ignored),
+        }
+        if self.strange or not self.maps:
+            return
+        labels = f"labels {shortlist(sorted(self.counts))}"
+        absent = [name for name, count in pixels.items() if not count]
+        if len(absent) == len(pixels):
+            findings.add(ALL_IGNORED, maps, example=labels)
+        elif len(absent) == len(pixels) - 1 > 0:
+            # A few maps of many may well show one class only.
+            findings.add(ONE_CLASS, maps, example=labels, severity=None if complete else "warning")
+        elif complete:
+            for name in absent:
+                findings.add(CLASS_WITHOUT_PIXELS, maps, name)
+        if len(absent) < len(pixels):
+            for name in self.empty:
+                findings.add(MAP_IGNORED, maps, name)

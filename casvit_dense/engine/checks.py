@@ -21,6 +21,8 @@ from casvit_dense.checkpoint import init_strictly, read_checkpoint
 from casvit_dense.checkpoint.formats import BACKBONE, read_weights
 from casvit_dense.data.check_coco import check_coco
 from casvit_dense.data.check_maps import check_maps
+from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.findings import Findings
 from casvit_dense.deploy import fold_in_training
 from casvit_dense.doctor import Check, Status
 from casvit_dense.engine.config import register_scope, resolve
@@ -36,6 +38,9 @@ WEIGHTS_HINT = (
 
 #: Formats that turbojpeg cannot read, by suffix.
 NO_JPEG = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+
+#: Maps of a split that are read before a run; `check_maps` reads all without this number.
+MAPS_READ = 1000
 
 #: Shape of the image that a backbone is tried on: two cells of the coarsest map.
 IMAGE = (1, 3, 64, 64)
@@ -298,14 +303,20 @@ def _check_files(
         )
     maps = prefix.get("seg_map_path")
     if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):
-        return check_maps(
-            root / (prefix.get("img_path") or ""),
-            root / maps,
-            len(classes),
-            reduces_zero_label(dataset, kind),
+        description = DataDescription(
+            task="segmentation",
+            layout="maps",
+            classes=list(classes),
+            splits={"train": Split(images=images, annotations=root / maps)},
             image_suffix=setting(dataset, kind, "img_suffix"),
             map_suffix=setting(dataset, kind, "seg_map_suffix"),
+            reduce_zero_label=reduces_zero_label(dataset, kind),
         )
+        findings = Findings()
+        check_maps(description.splits["train"], description, "train", findings, sample=MAPS_READ)
+        if findings.errors():
+            raise UserError("\n".join(line for f in findings.errors() for line in f.lines()))
+        return int(findings.splits["train"]["images"])
     return None
 
 

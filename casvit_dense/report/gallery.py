@@ -20,7 +20,7 @@ from casvit_dense.analysis.coco_arrays import (
 from casvit_dense.analysis.maps import map_pairs
 from casvit_dense.analysis.records import Analysis, ImageScore
 from casvit_dense.analysis.sources import CocoSource, MapSource, Source, read_metrics
-from casvit_dense.data.check_maps import IGNORE
+from casvit_dense.data.description import IGNORE_LABEL
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.report.pictures import Pictures, outline_of
 from casvit_dense.report.sources import is_within
@@ -208,8 +208,8 @@ def _box_and_outline(outlines: Outlines, i: int) -> list[Any]:
 def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictures) -> Gallery:
     assert analysis.maps is not None  # analysed from this source
     classes = list(source.classes)
-    if len(classes) > IGNORE:
-        note = f"Pictures of maps with more than {IGNORE} classes are not shown."
+    if len(classes) > IGNORE_LABEL:
+        note = f"Pictures of maps with more than {IGNORE_LABEL} classes are not shown."
         return Gallery("maps", classes, [], 0, [], [note])
     maps = {source.image_of(truth): (truth, found) for found, truth in map_pairs(source)}
     chosen = choose(analysis.maps.best, analysis.maps.worst, list(maps), count)
@@ -236,10 +236,10 @@ def _of_maps(source: MapSource, analysis: Analysis, count: int, pictures: Pictur
 
 
 def _class_indices(path: Path, source: MapSource) -> np.ndarray:
-    """Class of every pixel, ``(H, W)``, uint8; `IGNORE` for unlabelled ones."""
+    """Class of every pixel, ``(H, W)``, uint8; `IGNORE_LABEL` for unlabelled ones."""
     with Image.open(path) as image:
         labels = np.asarray(image).astype(int) - int(source.reduce_zero_label)
-    labels[(labels < 0) | (labels >= len(source.classes))] = IGNORE
+    labels[(labels < 0) | (labels >= len(source.classes))] = IGNORE_LABEL
     return labels.astype(np.uint8)
 
 

@@ -13,7 +13,6 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from casvit_dense.data.check_coco import check_coco
-from casvit_dense.data.check_maps import check_maps
 from casvit_dense.engine.checks import check_channels, check_data
 from casvit_dense.engine.coco_backends import evaluate_coco
 from casvit_dense.engine.config import register_scope, resolve
@@ -153,57 +152,11 @@ def test_evaluation_takes_the_id_0_for_no_match(backend: str, first_id: int) -> 
     assert numbers.stats[0] == pytest.approx(first_id)
 
 
-def check_train_maps(ade: Path, num_classes: int = 4, reduce_zero_label: bool = True) -> int:
-    images, maps = ade / "images/training", ade / "annotations/training"
-    return check_maps(images, maps, num_classes, reduce_zero_label, ".png", ".png")
-
-
-def test_sound_maps_give_their_number(ade: Path) -> None:
-    assert check_train_maps(ade) == 10
-
-
-def test_image_without_map_is_named(ade: Path) -> None:
-    (ade / "annotations/training/000003.png").unlink()
-    with pytest.raises(UserError, match="1 of 10 images have no map: .*000003.png"):
-        check_train_maps(ade)
-
-
-def test_wrong_suffix_finds_no_image(ade: Path) -> None:
-    with pytest.raises(UserError, match="no image ends in .jpg"):
-        check_maps(ade / "images/training", ade / "annotations/training", 4, True)
-
-
-@pytest.mark.parametrize(("classes", "reduced"), [(3, True), (4, False)])
-def test_labels_beyond_the_head_are_found(ade: Path, classes: int, reduced: bool) -> None:
-    with pytest.raises(UserError, match=rf"label\(s\) 4, but the head has {classes} classes"):
-        check_train_maps(ade, classes, reduced)
-
-
-def test_ignored_label_passes_and_colour_map_does_not(ade: Path) -> None:
-    path = ade / "annotations/training/000000.png"
-    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(path)
-    check_train_maps(ade)
-    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
-    with pytest.raises(UserError, match="has 3 channels"):
-        check_train_maps(ade)
-
-
-def test_map_of_another_size_than_its_image_is_named(ade: Path) -> None:
-    Image.fromarray(np.ones((32, 64), np.uint8)).save(ade / "annotations/training/000000.png")
-    with pytest.raises(UserError, match=r"000000.png: is \(64, 32\) pixels large, its image"):
-        check_train_maps(ade)
-
-
-def test_unreadable_image_is_named(ade: Path) -> None:
-    (ade / "images/training/000000.png").write_text("no picture")
-    with pytest.raises(UserError, match="000000.png: not a readable image"):
-        check_train_maps(ade)
-
-
-def test_unreadable_map_is_named(ade: Path) -> None:
-    (ade / "annotations/training/000000.png").write_text("no picture")
-    with pytest.raises(UserError, match="000000.png: not a readable image"):
-        check_train_maps(ade)
+def test_faults_of_maps_stop_a_run(ade: Path) -> None:
+    cfg = demo_config("fpn_casvit-mini_shapes", ade)
+    Image.fromarray(np.full((64, 64), 9, np.uint8)).save(ade / "annotations/training/000000.png")
+    with pytest.raises(UserError, match="map-label: .*000000.png .*label 9; 1 to 4 are classes"):
+        check_data(cfg, ("train_dataloader",))
 
 
 def demo_config(stem: str, root: Path, **overrides: object) -> Config:

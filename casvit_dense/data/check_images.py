@@ -1,0 +1,258 @@
+"""Checks of image files: whether they are there, can be read, and are what the records say."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Final, TypeVar
+
+from casvit_dense.data.file_facts import ImageFacts, digests, image_facts
+from casvit_dense.data.findings import EXAMPLES, Findings, Kind
+from casvit_dense.files import short_path
+from casvit_dense.progress import counted
+
+FOLDER_MISSING = Kind(
+    "image-folder-missing",
+    "error",
+    "there is no such folder of images",
+    "Name the folder that holds the images",
+)
+IMAGE_MISSING = Kind(
+    "image-missing",
+    "error",
+    "images that are listed are not there",
+    "Put them there, name their folder, or mend file_name: a path below the folder, with / and "
+    "in the same upper and lower case",
+)
+IMAGE_UNREADABLE = Kind(
+    "image-unreadable", "error", "may not be read or are no files", "Mend their permissions"
+)
+IMAGE_EMPTY = Kind(
+    "image-empty", "error", "images hold no bytes", "Copy them again, or take out their records"
+)
+NOT_AN_IMAGE = Kind(
+    "image-not-an-image",
+    "error",
+    "files are not images",
+    "Replace them by images, or take out their records",
+)
+IMAGE_DAMAGED = Kind(
+    "image-damaged",
+    "error",
+    "images are truncated or damaged",
+    "Copy them again, or take out their records",
+)
+IMAGE_HUGE = Kind(
+    "image-huge",
+    "warning",
+    "images are too large for Pillow",
+    "Cut them into tiles: a training reads each as a whole",
+)
+IMAGE_SIZE = Kind(
+    "image-size",
+    "error",
+    "sizes of images are not those of their records",
+    "Boxes and masks fit one size only: bring back the images that were annotated, or annotate "
+    "these; if only the numbers are wrong, correct width and height",
+)
+IMAGE_ORIENTATION = Kind(
+    "image-orientation",
+    "error",
+    "images are turned when they are read (EXIF orientation), but their records are not",
+    "Take the orientation out of the files if the boxes fit the images as they are stored "
+    "(exiftool -Orientation= FILE), else give the records the upright width and height",
+)
+IMAGE_TWICE = Kind(
+    "image-twice",
+    "warning",
+    "images have the same content",
+    "Keep one of each, with all of its objects",
+)
+IMAGE_SHARED = Kind(
+    "image-shared",
+    "warning",
+    "the same images are in two splits, whose figures are then too good",
+    "Take them out of one of the splits",
+)
+
+#: Kind of finding by the problem of a file.
+BY_PROBLEM: Final = {
+    "missing": IMAGE_MISSING,
+    "no-file": IMAGE_UNREADABLE,
+    "denied": IMAGE_UNREADABLE,
+    "empty": IMAGE_EMPTY,
+    "no-image": NOT_AN_IMAGE,
+    "damaged": IMAGE_DAMAGED,
+    "huge": IMAGE_HUGE,
+}
+
+Item = TypeVar("Item")
+
+
+def check_images(
+    images: Path,
+    records: Mapping[str, tuple[int, int]],
+    findings: Findings,
+    *,
+    deep: bool = False,
+    sample: int | None = None,
+) -> None:
+    """Compares the images of an annotation file with the files.
+
+    Args:
+        images: their folder.
+        records: width and height by ``file_name``.
+        deep: decode every image as a whole.
+        sample: read at most so many files, evenly spread. That all exist is checked anyway.
+    """
+    if not images.is_dir():
+        findings.add(FOLDER_MISSING, images)
+        return
+    folders = _list_folders(images / name for name in records)
+    present, absent = {}, []
+    for name in records:
+        path = images / name
+        if path.name in folders[path.parent]:
+            present[name] = path
+        else:
+            absent.append(name)
+    for number, name in enumerate(absent):
+        hint = _hint(images, name) if number < EXAMPLES else ""
+        findings.add(IMAGE_MISSING, images, name, hint)
+    _note_unlisted(images, present.values(), folders, findings)
+
+    looked_at = spread(list(present), sample)
+    facts = check_files(images, [present[name] for name in looked_at], findings, deep)
+    for name in looked_at:
+        found = facts[present[name]]
+        if not found.problem:
+            _compare_size(images, name, found, records[name], findings)
+    if len(looked_at) == len(present):
+        check_duplicates(images, facts, findings)
+
+
+def check_files(
+    folder: Path, paths: Iterable[Path], findings: Findings, deep: bool = False
+) -> dict[Path, ImageFacts]:
+    """Looks for files that cannot be read as images; returns the facts of all."""
+    facts = image_facts(paths, deep)
+    for path, found in facts.items():
+        if found.problem:
+            kind = BY_PROBLEM[found.problem]
+            findings.add(kind, folder, short(path, folder), str(found))
+    return facts
+
+
+def check_duplicates(folder: Path, paths: Iterable[Path], findings: Findings) -> None:
+    """Looks for images of one split with the same content."""
+    for (_, first), *others in _same_content([("", path) for path in paths]):
+        for _, other in others:
+            where = f"{short(other, folder)} = {short(first, folder)}"
+            findings.add(IMAGE_TWICE, folder, where)
+
+
+def check_shared(splits: Mapping[str, Sequence[Path]], findings: Findings) -> None:
+    """Looks for images with the same content in two splits.
+
+    Args:
+        splits: image files by the name of their split.
+    """
+    files = [(name, path) for name, paths in splits.items() for path in paths]
+    for group in _same_content(files):
+        first: dict[str, Path] = {}
+        for name, path in group:
+            first.setdefault(name, path)
+        for (one, path), (other, copy) in combinations(first.items(), 2):
+            findings.add(
+                IMAGE_SHARED, f"{one} and {other}", f"{short_path(path)} = {short_path(copy)}"
+            )
+
+
+def _same_content(files: Sequence[tuple[str, Path]]) -> list[list[tuple[str, Path]]]:
+    """Groups of files, each with the name of its split, that hold the same bytes."""
+    sizes: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    for name, path in files:
+        try:
+            sizes[path.stat().st_size].append((name, path))
+        except OSError:
+            continue
+    alike = [file for size, group in sizes.items() if size and len(group) > 1 for file in group]
+    found = digests(path for _, path in alike)
+    contents: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for name, path in alike:
+        contents[found[path]].append((name, path))
+    contents.pop("", None)
+    return [group for group in contents.values() if len(group) > 1]
+
+
+def spread(items: Sequence[Item], count: int | None) -> Sequence[Item]:
+    """At most so many items, at even distances."""
+    if count is None or len(items) <= count:
+        return items
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def short(path: Path, folder: Path) -> str:
+    """A path below a folder, without the folder."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _list_folders(paths: Iterable[Path]) -> dict[Path, set[str]]:
+    """The names in the folders of some files: far faster than to ask for each file."""
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        if path.parent not in folders:
+            try:
+                folders[path.parent] = set(os.listdir(path.parent))  # noqa: PTH208
+            except (OSError, ValueError):
+                folders[path.parent] = set()
+    return folders
+
+
+def _hint(images: Path, name: str) -> str:
+    """Where the image is instead, if that can be seen."""
+    if "\\" in name:
+        return f"has backslashes: {name!r}"
+    path = images / name
+    for folder in (path.parent, images):
+        try:
+            names = os.listdir(folder)  # noqa: PTH208
+        except (OSError, ValueError):
+            continue
+        for there in names:
+            place = short(folder / there, images)
+            if there == path.name:
+                return f"{place} is there: file_name holds another folder"
+            if there.lower() == path.name.lower():
+                return f"{place} is there: upper and lower case differ"
+        for there in names:
+            if Path(there).stem == path.stem:
+                return f"{short(folder / there, images)} is there: the suffix differs"
+    return ""
+
+
+def _note_unlisted(
+    images: Path, listed: Iterable[Path], folders: Mapping[Path, set[str]], findings: Findings
+) -> None:
+    names: dict[Path, set[str]] = defaultdict(set)
+    for path in listed:
+        names[path.parent].add(path.name)
+    count = 0
+    for folder, known in names.items():
+        suffixes = {Path(name).suffix for name in known}
+        count += sum(Path(name).suffix in suffixes for name in folders[folder] - known)
+    if count:
+        findings.note(f"{images}: {counted(count, 'image')} not listed, so not used")
+
+
+def _compare_size(
+    images: Path, name: str, found: ImageFacts, record: tuple[int, int], findings: Findings
+) -> None:
+    size = (found.width, found.height)
+    if size == record:
+        return
+    swapped = size == record[::-1]
+    kind = IMAGE_ORIENTATION if swapped and found.turned else IMAGE_SIZE
+    example = f"{size[0]} x {size[1]} in the file, {record[0]} x {record[1]} in its record"
+    findings.add(kind, images, name, example + ", swapped" * swapped)

@@ -1,0 +1,59 @@
+"""Which images and index maps of a segmentation data set belong together."""
+
+import os
+from pathlib import Path
+
+from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.errors import UserError
+
+
+def pairs(split: Split, description: DataDescription) -> list[tuple[Path, Path]]:
+    """The images of a split that a loader reads, each with the place of its map.
+
+    Folders are searched in depth for names that end in the suffix, in its upper and lower case.
+    The names of ``split.files`` may end in the suffix of images or have none.
+
+    Raises:
+        UserError: the folder or the file of names cannot be read, or the split has no maps.
+    """
+    if split.annotations is None:
+        raise UserError(f"{split.images}: the split has no maps")
+    suffixes = (description.image_suffix, description.map_suffix)
+    return [
+        (split.images / (stem + suffixes[0]), split.annotations / (stem + suffixes[1]))
+        for stem in image_stems(split, description)
+    ]
+
+
+def image_stems(split: Split, description: DataDescription) -> list[str]:
+    """Names of a split's images relative to their folder, without the suffix.
+
+    Raises:
+        UserError: the folder or the file of names cannot be read.
+    """
+    suffix = description.image_suffix
+    if split.files is None:
+        if not split.images.is_dir():
+            raise UserError(f"no image folder {split.images}")
+        names = [name for name in names_in(split.images) if name.endswith(suffix)]
+    else:
+        try:
+            lines = split.files.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{split.files} cannot be read: {error}") from error
+        names = [line.strip() for line in lines if line.strip()]
+    return [name.removesuffix(suffix) for name in names]
+
+
+def names_in(folder: Path) -> list[str]:
+    """All files below a folder but hidden ones, as loaders list them: relative, sorted."""
+    names = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        below = Path(place)
+        folders[:] = [name for name in folders if not _leads_back(below / name)]
+        names += [str((below / name).relative_to(folder)) for name in files if name[0] != "."]
+    return sorted(names)
+
+
+def _leads_back(folder: Path) -> bool:
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
