@@ -50,7 +50,7 @@ IMAGE_HUGE = Kind(
     "Cut them into tiles: a training reads each as a whole",
 )
 IMAGE_SIZE = Kind(
-    "image-size",
+    "image-size-differs",
     "error",
     "sizes of images are not those of their records",
     "Boxes and masks fit one size only: bring back the images that were annotated, or annotate "

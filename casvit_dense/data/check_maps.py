@@ -16,14 +16,13 @@ from casvit_dense.data.check_images import (
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.file_facts import ImageFacts
 from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.layout_files import IMAGE_SUFFIXES
 from casvit_dense.data.map_facts import MapFacts, map_facts
 from casvit_dense.data.map_pairs import image_stems, names_in
 from casvit_dense.errors import shortlist
 
 #: Labels that loaders can hold: they keep eight bits.
 LARGEST_LABEL: Final = 255
-
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 NO_IMAGES = Kind(
     "map-no-images", "error", "there is no image", "Name the folder and the suffix of the images"
@@ -167,7 +166,9 @@ def _check_names(
     suffix, known = description.image_suffix, set(there)
     for stem in stems:
         if stem + suffix not in known:
-            findings.add(IMAGE_MISSING, split.images, stem + suffix, f"listed in {split.files}")
+            ending = f" (which should be without {suffix})" * stem.endswith(suffix)
+            listed = f"listed in {split.files}{ending}"
+            findings.add(IMAGE_MISSING, split.images, stem + suffix, listed)
     if not stems:
         suffixes = sorted({Path(name).suffix for name in there})
         example = f"no name ends in {suffix}; the folder has {shortlist(suffixes)}"

@@ -11,7 +11,6 @@ def pairs(split: Split, description: DataDescription) -> list[tuple[Path, Path]]
     """The images of a split that a loader reads, each with the place of its map.
 
     Folders are searched in depth for names that end in the suffix, in its upper and lower case.
-    The names of ``split.files`` may end in the suffix of images or have none.
 
     Raises:
         UserError: the folder or the file of names cannot be read, or the split has no maps.
@@ -35,14 +34,13 @@ def image_stems(split: Split, description: DataDescription) -> list[str]:
     if split.files is None:
         if not split.images.is_dir():
             raise UserError(f"no image folder {split.images}")
-        names = [name for name in names_in(split.images) if name.endswith(suffix)]
-    else:
-        try:
-            lines = split.files.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{split.files} cannot be read: {error}") from error
-        names = [line.strip() for line in lines if line.strip()]
-    return [name.removesuffix(suffix) for name in names]
+        names = names_in(split.images)
+        return [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    try:
+        lines = split.files.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{split.files} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def names_in(folder: Path) -> list[str]:
