@@ -46,6 +46,28 @@ class RunOptions:
         metavar="DIR",
         help="folder of the data set, in place of the config's",
     )
+    epochs: int | None = flag(
+        commands="train",
+        type=int,
+        metavar="N",
+        help="length of the training; warm-up, decay, validations and checkpoints follow",
+    )
+    iters: int | None = flag(
+        commands="train", type=int, metavar="N", help="the same, counted in steps"
+    )
+    batch_size: int | None = flag(
+        commands="train", type=int, metavar="N", help="images a process and step"
+    )
+    lr: float | None = flag(commands="train", type=float, metavar="RATE", help="learning rate")
+    image_size: int | None = flag(
+        commands="train",
+        type=int,
+        metavar="SIDE",
+        help="side of the square that images are fitted into, or of a segmenter's crops",
+    )
+    workers: int | None = flag(
+        commands="train", type=int, metavar="N", help="processes that load images"
+    )
     pretrained: str | None = flag(
         commands="train doctor",
         metavar="FILE",

@@ -18,6 +18,7 @@ from casvit_dense.engine.config_tree import (
     weight_parts,
 )
 from casvit_dense.engine.machine import apply_machine_options, check_decoder, world_size
+from casvit_dense.engine.schedule import apply_schedule
 from casvit_dense.errors import UserError
 from casvit_dense.options import AMP_DTYPES, RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
@@ -133,6 +134,7 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
                     "give one of them"
                 )
     cfg.merge_from_dict(options.cfg_options)
+    apply_schedule(cfg, options)
     messages = set_from_scratch(cfg) if options.from_scratch else []
     if options.pretrained is not None:
         set_pretrained(cfg, options.pretrained)
@@ -141,7 +143,9 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
     if options.amp is not None:
         set_amp(cfg, options.amp)
     processes = world_size(options.launcher)
-    return messages + scale_learning_rate(cfg, processes, options.auto_scale_lr)
+    return messages + scale_learning_rate(
+        cfg, processes, options.auto_scale_lr, rate_is_given=options.lr is not None
+    )
 
 
 def set_from_scratch(cfg: Config) -> list[str]:
@@ -226,7 +230,9 @@ def set_amp(cfg: Config, precision: str) -> None:
     cfg.optim_wrapper.loss_scale = dict(enabled=False)
 
 
-def scale_learning_rate(cfg: Config, processes: int, scale: bool) -> list[str]:
+def scale_learning_rate(
+    cfg: Config, processes: int, scale: bool, rate_is_given: bool = False
+) -> list[str]:
     """Scales the learning rate where asked; otherwise says when the batch is not the recipe's."""
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     batch = (cfg.get("train_dataloader") or {}).get("batch_size")
@@ -243,7 +249,7 @@ def scale_learning_rate(cfg: Config, processes: int, scale: bool) -> list[str]:
     cfg.auto_scale_lr.enable = False
     steps = optim_wrapper.get("accumulative_counts", 1)
     real, lr = processes * batch * steps, optimizer.lr
-    if real == base:
+    if real == base or rate_is_given:
         return []
     counted = f"{processes} process{'es' * (processes > 1)} x {batch} images"
     counted += f" x {steps} steps" * (steps > 1)

@@ -27,7 +27,7 @@ def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     if options.coco_backend is not None:
         set_coco_backend(cfg, options.coco_backend)
     set_launcher(cfg, options.launcher)
-    set_loaders(cfg)
+    set_loaders(cfg, options.workers)
 
 
 def move_data_root(cfg: Config, root: str) -> None:
@@ -98,12 +98,14 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         )
 
 
-def set_loaders(cfg: Config) -> None:
+def set_loaders(cfg: Config, workers: int | None) -> None:
     """Makes the loaders fit: memory pinned for GPUs, no worker kept alive where there is none."""
     for key in LOADERS:
         loader = cfg.get(key)
         if loader is None:
             continue
+        if workers is not None:
+            loader.update(num_workers=workers, persistent_workers=True)
         if loader.get("num_workers", 0) == 0:
             loader.persistent_workers = False  # torch refuses the combination
         if torch.cuda.is_available():  # copies to the GPU then run beside its work

@@ -34,6 +34,7 @@ from casvit_dense.engine.runner import (
     process_group_closed,
     unwrapped,
 )
+from casvit_dense.engine.schedule import describe_steps, unfinished_warmup
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
@@ -92,7 +93,9 @@ def train(config: str | Path, options: RunOptions) -> Path:
     runner = build_runner(cfg, ("train_loop", "val_loop"))
     for line in report:
         runner.logger.info(line)
-    for message in messages:
+    steps = runner.max_iters, len(runner.train_dataloader)
+    log_entry("steps", describe_steps(cfg, *steps))
+    for message in [*messages, *unfinished_warmup(cfg, *steps)]:
         log_entry("note", message)
     model: Any = unwrapped(runner.model)
     if training_precision(cfg) == "bf16":

@@ -33,7 +33,8 @@ def test_training_shows_little_and_its_log_keeps_all(task: str, runs: Runs) -> N
     assert first <= 15
     facts = [line[:13].strip() for line in shown[:first]]
     data = ["data", "data"]
-    assert facts == ["config", "model", "weights", "schedule", "device", *data, "log file", "note"]
+    begin = ["config", "model", "weights", "schedule", "device"]
+    assert facts == [*begin, *data, "log file", "steps", "note"]
     assert re.fullmatch(
         r"training iteration 1 of \d, [\d.]+ s each, \d+ s left, loss [\d.]+(?: \(.*\))?, "
         r"lr \S+e-\d\d, memory [\d.]+ GiB",

@@ -1,0 +1,317 @@
+"""How long a training takes, in which steps, and a learning rate that fits its length."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mmengine.config import Config, ConfigDict
+
+from casvit_dense.engine.image_size import set_image_size
+from casvit_dense.engine.schedulers import warmup_steps
+from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
+
+#: Most of a training that a warm-up may take.
+WARMUP_SHARE: Final = 0.1
+
+#: Flag -> the keys of a config that it sets.
+KEYS: Final = {
+    "epochs": ("train_cfg", "param_scheduler"),
+    "iters": ("train_cfg", "param_scheduler"),
+    "batch_size": ("train_dataloader.batch_size",),
+    "lr": ("optim_wrapper.optimizer.lr",),
+    "workers": (
+        "train_dataloader.num_workers",
+        "val_dataloader.num_workers",
+        "test_dataloader.num_workers",
+    ),
+    "image_size": ("model.data_preprocessor.size",),
+}
+#: Ends of keys that say how large images are.
+SIZES: Final = ("scale", "scales", "crop_size", "img_scale", "size")
+
+#: Places of a scheduler on the time axis; others of its arguments are of no length.
+PLACES: Final = ("begin", "end", "T_max")
+#: Arguments of schedulers that count steps and have no fractions.
+UNFIT: Final = ("step_size", "periods", "restart_weights", "total_steps", "num_steps")
+
+
+@dataclass(frozen=True)
+class Length:
+    """Of a training, in the unit that its loop counts."""
+
+    count: int
+    by_epoch: bool
+
+    @property
+    def unit(self) -> str:
+        return "epochs" if self.by_epoch else "iterations"
+
+
+def apply_schedule(cfg: Config, options: RunOptions) -> None:
+    """Applies the flags of length, batch, learning rate and image size.
+
+    The learning rate is stretched to the length where that is asked for or where the data are not
+    those that the recipe was made for.
+
+    Raises:
+        UserError: a flag contradicts another one or an override, or the config has no place for it.
+    """
+    check_schedule_flags(options)
+    if options.batch_size is not None:
+        section(cfg, "train_dataloader", "--batch-size").batch_size = options.batch_size
+    if options.lr is not None:
+        optimizer = section(cfg, "optim_wrapper", "--lr").get("optimizer")
+        if optimizer is None:
+            raise UserError(f"--lr: {cfg.filename} has no optim_wrapper.optimizer")
+        optimizer.lr = options.lr
+    if options.image_size is not None:
+        set_image_size(cfg, options.image_size)
+    if options.epochs is not None:
+        set_length(cfg, Length(options.epochs, by_epoch=True), "--epochs")
+    elif options.iters is not None:
+        set_length(cfg, Length(options.iters, by_epoch=False), "--iters")
+
+
+def check_schedule_flags(options: RunOptions) -> None:
+    """Refuses values that mean nothing, and flags that contradict each other or an override."""
+    for name, keys in KEYS.items():
+        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is None:
+            continue
+        if not value >= 0 or (value == 0 and name != "workers"):
+            raise UserError(f"{flag} {value}: give {'0 or more' if name == 'workers' else 'more'}")
+        for dotted in options.cfg_options:
+            same = any(dotted == key or f"{key}.".startswith(f"{dotted}.") for key in keys)
+            if name in ("epochs", "iters"):
+                same = same or dotted.startswith(("train_cfg.", "param_scheduler."))
+            if name == "image_size":
+                same = same or (".pipeline." in dotted and dotted.rpartition(".")[2] in SIZES)
+            if same:
+                raise UserError(
+                    f"--cfg-options {dotted} and {flag} contradict each other; give one of them"
+                )
+    if options.epochs is not None and options.iters is not None:
+        raise UserError("--epochs and --iters are two lengths of one training; give one of them")
+    if options.lr is not None and options.auto_scale_lr:
+        raise UserError("--auto-scale-lr would change the rate that --lr names; give one of them")
+
+
+def section(cfg: Config, name: str, flag: str) -> ConfigDict:
+    """A section of a config that a flag needs."""
+    found = cfg.get(name)
+    if not found:
+        raise UserError(f"{flag}: {cfg.filename} has no {name}")
+    return found
+
+
+def length_of(cfg: Config, flag: str) -> Length:
+    """The length of a config's training."""
+    train_cfg = section(cfg, "train_cfg", flag)
+    for key in ("max_epochs", "max_iters"):
+        if train_cfg.get(key) is not None:
+            return Length(train_cfg[key], by_epoch=key == "max_epochs")
+    raise UserError(f"{flag}: train_cfg of {cfg.filename} has neither max_epochs nor max_iters")
+
+
+def set_length(cfg: Config, new: Length, flag: str) -> None:
+    """Sets how long a training takes, and everything that follows from it.
+
+    The learning rate keeps its course over the training; a warm-up takes a tenth of it at most.
+    Validations and checkpoints come as often as before over the whole training.
+    """
+    old = length_of(cfg, flag)
+    fit_schedulers(cfg, old, new)
+    train_cfg = cfg.train_cfg
+    interval = scaled_interval(train_cfg.get("val_interval", 1), old, new)
+    if old.by_epoch == new.by_epoch:
+        train_cfg["max_epochs" if new.by_epoch else "max_iters"] = new.count
+        train_cfg.val_interval = interval
+        for key in ("val_begin", "dynamic_intervals"):
+            train_cfg.pop(key, None)
+    elif new.by_epoch:
+        cfg.train_cfg = ConfigDict(
+            type="EpochBasedTrainLoop", max_epochs=new.count, val_interval=interval
+        )
+    else:
+        cfg.train_cfg = ConfigDict(
+            type="IterBasedTrainLoop", max_iters=new.count, val_interval=interval
+        )
+    hooks = cfg.get("default_hooks") or {}
+    checkpoints = hooks.get("checkpoint")
+    if checkpoints and checkpoints.get("by_epoch", True) == old.by_epoch:
+        checkpoints.by_epoch = new.by_epoch
+        checkpoints.interval = scaled_interval(checkpoints.get("interval", 1), old, new)
+    if old.by_epoch != new.by_epoch:
+        count_by(cfg, new.by_epoch)
+
+
+def scaled_interval(interval: int, old: Length, new: Length) -> int:
+    """An interval that comes as often over a training of another length."""
+    return max(1, min(new.count, round(interval * new.count / old.count)))
+
+
+def count_by(cfg: Config, by_epoch: bool) -> None:
+    """Makes sampler and logs count epochs, or iterations."""
+    sampler = cfg.train_dataloader.get("sampler")
+    ours = ("InfiniteSampler", "DefaultSampler")
+    if sampler and sampler.get("type") in ours:
+        sampler.type = ours[by_epoch]
+    hooks = cfg.get("default_hooks") or {}
+    if hooks.get("logger"):
+        hooks.logger.log_metric_by_epoch = by_epoch
+    cfg.setdefault("log_processor", ConfigDict()).by_epoch = by_epoch
+
+
+# ---- the learning rate
+
+
+def schedulers_of(cfg: Config) -> list[ConfigDict]:
+    """The schedulers of a config, which may name one alone."""
+    found = cfg.get("param_scheduler") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def is_warmup(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a scheduler raises the rate linearly from the first step on."""
+    rises = scheduler.get("start_factor", 1 / 3) < scheduler.get("end_factor", 1.0)
+    begins = scheduler.get("begin", 0) == 0
+    return scheduler["type"] in ("LinearLR", "WarmupLR") and rises and begins
+
+
+def fit_schedulers(cfg: Config, old: Length, new: Length) -> None:
+    """Stretches the learning rate of a config to another length of its training."""
+    moved: dict[float, float] = {}  # where a warm-up ended -> where it ends now
+    fitted: list[ConfigDict] = []
+    schedulers = schedulers_of(cfg)
+    for scheduler in sorted(schedulers, key=lambda one: not is_warmup(one)):
+        if is_warmup(scheduler):
+            end = scheduler.get("end")
+            warmup = fit_warmup(scheduler, old, new)
+            if warmup is not None:
+                fitted.append(warmup)
+            if end is not None:
+                moved[end] = warmup.end if warmup else 0
+        else:
+            fitted.append(stretch(scheduler, old, new, moved))
+    if schedulers:
+        cfg.param_scheduler = fitted
+
+
+def fit_warmup(scheduler: ConfigDict, old: Length, new: Length) -> ConfigDict | None:
+    """A warm-up for another length; None where a tenth of it holds no two steps."""
+    limit, end = WARMUP_SHARE * new.count, scheduler.get("end", old.count)
+    counts_steps = old.by_epoch and not scheduler.get("by_epoch", True)
+    fitted = ConfigDict({**scheduler, "by_epoch": new.by_epoch})
+    fitted.pop("convert_to_iter_based", None)
+    if scheduler["type"] == "WarmupLR":
+        counts_steps, end = scheduler.get("steps") is not None, scheduler.get("steps") or end
+    if not counts_steps:
+        limit = min(limit, end / old.count * new.count)
+    if new.by_epoch:
+        fitted.update(type="WarmupLR", end=limit, convert_to_iter_based=True)
+        if counts_steps:
+            fitted.steps = end
+        return fitted
+    steps = min(int(limit), end) if counts_steps else int(limit)
+    fitted.pop("steps", None)
+    fitted.update(type="LinearLR", end=steps)
+    return fitted if steps >= 2 else None
+
+
+def stretch(
+    scheduler: ConfigDict, old: Length, new: Length, moved: Mapping[float, float]
+) -> ConfigDict:
+    """A scheduler for another length.
+
+    Args:
+        moved: new places of those at which warm-ups ended.
+    """
+    if (unfit := [key for key in UNFIT if key in scheduler]) or (
+        scheduler.get("by_epoch", True) != old.by_epoch
+    ):
+        reason = f"its {unfit[0]}" if unfit else f"it does not count {old.unit}"
+        raise UserError(
+            f"param_scheduler {scheduler['type']} cannot be fitted to another length ({reason}); "
+            "set length and param_scheduler with --cfg-options, or in a config of your own"
+        )
+
+    def place(value: float) -> float:
+        at = moved[value] if value in moved else value / old.count * new.count
+        return at if new.by_epoch else round(at)
+
+    fitted = ConfigDict({**scheduler, "by_epoch": new.by_epoch})
+    fitted.update({key: place(scheduler[key]) for key in PLACES if scheduler.get(key) is not None})
+    if "milestones" in scheduler:
+        fitted.milestones = [place(value) for value in scheduler.milestones]
+    places = [fitted[key] for key in PLACES if fitted.get(key) is not None]
+    whole = all(float(value).is_integer() for value in (*places, *fitted.get("milestones", ())))
+    converts = scheduler.get("convert_to_iter_based", False)
+    fitted.pop("convert_to_iter_based", None)
+    if not new.by_epoch:
+        return fitted
+    if converts or not old.by_epoch or not whole:
+        fitted.convert_to_iter_based = True
+        fitted.setdefault("end", new.count)
+        if scheduler["type"] == "MultiStepLR":
+            fitted.type = "FractionalMultiStepLR"
+    elif whole:
+        fitted.update({key: int(fitted[key]) for key in PLACES if fitted.get(key) is not None})
+        if "milestones" in fitted:
+            fitted.milestones = [int(value) for value in fitted.milestones]
+    return fitted
+
+
+# ---- in words
+
+
+def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
+    """The course of a training in one line.
+
+    Args:
+        total: its steps.
+        epoch_length: steps of an epoch.
+    """
+    by_epoch = cfg.train_cfg.get("max_epochs") is not None
+    epochs = f"{cfg.train_cfg.max_epochs} x {epoch_length}" if by_epoch else ""
+    if not by_epoch:
+        epochs = f"{total / epoch_length:.3g} epochs of {epoch_length}"
+    parts = [f"{total} step{'s' * (total != 1)} ({epochs})"]
+    for scheduler in schedulers_of(cfg):
+        unit = epoch_length if scheduler.get("by_epoch", True) else 1
+        if is_warmup(scheduler):
+            parts.append(f"warm-up {warmup_end(scheduler, total, epoch_length)}")
+        elif "milestones" in scheduler:
+            places = [round(value * unit) for value in scheduler.milestones]
+            factor, at = scheduler.get("gamma", 0.1), " and ".join(map(str, places))
+            parts.append(f"rate x {factor:g} at {at}")
+        else:
+            end = round(scheduler.get("end", total / unit) * unit)
+            parts.append(f"{scheduler['type']} to {end}")
+    return ", ".join(parts)
+
+
+def warmup_end(scheduler: Mapping[str, Any], total: int, epoch_length: int) -> int:
+    """The step at which a warm-up ends."""
+    if scheduler["type"] == "WarmupLR":
+        return warmup_steps(scheduler["end"], epoch_length, scheduler.get("steps"))
+    unit = epoch_length if scheduler.get("by_epoch", True) else 1
+    return int(scheduler.get("end", total / unit) * unit)
+
+
+def unfinished_warmup(cfg: Config, total: int, epoch_length: int) -> list[str]:
+    """What a user should know of a warm-up that is longer than the training."""
+    rate = (cfg.optim_wrapper.get("optimizer") or {}).get("lr")
+    for scheduler in schedulers_of(cfg):
+        if not is_warmup(scheduler) or rate is None:
+            continue
+        end = warmup_end(scheduler, total, epoch_length)
+        if end > total:
+            start, full = scheduler.get("start_factor", 1 / 3), scheduler.get("end_factor", 1.0)
+            last = rate * (start + (full - start) * (total - 1) / (end - 1))
+            return [
+                f"warning: the warm-up takes {end} steps and the training has {total}: its "
+                f"learning rate ends at {last:.2g} and never reaches {rate:g}. --epochs or --iters "
+                "fits the warm-up to the length"
+            ]
+    return []
