@@ -54,7 +54,7 @@ def scale_sizes(cfg: Config, sized: list[ConfigDict], side: int) -> None:
     factor = side / min(before)
 
     def scaled(value: Any) -> Any:
-        if isinstance(value, Sequence):
+        if isinstance(value, (list, tuple)):
             return type(value)(map(scaled, value))
         return max(1, round(value * factor))
 

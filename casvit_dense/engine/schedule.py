@@ -157,9 +157,9 @@ def count_by(cfg: Config, by_epoch: bool) -> None:
     ours = ("InfiniteSampler", "DefaultSampler")
     if sampler and sampler.get("type") in ours:
         sampler.type = ours[by_epoch]
-    hooks = cfg.get("default_hooks") or {}
-    if hooks.get("logger"):
-        hooks.logger.log_metric_by_epoch = by_epoch
+    logger = (cfg.get("default_hooks") or ConfigDict()).get("logger")
+    if logger:
+        logger.log_metric_by_epoch = by_epoch
     cfg.setdefault("log_processor", ConfigDict()).by_epoch = by_epoch
 
 
