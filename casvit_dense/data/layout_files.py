@@ -50,7 +50,7 @@ def files_in(folder: Path, *suffixes: str) -> list[Path]:
         return sorted(
             Path(entry)
             for entry in entries
-            if entry.name.lower().endswith(suffixes)
+            if (not suffixes or entry.name.lower().endswith(suffixes))
             and not entry.name.startswith(".")
             and entry.is_file()
         )

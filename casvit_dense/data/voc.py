@@ -4,13 +4,47 @@ Read by our own code: hotcoco's reader takes no lists, sees one flat folder and 
 wrong file.
 """
 
+import math
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from casvit_dense.data.convert_objects import Object, Report, Size
 from casvit_dense.data.description import Split, SplitName
+from casvit_dense.data.findings import Kind
 from casvit_dense.data.layout_files import files_below, has_files, split_folders
+
+XML = Kind(
+    "voc-xml",
+    "error",
+    "cannot be read as XML",
+    "Export these files again",
+)
+SIZE = Kind(
+    "voc-size",
+    "warning",
+    "the size is missing or no size; that of the image file is taken",
+    "Write width and height of the image into <size>",
+)
+BOX = Kind(
+    "voc-box",
+    "error",
+    "boxes are not four numbers",
+    "Write xmin, ymin, xmax and ymax into <bndbox>; these objects are not read",
+)
+REVERSED = Kind(
+    "voc-box-reversed",
+    "error",
+    "boxes have xmax below xmin, or ymax below ymin",
+    "Exchange them; these objects are not read",
+)
+OBJECT_NAME = Kind(
+    "voc-object-name",
+    "warning",
+    "objects have a name that is not in the list of classes, and are left out",
+    "Correct the name, or add it to the classes",
+)
 
 IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "img")
 
@@ -95,3 +129,64 @@ def read_xml(file: Path) -> ElementTree.Element:
 
 def _refuse(*_: object) -> None:
     raise ValueError("defines entities")
+
+
+def read_objects(
+    file: Path, size: Size, classes: list[str], report: Report
+) -> tuple[Size, list[Object]]:
+    """Size and objects of an XML file; what cannot be read is found.
+
+    Whole numbers are pixels counted from 1, the last included, as VOC defines them; fractions are
+    edges, as some tools write them. Difficult objects become crowds, which do not count.
+
+    Args:
+        size: of the image file, which is returned if the XML file has none.
+        report: takes a kind, the number of the object and what it holds.
+
+    Raises:
+        OSError, ValueError: the file cannot be read as XML.
+    """
+    root = read_xml(file)
+    written = [_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
+    if all(side is not None and side >= 1 and side.is_integer() for side in written):
+        size = (int(written[0] or 0), int(written[1] or 0))
+    else:
+        report(SIZE, None, f"{written[0]} x {written[1]}")
+    objects = []
+    for number, element in enumerate(root.iter("object"), 1):
+        name = (element.findtext("name") or "").strip()
+        found = _box(element, size)
+        if isinstance(found, Kind):
+            texts = [f"{edge.tag} {edge.text}" for edge in element.iterfind("bndbox/*")]
+            report(found, number, ", ".join(texts) or "no bndbox")
+        elif name not in classes:
+            report(OBJECT_NAME, number, name)
+        else:
+            crowd = (element.findtext("difficult") or "").strip() == "1"
+            objects.append(Object(classes.index(name), found, crowd=crowd))
+    return size, objects
+
+
+def _box(element: ElementTree.Element, size: Size) -> list[float] | Kind:
+    """Left, upper, right and lower edge in pixels."""
+    edges = [_number(element.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
+    box = [edge for edge in edges if edge is not None]
+    if len(box) < 4:
+        return BOX
+    if box[2] < box[0] or box[3] < box[1]:
+        return REVERSED
+    if all(edge.is_integer() for edge in box):
+        box = [box[0] - 1, box[1] - 1, box[2], box[3]]
+    # Rounding and counting from 0 may leave a pixel outside; more is for the check to tell.
+    return [
+        min(max(edge, 0.0), size[i % 2]) if -1 <= edge <= size[i % 2] + 1 else edge
+        for i, edge in enumerate(box)
+    ]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -4,12 +4,15 @@ Read by our own code: hotcoco's reader drops polygons, sees one flat folder and 
 wrong line without its place.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from casvit_dense.data.convert_objects import Object, Report, Size
 from casvit_dense.data.description import Split, SplitName
+from casvit_dense.data.findings import Kind
 from casvit_dense.data.layout_files import (
     SPLIT_NAMES,
     class_file,
@@ -20,6 +23,40 @@ from casvit_dense.data.layout_files import (
     split_folders,
 )
 from casvit_dense.errors import UserError
+
+LINE = Kind(
+    "yolo-line",
+    "error",
+    "lines are neither a class and four numbers (box) nor a class and three or more x y (polygon)",
+    "Correct or remove these lines; they are not read",
+)
+CLASS = Kind(
+    "yolo-class",
+    "error",
+    "class numbers are not in the list of classes",
+    "Number the classes from 0 as in names of data.yaml, or add the names that lack",
+)
+COORDINATE = Kind(
+    "yolo-coordinate",
+    "error",
+    "coordinates do not lie between 0 and 1",
+    "Divide x and width by the image's width, y and height by its height",
+)
+EMPTY = Kind(
+    "yolo-empty",
+    "warning",
+    "boxes or polygons have no width or height, and are left out",
+    "Remove these lines, or draw the objects again",
+)
+REPEATED = Kind(
+    "yolo-repeated",
+    "warning",
+    "lines occur twice in one file, and are read once",
+    "Remove the second ones",
+)
+
+#: How far coordinates may lie outside of the image, as a share of it: rounding.
+TOLERANCE: Final = 1e-3
 
 #: Keys of ``data.yaml`` by split; some tools write ``valid``.
 YAML_KEYS: Final[dict[SplitName, tuple[str, ...]]] = {
@@ -145,3 +182,56 @@ def has_polygons(splits: dict[SplitName, Split]) -> bool:
             lines += 1
             polygons += len(line.split()) > 6
     return 2 * polygons > lines
+
+
+def read_labels(file: Path, size: Size, classes: list[str], report: Report) -> list[Object]:
+    """The objects of a label file; lines that cannot be read are found.
+
+    Args:
+        size: of the image, width and height.
+        report: takes a kind, the number of the line and what it holds.
+
+    Raises:
+        OSError, UnicodeDecodeError: the file cannot be read.
+    """
+    objects = []
+    seen: set[str] = set()
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        if " ".join(line.split()) in seen:
+            report(REPEATED, number, line)
+            continue
+        seen.add(" ".join(line.split()))
+        found = _object(line, size, len(classes))
+        if isinstance(found, Kind):
+            report(found, number, line)
+        else:
+            objects.append(found)
+    return objects
+
+
+def _object(line: str, size: Size, classes: int) -> Object | Kind:
+    try:
+        label, *parts = map(float, line.split())
+    except ValueError:
+        return LINE
+    is_box, is_polygon = len(parts) == 4, len(parts) >= 6 and len(parts) % 2 == 0
+    if not all(map(math.isfinite, [label, *parts])) or not (is_box or is_polygon):
+        return LINE
+    if not label.is_integer() or not 0 <= label < classes:
+        return CLASS
+    if is_box:
+        x, y, width, height = parts
+        if width <= 0 or height <= 0:
+            return EMPTY
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    else:
+        corners = [min(parts[::2]), min(parts[1::2]), max(parts[::2]), max(parts[1::2])]
+    if min(corners) < -TOLERANCE or max(corners) > 1 + TOLERANCE:
+        return COORDINATE
+    pixels = [min(max(part, 0.0), 1.0) * size[i % 2] for i, part in enumerate(corners)]
+    if pixels[2] <= pixels[0] or pixels[3] <= pixels[1]:
+        return EMPTY
+    outline = [min(max(part, 0.0), 1.0) * size[i % 2] for i, part in enumerate(parts)]
+    return Object(int(label), box=pixels, outline=outline if is_polygon else None)

@@ -1,0 +1,295 @@
+"""Makes of any data set what training reads: COCO files, or images, maps and lists of names."""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import UNSET
+from PIL import Image
+
+from casvit_dense.data.coco_file import load_coco
+from casvit_dense.data.convert_objects import Object, Size
+from casvit_dense.data.description import DataDescription, Division, Split, SplitName
+from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.layout_files import CLASS_FILES, files_below, images_below
+from casvit_dense.data.voc import XML, read_objects
+from casvit_dense.data.yolo import labels_of, read_labels
+from casvit_dense.errors import UserError
+from casvit_dense.files import write_json, write_whole
+from casvit_dense.progress import Progress, counted
+
+IMAGE_LISTED = Kind(
+    "listed-image-missing",
+    "error",
+    "images that a list of a split names are missing",
+    "Put them into the image folder, or take them off the list",
+)
+IMAGE_UNREADABLE = Kind(
+    "labelled-image-unreadable",
+    "error",
+    "images have no readable size, and are left out with their labels",
+    "Replace them, or remove them with their label files",
+)
+LABELS_ALONE = Kind(
+    "labels-without-image",
+    "warning",
+    "label files belong to no image",
+    "Add the images, or remove these files",
+)
+LABELS_UNREADABLE = Kind(
+    "labels-unreadable",
+    "error",
+    "label files cannot be read as text in UTF-8",
+    "Export them again",
+)
+
+#: What a label file's name ends in, by layout.
+LABEL_SUFFIX: Final = {"yolo": ".txt", "voc": ".xml"}
+
+ORIENTATION: Final = 0x0112  # the tag of EXIF
+TURNED: Final = (5, 6, 7, 8)  # its values that exchange width and height
+
+Log = Callable[[str], None]
+
+
+def materialise(
+    description: DataDescription, folder: Path, findings: Findings, log: Log = lambda line: None
+) -> DataDescription:
+    """Makes COCO files of YOLO and VOC, and divides what is to be divided.
+
+    Everything else comes back as it is. The same data give the same files, whole or not at all.
+
+    Args:
+        folder: takes ``<split>.json``, or ``<split>.txt`` of index maps.
+        findings: takes what was wrong or left out.
+        log: takes lines of progress.
+
+    Raises:
+        UserError: a file cannot be written, or there are too few images to divide.
+    """
+    if description.layout in ("yolo", "voc"):
+        splits = {}
+        for name in description.splits:
+            file = folder / f"{name}.json"
+            write_json(file, coco_content(description, name, findings, log))
+            splits[name] = Split(images=description.splits[name].images, annotations=file)
+        description = description.model_copy(update={"splits": splits, "layout": "coco"})
+    if description.division is None:
+        return description
+    divide = _divide_maps if description.task == "segmentation" else _divide_coco
+    parts = divide(description, description.division, folder)
+    return description.model_copy(
+        update={"splits": {**parts, **_others(description)}, "division": None}
+    )
+
+
+def _others(description: DataDescription) -> dict[SplitName, Split]:
+    return {name: split for name, split in description.splits.items() if name != "train"}
+
+
+def coco_content(
+    description: DataDescription,
+    name: SplitName,
+    findings: Findings,
+    log: Log = lambda line: None,
+) -> dict[str, Any]:
+    """A split of a YOLO or VOC set as the content of a COCO file.
+
+    Args:
+        findings, log: as for `materialise`.
+    """
+    split = description.splits[name]
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    used: set[Path] = set()
+    pairs = list(_images_and_labels(split, LABEL_SUFFIX[description.layout], findings))
+    progress = Progress("label file", len(pairs), seconds=10)
+    for image, labels in progress.track(pairs, log):
+        size = _image_size(image)
+        file_name = os.path.relpath(image, split.images)
+        if size is None:
+            findings.add(IMAGE_UNREADABLE, split.images, file_name)
+            continue
+        objects: list[Object] = []
+        if labels.is_file():
+            used.add(labels)
+            size, objects = _read(labels, size, description, split, findings)
+        number = len(images) + 1
+        images.append(
+            {
+                "id": number,
+                "file_name": Path(file_name).as_posix(),
+                "width": size[0],
+                "height": size[1],
+            }
+        )
+        annotations += [o.to_coco(n, number) for n, o in enumerate(objects, len(annotations) + 1)]
+    if used and len(used) < len(images):
+        without = counted(len(images) - len(used), "image")
+        findings.note(f"{name}: {without} without a label file, read as background")
+    if split.files is None:
+        _find_labels_alone(split, LABEL_SUFFIX[description.layout], used, findings)
+    content: dict[str, Any] = {
+        "images": images,
+        "categories": [{"id": n, "name": name} for n, name in enumerate(description.classes, 1)],
+    }
+    if name != "test" or used:
+        content["annotations"] = annotations
+    return content
+
+
+def _images_and_labels(
+    split: Split, suffix: str, findings: Findings
+) -> Iterator[tuple[Path, Path]]:
+    """The images of a split, and where the labels of each would be."""
+    assert split.annotations is not None
+    if split.files is None:
+        for image in images_below(split.images):
+            labels = split.annotations / image.relative_to(split.images)
+            yield image, labels.with_suffix(suffix)
+        return
+    by_stem: dict[str, Path] = {}
+    if suffix == ".xml":
+        by_stem = {_stem(image, split.images): image for image in images_below(split.images)}
+    for line in read_list(split.files):
+        if suffix == ".xml":  # VOC's lists of one class have a number behind the name
+            stem = line.split()[0]
+            listed, labels = by_stem.get(stem), split.annotations / f"{stem}{suffix}"
+        else:
+            listed = split.images / line
+            labels = labels_of(listed).with_suffix(suffix)
+        if listed is None or not listed.is_file():
+            findings.add(IMAGE_LISTED, split.files, line)
+        else:
+            yield listed, labels
+
+
+def _stem(path: Path, folder: Path) -> str:
+    """A name in lists: relative, without suffix."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list of files, without empty ones.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _read(
+    labels: Path, size: Size, description: DataDescription, split: Split, findings: Findings
+) -> tuple[Size, list[Object]]:
+    """Size and objects of an image."""
+    assert split.annotations is not None
+    folder = split.annotations
+    short = os.path.relpath(labels, folder)
+
+    def report(kind: Kind, number: int | None, example: str) -> None:
+        findings.add(kind, folder, short if number is None else f"{short}:{number}", example)
+
+    try:
+        if description.layout == "voc":
+            return read_objects(labels, size, description.classes, report)
+        return size, read_labels(labels, size, description.classes, report)
+    except (OSError, ValueError) as error:
+        report(XML if description.layout == "voc" else LABELS_UNREADABLE, None, str(error))
+        return size, []
+
+
+def _find_labels_alone(split: Split, suffix: str, used: set[Path], findings: Findings) -> None:
+    assert split.annotations is not None
+    for file in files_below(split.annotations, suffix):
+        is_other = file.name in CLASS_FILES or file.name.lower().startswith("readme")
+        if file not in used and not is_other:
+            findings.add(LABELS_ALONE, split.annotations, os.path.relpath(file, split.annotations))
+
+
+def _image_size(file: Path) -> Size | None:
+    """Width and height as decoders turn the image; None if it cannot be read."""
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            turned = image.getexif().get(ORIENTATION) in TURNED
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return (height, width) if turned else (width, height)
+
+
+def _divide_maps(
+    description: DataDescription, division: Division, folder: Path
+) -> dict[SplitName, Split]:
+    whole = description.splits["train"]
+    suffix = description.image_suffix
+    names = (
+        read_list(whole.files)
+        if whole.files
+        else [
+            path.relative_to(whole.images).as_posix().removesuffix(suffix)
+            for path in images_below(whole.images)
+            if path.name.endswith(suffix)
+        ]
+    )
+    parts: dict[SplitName, Split] = {}
+    for split, part in divide(names, division).items():
+        file = folder / f"{split}.txt"
+        write_whole(file, "".join(f"{name}\n" for name in sorted(part)).encode())
+        parts[split] = whole.model_copy(update={"files": file})
+    return parts
+
+
+def _divide_coco(
+    description: DataDescription, division: Division, folder: Path
+) -> dict[SplitName, Split]:
+    whole = description.splits["train"]
+    assert whole.annotations is not None
+    content = load_coco(whole.annotations)
+    divided = divide([str(image["file_name"]) for image in content["images"]], division)
+    # Ids may be anything in a file with faults, which the check names.
+    held_out = {repr(i["id"]) for i in content["images"] if str(i["file_name"]) in divided["val"]}
+    parts: dict[SplitName, Split] = {}
+    for split in divided:
+        part = {
+            kind: [
+                {key: value for key, value in record.items() if value is not UNSET}
+                for record in content[kind]
+                if (repr(record[image]) in held_out) == (split == "val")
+            ]
+            for kind, image in (("images", "id"), ("annotations", "image_id"))
+        }
+        file = folder / f"{split}.json"
+        write_json(file, part | {"categories": content["categories"]})
+        parts[split] = Split(images=whole.images, annotations=file)
+    return parts
+
+
+def divide(names: Sequence[str], division: Division) -> dict[SplitName, set[str]]:
+    """Chooses the names of ``train`` and ``val`` by seed, groups as a whole.
+
+    Raises:
+        UserError: there are fewer than two groups.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        key = name.partition(division.group_by)[0] if division.group_by else name
+        groups.setdefault(key, []).append(name)
+    if len(groups) < 2:
+        raise UserError(
+            f"{counted(len(set(names)), 'image')} in {counted(len(groups), 'group')} cannot be "
+            "divided into train and val"
+        )
+    order = list(groups)
+    random.Random(division.seed).shuffle(order)
+    most = division.share * len(set(names))
+    train = set(groups[order[0]])
+    for key in order[1:-1]:
+        if len(train) + len(groups[key]) / 2 <= most:
+            train.update(groups[key])
+    return {"train": train, "val": set(names) - train}
