@@ -7,7 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from casvit_dense.cli.arguments import folder_to_write
+from casvit_dense.cli.arguments import (
+    add_layout_options,
+    file_to_write,
+    folder_to_write,
+    layout_options,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
-    check.set_defaults(task=run_check)
+    check.set_defaults(run_task=run_check)
+    describe = tasks.add_parser("describe", help="print what is understood of a data set")
+    describe.add_argument("path", type=Path, help="data folder, annotation file or description")
+    describe.add_argument(
+        "--out", type=file_to_write, metavar="FILE", help="write it as a description (.yaml)"
+    )
+    add_layout_options(describe)
+    describe.set_defaults(run_task=run_describe)
     prepare = tasks.add_parser("prepare", help="fetch COCO or ADE20K to where the recipes look")
     prepare.add_argument("name", choices=("coco", "ade"), help="COCO 2017 (21 GB) or ADE20K (1 GB)")
     prepare.add_argument(
@@ -25,17 +37,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     prepare.add_argument("--mirror", metavar="URL", help="address of a folder with the archives")
     prepare.add_argument("--keep-archives", action="store_true", help="keep the zip files, too")
-    prepare.set_defaults(task=run_prepare)
+    prepare.set_defaults(run_task=run_prepare)
 
 
 def run(args: argparse.Namespace) -> int:
-    code: int = args.task(args) or 0
+    code: int = args.run_task(args) or 0
     return code
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Checks, prints and writes the findings."""
     raise NotImplementedError
+
+
+def run_describe(args: argparse.Namespace) -> None:
+    """Prints what was found, and writes it if asked."""
+    from casvit_dense.data.description import write_description
+    from casvit_dense.data.findings import Findings
+    from casvit_dense.data.layouts import describe
+    from casvit_dense.data.summary import summarise
+
+    findings = Findings()
+    description = describe(args.path, layout_options(args), findings)
+    print("\n".join(summarise(description, findings)))
+    for line in findings.notes:
+        print(f"note     {line}")
+    if findings.all():
+        print(f"faults   of {len(findings.all())} kinds; see casvit-dense data check {args.path}")
+    if args.out is not None:
+        write_description(description, args.out)
+        print(f"written  {args.out}")
 
 
 def run_prepare(args: argparse.Namespace) -> None:

@@ -193,8 +193,7 @@ def _names(content: CocoFile, spare: bool, findings: Findings) -> list[str]:
     for category in content.categories:
         if spare and category.id == 0:
             findings.note(
-                f"{content.path.parent.name}/{content.path.name}: no object of the set is of "
-                f"category 0, {category.name!r}: left out"
+                f"category 0, {category.name!r}, is not a class: no object of any split has it"
             )
     return [
         category.name

@@ -2,23 +2,24 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import UNSET
-from PIL import Image
 
 from casvit_dense.data.coco_file import load_coco
 from casvit_dense.data.convert_objects import Object, Size
 from casvit_dense.data.description import DataDescription, Division, Split, SplitName
+from casvit_dense.data.file_facts import image_facts
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.layout_files import CLASS_FILES, files_below, images_below
+from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.data.voc import XML, read_objects
 from casvit_dense.data.yolo import labels_of, read_labels
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_json, write_whole
-from casvit_dense.progress import Progress, counted
+from casvit_dense.progress import counted
 
 IMAGE_LISTED = Kind(
     "listed-image-missing",
@@ -48,15 +49,8 @@ LABELS_UNREADABLE = Kind(
 #: What a label file's name ends in, by layout.
 LABEL_SUFFIX: Final = {"yolo": ".txt", "voc": ".xml"}
 
-ORIENTATION: Final = 0x0112  # the tag of EXIF
-TURNED: Final = (5, 6, 7, 8)  # its values that exchange width and height
 
-Log = Callable[[str], None]
-
-
-def materialise(
-    description: DataDescription, folder: Path, findings: Findings, log: Log = lambda line: None
-) -> DataDescription:
+def materialise(description: DataDescription, folder: Path, findings: Findings) -> DataDescription:
     """Makes COCO files of YOLO and VOC, and divides what is to be divided.
 
     Everything else comes back as it is. The same data give the same files, whole or not at all.
@@ -64,7 +58,6 @@ def materialise(
     Args:
         folder: takes ``<split>.json``, or ``<split>.txt`` of index maps.
         findings: takes what was wrong or left out.
-        log: takes lines of progress.
 
     Raises:
         UserError: a file cannot be written, or there are too few images to divide.
@@ -73,44 +66,36 @@ def materialise(
         splits = {}
         for name in description.splits:
             file = folder / f"{name}.json"
-            write_json(file, coco_content(description, name, findings, log))
+            write_json(file, coco_content(description, name, findings))
             splits[name] = Split(images=description.splits[name].images, annotations=file)
         description = description.model_copy(update={"splits": splits, "layout": "coco"})
     if description.division is None:
         return description
-    divide = _divide_maps if description.task == "segmentation" else _divide_coco
-    parts = divide(description, description.division, folder)
-    return description.model_copy(
-        update={"splits": {**parts, **_others(description)}, "division": None}
-    )
-
-
-def _others(description: DataDescription) -> dict[SplitName, Split]:
-    return {name: split for name, split in description.splits.items() if name != "train"}
+    divided = _divide_maps if description.task == "segmentation" else _divide_coco
+    parts = divided(description, description.division, folder)
+    others = {name: split for name, split in description.splits.items() if name != "train"}
+    return description.model_copy(update={"splits": parts | others, "division": None})
 
 
 def coco_content(
-    description: DataDescription,
-    name: SplitName,
-    findings: Findings,
-    log: Log = lambda line: None,
+    description: DataDescription, name: SplitName, findings: Findings
 ) -> dict[str, Any]:
     """A split of a YOLO or VOC set as the content of a COCO file.
 
     Args:
-        findings, log: as for `materialise`.
+        findings: takes what was wrong or left out.
     """
     split = description.splits[name]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     used: set[Path] = set()
     pairs = list(_images_and_labels(split, LABEL_SUFFIX[description.layout], findings))
-    progress = Progress("label file", len(pairs), seconds=10)
-    for image, labels in progress.track(pairs, log):
-        size = _image_size(image)
+    facts = image_facts(image for image, _ in pairs)
+    for image, labels in pairs:
         file_name = os.path.relpath(image, split.images)
-        if size is None:
-            findings.add(IMAGE_UNREADABLE, split.images, file_name)
+        size = (facts[image].width, facts[image].height)
+        if not all(size):
+            findings.add(IMAGE_UNREADABLE, split.images, file_name, str(facts[image]))
             continue
         objects: list[Object] = []
         if labels.is_file():
@@ -212,31 +197,11 @@ def _find_labels_alone(split: Split, suffix: str, used: set[Path], findings: Fin
             findings.add(LABELS_ALONE, split.annotations, os.path.relpath(file, split.annotations))
 
 
-def _image_size(file: Path) -> Size | None:
-    """Width and height as decoders turn the image; None if it cannot be read."""
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            turned = image.getexif().get(ORIENTATION) in TURNED
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    return (height, width) if turned else (width, height)
-
-
 def _divide_maps(
     description: DataDescription, division: Division, folder: Path
 ) -> dict[SplitName, Split]:
     whole = description.splits["train"]
-    suffix = description.image_suffix
-    names = (
-        read_list(whole.files)
-        if whole.files
-        else [
-            path.relative_to(whole.images).as_posix().removesuffix(suffix)
-            for path in images_below(whole.images)
-            if path.name.endswith(suffix)
-        ]
-    )
+    names = image_stems(whole, description)
     parts: dict[SplitName, Split] = {}
     for split, part in divide(names, division).items():
         file = folder / f"{split}.txt"

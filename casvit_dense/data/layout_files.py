@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from casvit_dense.data.description import SplitName
+from casvit_dense.data.map_pairs import names_in
 from casvit_dense.errors import UserError
 
 #: Endings by which image files are recognised, in lower case.
@@ -57,14 +58,13 @@ def files_in(folder: Path, *suffixes: str) -> list[Path]:
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
-    """The files in and below a folder, in a fixed order; suffixes in lower case."""
-    yield from files_in(folder, *suffixes)
-    for inner in subfolders(folder):
-        yield from files_below(inner, *suffixes)
+    """The files in and below a folder, by name; suffixes in lower case."""
+    names = names_in(folder)
+    return (folder / name for name in names if name.lower().endswith(suffixes))
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """The images in and below a folder, in a fixed order."""
+    """The images in and below a folder, by name."""
     return files_below(folder, *IMAGE_SUFFIXES)
 
 
