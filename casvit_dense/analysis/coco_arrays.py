@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from casvit_dense.data.check_coco import read_instances
+from casvit_dense.data.check_coco import read_checked
 from casvit_dense.errors import UserError
 from casvit_dense.files import read_json
 
@@ -104,7 +104,7 @@ def read_truth(
     Raises:
         UserError: not a readable COCO file, an invalid box or mask, an unknown class.
     """
-    content = read_instances(path, needs_masks=kind == "segm")
+    content = read_checked(path, masks=kind == "segm")
     ids = {category["name"]: category["id"] for category in content["categories"]}
     names = tuple(ids if classes is None else classes)
     unknown = [name for name in names if name not in ids]

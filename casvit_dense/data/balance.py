@@ -62,6 +62,7 @@ def count_kept(
     names = {c.id: c.name for c in file.categories if type(c.id) is int}
     used_ids = {i for i, name in names.items() if classes is None or name in classes}
     sizes = {i.id: (i.width, i.height) for i in file.images if type(i.id) is int}
+    small = {number for number, size in sizes.items() if _is_small(size, min_size)}
     dropped: Counter[str] = Counter()
     by_class: Counter[str] = Counter()
     with_class: set[int] = set()
@@ -70,6 +71,8 @@ def count_kept(
         reason = _why_dropped(annotation, x, y, width, height, sizes, used_ids)
         if reason != OTHER_CLASS and type(annotation.image_id) is int:
             with_class.add(annotation.image_id)  # of a class, kept or not: mmdet's own filter
+        if reason is None and annotation.image_id in small:
+            reason = "in images left out"
         if reason:
             dropped[reason] += 1
             continue
@@ -77,11 +80,9 @@ def count_kept(
         by_class[str(names[annotation.category_id])] += 1
     images_dropped: Counter[str] = Counter()
     for image in file.images:
-        if not keeps_empty and image.id not in with_class:
+        if not keeps_empty and (type(image.id) is not int or image.id not in with_class):
             images_dropped["without objects"] += 1
-        elif all(type(v) is int for v in (image.width, image.height)) and (
-            min(image.width, image.height) < min_size
-        ):
+        elif type(image.id) is int and image.id in small:
             images_dropped[f"smaller than {min_size} pixels"] += 1
     return {
         "images": len(file.images),
@@ -93,6 +94,10 @@ def count_kept(
         "dropped": dict(dropped),
         "classes": {str(name): by_class[str(name)] for i, name in names.items() if i in used_ids},
     }
+
+
+def _is_small(size: tuple[Any, Any], least: int) -> bool:
+    return all(type(side) is int for side in size) and min(size) < least
 
 
 OTHER_CLASS: Final = "of other categories"

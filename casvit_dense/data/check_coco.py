@@ -11,9 +11,21 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from casvit_dense.data.balance import count_kept, report_balance
-from casvit_dense.data.check_boxes import check_against_masks, check_areas, check_boxes
-from casvit_dense.data.coco_file import Annotation, CocoFile, read_coco
-from casvit_dense.data.coco_masks import Measured, measure_masks
+from casvit_dense.data.check_boxes import (
+    MASK_OUTSIDE,
+    check_against_masks,
+    check_areas,
+    check_boxes,
+)
+from casvit_dense.data.coco_file import Annotation, CocoFile, as_content, read_coco
+from casvit_dense.data.coco_masks import (
+    MASK_FORM,
+    MASK_NUMBER,
+    MASK_POINTS,
+    MASK_RUNS,
+    Measured,
+    measure_masks,
+)
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.errors import shortlist
 
@@ -85,6 +97,9 @@ MASK_MISSING = Kind(
     "Draw them, or train a recipe for boxes (RetinaNet)",
 )
 
+#: Faults that do not matter where only boxes are used.
+MASK_KINDS: Final = (MASK_FORM, MASK_NUMBER, MASK_POINTS, MASK_RUNS, MASK_OUTSIDE)
+
 #: The largest id that packages can hold.
 LARGEST_ID: Final = 2**63 - 1
 
@@ -140,6 +155,22 @@ def check_coco(path: Path, split: str, use: Use, findings: Findings) -> CocoFile
     if use.truth and file.annotations:
         report_balance(path, facts, findings)
     return file
+
+
+def read_checked(path: Path, masks: bool) -> dict[str, Any]:
+    """The content of an annotation file whose values are sound.
+
+    Args:
+        masks: whether every object must have one.
+
+    Raises:
+        UserError: it is not there, or with every fault in it.
+    """
+    findings = Findings()
+    file = check_coco(path, "truth", Use(masks=masks), findings)
+    findings.raise_errors()
+    assert file is not None  # otherwise something was found
+    return as_content(file)
 
 
 def _check_ids(file: CocoFile, findings: Findings) -> None:
@@ -215,14 +246,17 @@ def _check_annotations(
 ) -> tuple[Measured, NDArray[np.float64]]:
     """Checks every object; returns its mask and its box ``(N, 4)`` in numbers."""
     annotations = file.annotations or []
-    names = {image.id: image.file_name for image in file.images if hashable(image.id)}
-    by_id = {image.id: image_size(image.height, image.width) for image in file.images}
-    sizes = [by_id.get(a.image_id) if hashable(a.image_id) else None for a in annotations]
+    images = {image.id: image for image in file.images if hashable(image.id)}
+    of_object = [images.get(a.image_id) if hashable(a.image_id) else None for a in annotations]
+    sizes = [image and image_size(image.height, image.width) for image in of_object]
 
     def report(kind: Kind, row: int, example: str = "", **more: Any) -> None:
         annotation = annotations[row]
-        image = names.get(annotation.image_id) if hashable(annotation.image_id) else None
-        where = f"annotation {shown(annotation.id)}" + (f" ({image})" if image else "")
+        image = of_object[row]
+        where = f"annotation {shown(annotation.id)}"
+        where += f" ({image.file_name})" if image is not None else ""
+        if use.masks is False and kind in MASK_KINDS:
+            more["severity"] = "warning"  # nobody reads them
         findings.add(kind, file.path, where, example, **more)
 
     _check_references(file, report)

@@ -111,8 +111,13 @@ def load_coco(path: Path) -> dict[str, Any]:
     """
     findings = Findings()
     file = read_coco(path, findings)
-    if file is None:
-        raise UserError("\n".join(line for found in findings.errors() for line in found.lines()))
+    findings.raise_errors()
+    assert file is not None  # otherwise something was found
+    return as_content(file)
+
+
+def as_content(file: CocoFile) -> dict[str, Any]:
+    """Records as plain objects, masks included."""
     return {
         "images": [msgspec.structs.asdict(image) for image in file.images],
         "annotations": [_as_dict(annotation) for annotation in file.annotations or ()],

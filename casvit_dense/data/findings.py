@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from casvit_dense.errors import UserError
+from casvit_dense.progress import counted
+
 Severity = Literal["error", "warning"]
 
 #: Records that a finding names; the others are counted.
@@ -143,6 +146,13 @@ class Findings:
     def errors(self) -> list[Finding]:
         """Those that forbid a run."""
         return [found for found in self._found.values() if found.severity == "error"]
+
+    def raise_errors(self) -> None:
+        """Raises a UserError with every error, if there is one."""
+        errors = self.errors()
+        if errors:
+            lines = [line for found in errors for line in found.lines()]
+            raise UserError("\n".join([f"{counted(len(errors), 'fault')} in the data:", *lines]))
 
     def to_dict(self) -> dict[str, Any]:
         """As ``data check --json`` writes it."""

@@ -52,6 +52,16 @@ def evaluators(
         yield from found if isinstance(found, (list, tuple)) else [found]
 
 
+def heads_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    """Every head of a model but the one for proposals, with its name in the config."""
+    for part in dicts_in(cfg.model):
+        for key, value in part.items():
+            if key.endswith("_head") and key != "rpn_head":
+                for head in value if isinstance(value, (list, tuple)) else [value]:
+                    if head:
+                        yield f"model.{key}", head
+
+
 def weight_parts(backbone: ConfigDict) -> list[ConfigDict]:
     """The initialisers of a backbone's config that name a weight file."""
     parts = dicts_in(backbone.get("init_cfg"))

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.engine.checks import check_data, class_names
+from casvit_dense.engine.check_data import check_data, class_names
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import evaluators, leaf_datasets
 from casvit_dense.engine.console import (

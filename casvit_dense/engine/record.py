@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from pydantic import ValidationError
 
 from casvit_dense.doctor import installed_versions
-from casvit_dense.engine.checks import reduces_zero_label, setting
+from casvit_dense.engine.check_data import reduces_zero_label, setting
 from casvit_dense.engine.config import ResolvedConfig
 from casvit_dense.engine.hooks import TRAINING_RECORD
 from casvit_dense.engine.machine import world_size

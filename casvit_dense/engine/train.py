@@ -11,7 +11,8 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
-from casvit_dense.engine.checks import check_data, check_weights, dry_run_backbone, first_weights
+from casvit_dense.engine.check_data import check_data
+from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.console import (
     LOG,

@@ -18,7 +18,7 @@ from torch import nn
 from casvit_dense.checkpoint import load_model, read_checkpoint
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
-from casvit_dense.engine.checks import class_names, reduces_zero_label
+from casvit_dense.engine.check_data import class_names, reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.errors import UserError

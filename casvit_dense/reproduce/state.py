@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.reader import file_sha256
-from casvit_dense.engine.checks import check_data, check_weights
+from casvit_dense.engine.check_data import check_data
+from casvit_dense.engine.checks import check_weights
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.train import numbered
 from casvit_dense.errors import UserError
