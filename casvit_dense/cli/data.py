@@ -45,9 +45,40 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def say(line: str) -> None:
+    """Shows progress beside the output."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def run_check(args: argparse.Namespace) -> int:
     """Checks, prints and writes the findings."""
-    raise NotImplementedError
+    from casvit_dense.data.balance import balance
+    from casvit_dense.data.check import check_path
+    from casvit_dense.data.findings import Findings
+    from casvit_dense.files import write_json
+    from casvit_dense.progress import counted
+
+    findings = Findings()
+    if Path(args.path).suffix == ".py":
+        from casvit_dense.engine.check_data import check_config
+        from casvit_dense.engine.console import quiet_console
+
+        with quiet_console():
+            check_config(Path(args.path), findings, args.deep)
+    else:
+        check_path(Path(args.path), findings, args.images, args.deep, say)
+    if args.json is not None:
+        write_json(args.json, findings.to_dict(), indent=2)
+    for found in findings.all():
+        print("\n".join(found.lines()))
+    for line in findings.notes:
+        print(f"note: {line}")
+    for name, facts in findings.splits.items():
+        kept = balance(facts) if "objects" in facts else counted(facts["images"], "image")
+        print(f"{name}: {kept}")
+    errors, all_found = len(findings.errors()), len(findings.all())
+    print(f"{counted(errors, 'error')}, {counted(all_found - errors, 'warning')}")
+    return 1 if errors else 0
 
 
 def run_describe(args: argparse.Namespace) -> None:
@@ -76,8 +107,5 @@ def run_prepare(args: argparse.Namespace) -> None:
     published = PUBLISHED[args.name]
     out = args.out or published.out
 
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    prepare(published, out, log, args.mirror, args.keep_archives)
+    prepare(published, out, say, args.mirror, args.keep_archives)
     print(f"{published.title}: ready in {out}")

@@ -1,27 +1,63 @@
 """All checks of a data set, in one run that collects everything it finds."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from casvit_dense.data.check_coco import Use, check_coco, images_of
 from casvit_dense.data.check_images import check_images, check_shared
 from casvit_dense.data.check_maps import check_maps
+from casvit_dense.data.convert import materialise
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
+from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.map_pairs import image_stems
+from casvit_dense.errors import UserError
 
 #: What mmdet's loaders leave out of training: images with a shorter side, in pixels.
 MIN_SIZE: Final = 32
 
 
-def check(description: DataDescription, deep: bool = False) -> Findings:
+def check_path(
+    path: Path,
+    findings: Findings,
+    images: Path | None = None,
+    deep: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Checks what lies at a path, whatever its layout.
+
+    Args:
+        path: data folder, annotation file, or description.
+        images: image folder of an annotation file.
+        deep: decode every image as a whole, not only its header.
+        log: takes lines of progress.
+
+    Raises:
+        UserError: the path names nothing that could be checked.
+    """
+    try:
+        description = describe(path, LayoutOptions(images=images), findings)
+    except UserError:
+        if findings.errors():  # why it cannot be described
+            return
+        raise
+    with TemporaryDirectory(prefix="casvit-dense-") as folder:
+        check(materialise(description, Path(folder), findings, log), findings, deep)
+
+
+def check(description: DataDescription, findings: Findings, deep: bool = False) -> None:
     """Checks every split as a training with a detection or segmentation recipe would use it.
 
     Args:
+        description: whose splits are files that training reads (`convert.materialise`).
         deep: decode every image as a whole, not only its header.
 
     Raises:
         UserError: a file is not there, or may not be read.
     """
-    findings = Findings()
+    images = {}
     for name, split in description.splits.items():
         trained = name == "train"
         use = Use(
@@ -31,9 +67,8 @@ def check(description: DataDescription, deep: bool = False) -> Findings:
             keeps_empty=not trained,
             truth=name != "test",
         )
-        check_split(name, split, description, use, findings, deep=deep)
-    check_shared(description, findings)
-    return findings
+        images[str(name)] = check_split(name, split, description, use, findings, deep=deep)
+    check_shared(images, findings)
 
 
 def check_split(
@@ -44,8 +79,8 @@ def check_split(
     findings: Findings,
     deep: bool = False,
     sample: int | None = None,
-) -> None:
-    """Checks one split.
+) -> Sequence[Path]:
+    """Checks one split; returns its images.
 
     Args:
         use: what its annotation file is for (detection).
@@ -54,7 +89,17 @@ def check_split(
     """
     if description.task == "segmentation":
         check_maps(split, description, name, findings, deep=deep, sample=sample)
-    elif split.annotations is not None:
-        file = check_coco(split.annotations, name, use, findings)
-        if file is not None:
-            check_images(split.images, images_of(file), findings, deep=deep, sample=sample)
+        if not split.images.is_dir():
+            return []
+        return [
+            split.images / (stem + description.image_suffix)
+            for stem in image_stems(split, description)
+        ]
+    if split.annotations is None:
+        return []
+    file = check_coco(split.annotations, name, use, findings)
+    if file is None:
+        return []
+    records = images_of(file)
+    check_images(split.images, records, findings, deep=deep, sample=sample)
+    return [split.images / image for image in records]

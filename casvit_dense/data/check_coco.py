@@ -248,7 +248,7 @@ def _check_annotations(
     annotations = file.annotations or []
     images = {image.id: image for image in file.images if hashable(image.id)}
     of_object = [images.get(a.image_id) if hashable(a.image_id) else None for a in annotations]
-    sizes = [image and image_size(image.height, image.width) for image in of_object]
+    sizes = [None if i is None else image_size(i.height, i.width) for i in of_object]
 
     def report(kind: Kind, row: int, example: str = "", **more: Any) -> None:
         annotation = annotations[row]

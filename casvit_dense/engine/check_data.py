@@ -14,8 +14,10 @@ from casvit_dense.data.check import check_split
 from casvit_dense.data.check_coco import Use
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
-from casvit_dense.engine.config_tree import dicts_in, evaluators, heads_of, leaf_datasets
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 from casvit_dense.progress import counted
 
 #: Formats that turbojpeg cannot read, by suffix.
@@ -23,6 +25,22 @@ NO_JPEG: Final = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 #: Image files of a split that are looked into before a run; ``data check`` looks into all.
 LOOKED_INTO: Final = 256
+
+
+def check_config(config: Path, findings: Findings, deep: bool = False) -> None:
+    """Checks all data of a config as its training and its evaluations would read them.
+
+    Args:
+        deep: decode every image as a whole, not only its header.
+
+    Raises:
+        UserError: the config cannot be read, or its heads, evaluators and classes disagree.
+    """
+    cfg = resolve(config, RunOptions()).config
+    register_scope(cfg)
+    for key in LOADERS:
+        if cfg.get(key) is not None:
+            _check_loader(cfg, key, findings, sample=None, deep=deep)
 
 
 def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
@@ -40,7 +58,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     findings = Findings()
     for key in loaders:
         if cfg.get(key) is not None:
-            _check_loader(cfg, key, findings)
+            _check_loader(cfg, key, findings, sample=LOOKED_INTO)
     findings.raise_errors()
     return [
         *(f"{name}: {summary(facts)}" for name, facts in findings.splits.items()),
@@ -55,7 +73,9 @@ def summary(facts: dict[str, Any]) -> str:
     return f"{kept}, {counted(facts['num_classes'], 'class')}".replace("classs", "classes")
 
 
-def _check_loader(cfg: Config, key: str, findings: Findings) -> None:
+def _check_loader(
+    cfg: Config, key: str, findings: Findings, sample: int | None, deep: bool = False
+) -> None:
     name = key.removesuffix("_dataloader")
     for number, dataset in enumerate(leaf_datasets(cfg[key].dataset)):
         kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
@@ -64,14 +84,20 @@ def _check_loader(cfg: Config, key: str, findings: Findings) -> None:
         classes = class_names(dataset, kind)
         check_heads(cfg, classes, f"{key} ({dataset.type})")
         split = name if number == 0 else f"{name} {number + 1}"
-        _check_files(dataset, kind, classes, split, findings)
+        _check_files(dataset, kind, classes, split, findings, sample, deep)
         if split in findings.splits:
             findings.splits[split]["num_classes"] = len(classes)
     check_evaluator(cfg, key)
 
 
 def _check_files(
-    dataset: ConfigDict, kind: Any, classes: Sequence[str], name: str, findings: Findings
+    dataset: ConfigDict,
+    kind: Any,
+    classes: Sequence[str],
+    name: str,
+    findings: Findings,
+    sample: int | None,
+    deep: bool,
 ) -> None:
     """Checks the files of a kind of data set that we know."""
     root = Path(dataset.get("data_root") or "")
@@ -96,7 +122,7 @@ def _check_files(
             min_size=filters.get("min_size", 0),
             keeps_empty=not filters.get("filter_empty_gt", False),
         )
-        check_split(name, split, description, use, findings, sample=LOOKED_INTO)
+        check_split(name, split, description, use, findings, deep, sample)
     maps = prefix.get("seg_map_path")
     if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):
         split = Split(images=images, annotations=root / maps)
@@ -109,7 +135,7 @@ def _check_files(
             map_suffix=setting(dataset, kind, "seg_map_suffix"),
             reduce_zero_label=reduces_zero_label(dataset, kind),
         )
-        check_split(name, split, description, Use(), findings, sample=LOOKED_INTO)
+        check_split(name, split, description, Use(), findings, deep, sample)
 
 
 def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
