@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ ONLY_IMAGES: Final = "image_info"
 EMPTY: Final = frozenset({b"", b"null", b"[]", b"{}", b"[[]]", b'""'})
 
 SAMPLE: Final = 10  # images of a file that are looked for
+DEPTH: Final = 3  # of folders that are searched for them
 PEEK: Final = 1 << 20  # bytes of a file that may be a COCO file
 
 Files = dict[SplitName, Path]
@@ -133,7 +135,8 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
     sample = [n for n in names[:: max(1, len(names) // SAMPLE)] if isinstance(n, str) and n]
     best, most = None, 0
     tried: list[Path] = []
-    for folder in _places(split, file, root):
+    usual = [*_usual_places(split, file, root), root]
+    for folder in chain(usual, _folders_below(root, DEPTH), [file.parent]):
         if folder in tried or not folder.is_dir():
             continue
         tried.append(folder)
@@ -143,7 +146,8 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
         if most == len(sample) > 0:
             break
     if best is None:  # names that are wrong are for the check to tell
-        best = next((folder for folder in tried if next(images_below(folder), None)), None)
+        there = (folder for folder in usual if folder in tried)
+        best = next((folder for folder in there if next(images_below(folder), None)), None)
     if best is None:
         raise UserError(
             f"{file}: no folder with its images ({shortlist(sample, 2)}) was found below {root}; "
@@ -152,17 +156,20 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
     return best
 
 
-def _places(split: SplitName, file: Path, root: Path) -> Iterator[Path]:
+def _usual_places(split: SplitName, file: Path, root: Path) -> Iterator[Path]:
     """Where images of a split may lie, the most usual place first."""
     if file.parent != root and file.parent.name.lower() != "annotations":
         yield from (file.parent, file.parent / "images", file.parent / "data")
     for name in dict.fromkeys([file.stem.rpartition("_")[2], *ALIASES[split]]):
         yield from (root / name, root / "images" / name, root / name / "images")
     yield from (root / "images", root / "data", root / "JPEGImages")
-    for folder in subfolders(root):
-        yield folder
-        yield from subfolders(folder)
-    yield from (file.parent, root)
+
+
+def _folders_below(folder: Path, depth: int) -> Iterator[Path]:
+    for inner in subfolders(folder):
+        yield inner
+        if depth > 1:
+            yield from _folders_below(inner, depth - 1)
 
 
 def coco_facts(read: dict[SplitName, CocoFile | None], findings: Findings) -> CocoFacts:

@@ -61,7 +61,8 @@ class DataDescription(BaseModel):
 
     Attributes:
         task: ``'detection'`` (boxes, perhaps masks) or ``'segmentation'`` (index maps).
-        layout: how the data lie on disk: ``coco``, ``roboflow``, ``yolo``, ``voc``, ``maps``.
+        layout: how the data lie on disk: ``coco``, ``roboflow``, ``yolo``, ``voc``, ``maps``,
+            ``ade20k``; empty: as the other attributes say.
         classes: class names, in the order of labels.
         masks: whether the objects have masks (detection): most of them do, and a check names those
             that do not.
@@ -76,7 +77,7 @@ class DataDescription(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task
-    layout: str
+    layout: str = ""
     classes: list[str] = Field(min_length=1)
     masks: bool = False
     splits: dict[SplitName, Split] = Field(min_length=1)
