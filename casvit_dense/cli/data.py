@@ -66,7 +66,7 @@ def run_check(args: argparse.Namespace) -> int:
         with quiet_console():
             check_config(Path(args.path), findings, args.deep)
     else:
-        check_path(Path(args.path), findings, args.images, args.deep, say)
+        check_path(Path(args.path), findings, args.images, args.deep)
     if args.json is not None:
         write_json(args.json, findings.to_dict(), indent=2)
     for found in findings.all():

@@ -1,6 +1,6 @@
 """All checks of a data set, in one run that collects everything it finds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -24,7 +24,6 @@ def check_path(
     findings: Findings,
     images: Path | None = None,
     deep: bool = False,
-    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Checks what lies at a path, whatever its layout.
 
@@ -32,7 +31,6 @@ def check_path(
         path: data folder, annotation file, or description.
         images: image folder of an annotation file.
         deep: decode every image as a whole, not only its header.
-        log: takes lines of progress.
 
     Raises:
         UserError: the path names nothing that could be checked.
@@ -44,7 +42,7 @@ def check_path(
             return
         raise
     with TemporaryDirectory(prefix="casvit-dense-") as folder:
-        check(materialise(description, Path(folder), findings, log), findings, deep)
+        check(materialise(description, Path(folder), findings), findings, deep)
 
 
 def check(description: DataDescription, findings: Findings, deep: bool = False) -> None:

@@ -276,6 +276,8 @@ class _Labels:
         elif len(absent) == len(pixels) - 1 > 0:
             # A few maps of many may well show one class only.
             findings.add(ONE_CLASS, maps, example=labels, severity=None if complete else "warning")
+        elif complete and self.maps < len(self.classes) and absent:  # an excerpt of a larger set
+            findings.note(f"{maps}: {len(absent)} of {len(pixels)} classes have no pixel")
         elif complete:
             for name in absent:
                 findings.add(CLASS_WITHOUT_PIXELS, maps, name)

@@ -19,7 +19,7 @@ from casvit_dense.benchmark.loading import (
     measure_loading,
     worker_memory,
 )
-from casvit_dense.engine.checks import check_data
+from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import dicts_in
 from casvit_dense.engine.machine import check_decoder

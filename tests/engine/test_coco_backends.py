@@ -4,12 +4,15 @@ import copy
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from coco_results import Results, invent
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -67,11 +70,9 @@ CASES: dict[str, dict] = {
     "many": {"detections": 250, "ties": True},  # beyond 100 of a class in an image
     "few": {"detections": 3},
     "large ids": {"first_id": 900100259690},
-    "id zero": {"first_id": 0, "crowd": 0.0},
 }
 
 
-@pytest.mark.filterwarnings("ignore:Found annotation id 0")
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 @pytest.mark.parametrize("case", CASES)
 def test_numbers_equal_pycocotools(case: str, kind: str) -> None:
@@ -123,6 +124,57 @@ def test_truth_can_be_evaluated_again_by_the_other_package() -> None:
         for kind in ("bbox", "segm", "bbox"):
             found = evaluate_coco(truth, results, kind, chosen, images, backend)
             assert_same(found, expected[kind], (backend, kind))
+
+
+#: name -> (ids of images, categories and annotations from their numbers 0, 1, …)
+SCHEMES: dict[str, Callable[[int], int]] = {
+    "64 bits": lambda n: 1_700_000_000_000_000_000 + 7 * n,
+    "negative": lambda n: -1000 + 3 * n,
+    "from 0": lambda n: n,
+    "falling": lambda n: 500 - n,
+}
+
+
+@given(
+    schemes=st.tuples(*[st.sampled_from(sorted(SCHEMES))] * 3),
+    seed=st.integers(0, 5),
+    kind=st.sampled_from(["bbox", "segm"]),
+    backend=st.sampled_from(COCO_BACKENDS),
+)
+@settings(max_examples=40, deadline=None)
+def test_ids_of_any_kind_give_the_numbers_of_small_ones(
+    schemes: tuple[str, str, str], seed: int, kind: str, backend: str
+) -> None:
+    """pycocotools on ids from 1 is the reference; images of equal score keep their order."""
+    truth, results = invent(np.random.default_rng(seed), crowd=0.3)
+    images, chosen = ids(truth["images"]), ids(truth["categories"])
+    expected = reference(truth, results, kind, chosen, images)
+    image_id, category_id, annotation_id = (SCHEMES[name] for name in schemes)
+    renamed = {
+        "images": [{**i, "id": image_id(i["id"])} for i in truth["images"]],
+        "categories": [{**c, "id": category_id(c["id"])} for c in truth["categories"]],
+        "annotations": [
+            {
+                **a,
+                "id": annotation_id(n),
+                "image_id": image_id(a["image_id"]),
+                "category_id": category_id(a["category_id"]),
+            }
+            for n, a in enumerate(truth["annotations"])
+        ],
+    }
+    found = evaluate_coco(
+        renamed,
+        [
+            {**r, "image_id": image_id(r["image_id"]), "category_id": category_id(r["category_id"])}
+            for r in results
+        ],
+        kind,
+        [category_id(c) for c in chosen],
+        [image_id(i) for i in images],
+        backend,
+    )
+    assert_same(found, expected, (schemes, backend))
 
 
 @pytest.mark.skipif(not REAL.name, reason="CASVIT_REAL_DATA names no folder of real images")
