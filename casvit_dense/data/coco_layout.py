@@ -126,11 +126,7 @@ def read_files(files: Files, findings: Findings) -> dict[SplitName, CocoFile | N
 
 
 def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | None) -> Path:
-    """The folder in which the images are that an annotation file names.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The folder in which the images are that an annotation file names; a guess if none is."""
     names = [image.file_name for image in content.images] if content else []
     sample = [n for n in names[:: max(1, len(names) // SAMPLE)] if isinstance(n, str) and n]
     best, most = None, 0
@@ -145,14 +141,9 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
             best, most = folder, hits
         if most == len(sample) > 0:
             break
-    if best is None:  # names that are wrong are for the check to tell
+    if best is None:  # names that are wrong, and images that are missing, are for the check to tell
         there = (folder for folder in usual if folder in tried)
-        best = next((folder for folder in there if next(images_below(folder), None)), None)
-    if best is None:
-        raise UserError(
-            f"{file}: no folder with its images ({shortlist(sample, 2)}) was found below {root}; "
-            "put them beside it in a folder images, or say where they are"
-        )
+        best = next((folder for folder in there if next(images_below(folder), None)), root)
     return best
 
 
