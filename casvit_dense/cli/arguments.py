@@ -81,7 +81,7 @@ def folder_to_write(text: str) -> Path:
 
 
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what a person may say about a data set that cannot be found."""
+    """Adds what a person may say about a data set that cannot be found, but ``--images``."""
     group = parser.add_argument_group("what cannot be found in the data")
     group.add_argument(
         "--classes", metavar="NAMES", help="class names: a,b,c or a file with one a line"
@@ -102,7 +102,6 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--group-by", metavar="TEXT", help="images with equal names before TEXT stay together"
     )
-    group.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     group.add_argument(
         "--task", choices=("detection", "segmentation"), help="where a folder holds both"
     )

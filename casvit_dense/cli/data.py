@@ -12,6 +12,8 @@ from casvit_dense.cli.arguments import (
     file_to_write,
     folder_to_write,
     layout_options,
+    number_between,
+    whole_number,
 )
 
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     describe.add_argument(
         "--out", type=file_to_write, metavar="FILE", help="write it as a description (.yaml)"
     )
+    describe.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     add_layout_options(describe)
     describe.set_defaults(run_task=run_describe)
     prepare = tasks.add_parser("prepare", help="fetch COCO or ADE20K to where the recipes look")
@@ -38,6 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--mirror", metavar="URL", help="address of a folder with the archives")
     prepare.add_argument("--keep-archives", action="store_true", help="keep the zip files, too")
     prepare.set_defaults(run_task=run_prepare)
+    subset = tasks.add_parser("subset", help="make a small set of a large one, all classes in it")
+    subset.add_argument("path", type=Path, help="data folder, annotation file or description")
+    subset.add_argument("out", type=folder_to_write, help="folder to make")
+    size = subset.add_mutually_exclusive_group(required=True)
+    size.add_argument("--images", type=whole_number(1), metavar="N", help="images of each split")
+    size.add_argument(
+        "--share", type=number_between(0, 1), help="share of each split's images, e.g. 0.1"
+    )
+    add_layout_options(subset)
+    subset.set_defaults(run_task=run_subset)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,6 +100,7 @@ def run_describe(args: argparse.Namespace) -> None:
     from casvit_dense.data.findings import Findings
     from casvit_dense.data.layouts import describe
     from casvit_dense.data.summary import summarise
+    from casvit_dense.progress import counted
 
     findings = Findings()
     description = describe(args.path, layout_options(args), findings)
@@ -94,7 +108,8 @@ def run_describe(args: argparse.Namespace) -> None:
     for line in findings.notes:
         print(f"note     {line}")
     if findings.all():
-        print(f"faults   of {len(findings.all())} kinds; see casvit-dense data check {args.path}")
+        kinds = counted(len(findings.all()), "kind")
+        print(f"faults   of {kinds}; see casvit-dense data check {args.path}")
     if args.out is not None:
         write_description(description, args.out)
         print(f"written  {args.out}")
@@ -109,3 +124,16 @@ def run_prepare(args: argparse.Namespace) -> None:
 
     prepare(published, out, say, args.mirror, args.keep_archives)
     print(f"{published.title}: ready in {out}")
+
+
+def run_subset(args: argparse.Namespace) -> None:
+    """Chooses images by seed and writes them with their truth."""
+    from casvit_dense.data.findings import Findings
+    from casvit_dense.data.layouts import describe
+    from casvit_dense.data.subset import SubsetSize, subset
+
+    size = SubsetSize(args.images, args.share)
+    args.images = None  # elsewhere the folder of an annotation file's images
+    description = describe(args.path, layout_options(args), Findings())
+    for line in subset(description, args.out, size, args.seed, say):
+        print(line)

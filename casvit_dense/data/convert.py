@@ -223,7 +223,7 @@ def _divide_coco(
     for split in divided:
         part = {
             kind: [
-                {key: value for key, value in record.items() if value is not UNSET}
+                present(record)
                 for record in content[kind]
                 if (repr(record[image]) in held_out) == (split == "val")
             ]
@@ -233,6 +233,11 @@ def _divide_coco(
         write_json(file, part | {"categories": content["categories"]})
         parts[split] = Split(images=whole.images, annotations=file)
     return parts
+
+
+def present(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of a COCO file without the keys that it did not have."""
+    return {key: value for key, value in record.items() if value is not UNSET}
 
 
 def divide(names: Sequence[str], division: Division) -> dict[SplitName, set[str]]:

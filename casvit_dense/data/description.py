@@ -121,10 +121,17 @@ def read_description(file: Path) -> DataDescription:
 
 
 def write_description(description: DataDescription, file: Path) -> None:
-    """Writes a description with absolute paths, whole or not at all."""
+    """Writes a description, whole or not at all; paths below its folder are relative to that."""
+    folder = file.absolute().parent
     content = description.model_dump(mode="json", exclude_defaults=True)
     for name, split in description.splits.items():
         content["splits"][name] = {
-            key: str(path.absolute()) for key, path in dict(split).items() if path is not None
+            key: _from(folder, path.absolute())
+            for key, path in dict(split).items()
+            if path is not None
         }
     write_whole(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+
+def _from(folder: Path, path: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()

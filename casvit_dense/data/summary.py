@@ -46,15 +46,11 @@ def summarise(description: DataDescription, findings: Findings) -> list[str]:
 def _facts(description: DataDescription) -> list[str]:
     layout = LAYOUTS.get(description.layout, description.layout)
     if description.task == "segmentation":
-        zero = (
-            " (label 0 does not count, classes are 1 and up)"
-            if description.reduce_zero_label
-            else ""
-        )
+        first, others = ("1", "0 and ") if description.reduce_zero_label else ("0", "")
         lines = [
             f"task     segmentation; layout: {layout}",
-            f"labels   {description.ignore_label} does not count{zero}; "
-            f"x{description.image_suffix} has the map x{description.map_suffix}",
+            f"labels   {first} is the first class; {others}{description.ignore_label} not counted",
+            f"names    x{description.image_suffix} has the map x{description.map_suffix}",
         ]
     else:
         kind = "boxes and masks" if description.masks else "boxes"
