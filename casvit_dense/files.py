@@ -9,6 +9,8 @@ from typing import Any
 from casvit_dense.errors import UserError
 
 PACKAGE = Path(__file__).parent
+#: Suffixes of config files.
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 #: Folder of work directories, one for each config.
 WORK_DIRS = Path("work_dirs")
 #: The result rows of work directories at their usual place.

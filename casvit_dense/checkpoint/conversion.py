@@ -36,8 +36,10 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 SUFFIXES = (".pth", ".safetensors")
-#: Kept of a training run's ``meta``: class names and colours, recipe and iteration.
-KEPT_META = ("dataset_meta", "CLASSES", "PALETTE", "training", "iter")
+#: Key of ``meta`` under which a training keeps what its model is.
+MODEL_RECORD = "model"
+#: Kept of a training run's ``meta``: class names and colours, recipe, iteration and model.
+KEPT_META = ("dataset_meta", "CLASSES", "PALETTE", "training", "iter", MODEL_RECORD)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; ``rest`` is what follows the flags of a model's command."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "rest") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    return args
+
+
 def program() -> None:
     """The installed program: `main`, and a second Ctrl-C ends it without the clean-up."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
@@ -76,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130: interrupted; 141: nobody reads the output any more, as after ``| head``.
     """
     try:
-        args = build_parser().parse_args(argv)
+        args = parse(argv)
         args.command = shlex.join(["casvit-dense", *(sys.argv[1:] if argv is None else argv)])
         code = args.run(args) or 0
         sys.stdout.flush()  # while an error can still be told

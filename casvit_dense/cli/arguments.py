@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from casvit_dense.files import DEFAULT_LEDGER
+from casvit_dense.errors import UserError
+from casvit_dense.files import CONFIG_SUFFIXES, DEFAULT_LEDGER
 
 if TYPE_CHECKING:
     from casvit_dense.data.layouts import LayoutOptions
@@ -23,6 +24,45 @@ def add_ledgers(parser: argparse.ArgumentParser) -> None:
         metavar="ledger",
         help=f"files of result rows (default {DEFAULT_LEDGER})",
     )
+
+
+def add_model(parser: argparse.ArgumentParser, exported: bool = True) -> None:
+    """Adds ``[CONFIG] CHECKPOINT``; `config_and_checkpoint` tells which is which.
+
+    Args:
+        exported: the command takes exported files, too.
+    """
+    parser.add_argument(
+        "config", nargs="?", help="config file; what was trained or exported here knows its own"
+    )
+    parser.add_argument(
+        "checkpoint", help="checkpoint, ours or official" + ", or an exported file" * exported
+    )
+    parser.set_defaults(rest=[])  # what comes after flags, which argparse leaves over
+
+
+def config_and_checkpoint(args: argparse.Namespace) -> tuple[str | None, str, list[str]]:
+    """Config, checkpoint and what follows them, told apart by the suffix of the first argument.
+
+    Raises:
+        UserError: there are too few or too many.
+    """
+    takes_more = "inputs" in args
+    words = [args.config, args.checkpoint, *getattr(args, "inputs", ()), *args.rest]
+    given = [word for word in words if word is not None]
+    has_config = Path(given[0]).suffix in CONFIG_SUFFIXES
+    config, rest = (given[0], given[1:]) if has_config else (None, given)
+    if not rest:
+        raise UserError(f"{config} is a config; give the checkpoint after it, or that alone")
+    checkpoint, *more = rest
+    if takes_more and not more:
+        raise UserError(f"no images are given after {' '.join(given)}")
+    if more and not takes_more:
+        raise UserError(
+            f"{' '.join(more)}: one checkpoint is expected, {checkpoint} is taken for it; a config "
+            f"comes before it and ends in {', '.join(CONFIG_SUFFIXES)}"
+        )
+    return config, checkpoint, more
 
 
 def whole_number(low: int) -> Callable[[str], int]:

@@ -4,12 +4,12 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
+from casvit_dense.cli.arguments import add_model, config_and_checkpoint
 from casvit_dense.cli.options import add_run_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="config file of the model")
-    parser.add_argument("checkpoint", help="its weights")
+    add_model(parser, exported=False)
     parser.add_argument(
         "--format",
         choices=("onnx", "openvino", "coreml", "torch-export"),
@@ -63,4 +63,5 @@ def run(args: argparse.Namespace) -> None:
 
     names = {option.name for option in fields(ExportOptions)}
     options = ExportOptions(**{key: value for key, value in vars(args).items() if key in names})
-    export(args.config, args.checkpoint, replace(options, dynamic=args.dynamic == "size"))
+    config, checkpoint, _ = config_and_checkpoint(args)
+    export(config, checkpoint, replace(options, dynamic=args.dynamic == "size"))

@@ -6,13 +6,12 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.arguments import number_between
+from casvit_dense.cli.arguments import add_model, config_and_checkpoint, number_between
 from casvit_dense.cli.options import add_run_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="config file of the model")
-    parser.add_argument("checkpoint", help="its weights, or an exported file")
+    add_model(parser)
     parser.add_argument(
         "inputs", nargs="+", metavar="input", help="image, folder (searched in depth) or pattern"
     )
@@ -33,16 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from casvit_dense.engine.console import quiet_console
+    from casvit_dense.engine.kept_config import model_config
     from casvit_dense.predictor import Predictor, find_images, predict_files
 
-    folder = args.out or Path("outputs", Path(args.config).stem)
-    files = find_images(args.inputs, exclude=folder)
+    given, checkpoint, inputs = config_and_checkpoint(args)
+    with quiet_console():
+        config = model_config(given, checkpoint)
+    folder = args.out or Path("outputs", Path(config.filename).stem)
+    files = find_images(inputs, exclude=folder)
     with quiet_console():
         predictor = Predictor(
-            args.config, args.checkpoint, args.device, args.cfg_options, args.data_root, args.fuse
+            config, checkpoint, args.device, args.cfg_options, args.data_root, args.fuse
         )
     print(
-        f"weights {args.checkpoint} (sha256 {predictor.weights_sha256[:12]}), "
+        f"weights {checkpoint} (sha256 {predictor.weights_sha256[:12]}), "
         f"{len(predictor.labels.names)} classes, on {predictor.device}"
     )
     summary = predict_files(predictor, files, folder, args.score_thr, not args.no_pictures)

@@ -2,13 +2,13 @@
 
 import argparse
 
+from casvit_dense.cli.arguments import add_model, config_and_checkpoint
 from casvit_dense.cli.options import add_run_options, run_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what evaluation takes."""
-    parser.add_argument("config", help="config file the checkpoint was trained with")
-    parser.add_argument("checkpoint", help="checkpoint, ours or official, or an exported file")
+    add_model(parser)
     add_run_options(parser, "test")
 
 
@@ -16,4 +16,5 @@ def run(args: argparse.Namespace) -> None:
     """Evaluates."""
     from casvit_dense.engine.evaluate import evaluate
 
-    evaluate(args.config, args.checkpoint, run_options(args))
+    config, checkpoint, _ = config_and_checkpoint(args)
+    evaluate(config, checkpoint, run_options(args))

@@ -1,10 +1,12 @@
 """From a config file and a user's options to the config that runs, and its hashes."""
 
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -17,13 +19,17 @@ from casvit_dense.engine.config_tree import (
     dicts_in,
     weight_parts,
 )
-from casvit_dense.engine.machine import apply_machine_options, check_decoder, world_size
+from casvit_dense.engine.machine import (
+    apply_machine_options,
+    check_decoder,
+    move_data_root,
+    world_size,
+)
 from casvit_dense.engine.schedule import apply_schedule
 from casvit_dense.errors import UserError
+from casvit_dense.files import CONFIG_SUFFIXES
 from casvit_dense.options import AMP_DTYPES, RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
-
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 #: The frameworks whose models, data sets and metrics configs may name.
 SCOPES = ("mmdet", "mmseg")
@@ -38,11 +44,13 @@ class ResolvedConfig:
         hashes: of the recipe, with every option that changes it and none that only this machine
             needs.
         messages: what the user of a training should be told.
+        recipe: what the hashes are of, as plain values, with the places of the data.
     """
 
     config: Config
     hashes: ConfigHashes
     messages: tuple[str, ...]
+    recipe: Mapping[str, Any]
 
 
 def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
@@ -61,10 +69,13 @@ def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
         raise UserError(f"{cfg.filename}: not a config of a model with a backbone")
     check_top_level_keys(cfg)
     messages = apply_recipe_options(cfg, options)
-    hashes = hashes_of(cfg.to_dict())
+    if options.data_root is not None:
+        move_data_root(cfg, options.data_root)
+    recipe = cfg.to_dict()
+    hashes = hashes_of(recipe)
     move_older_key(cfg)
     apply_machine_options(cfg, options)
-    return ResolvedConfig(cfg, hashes, tuple(messages))
+    return ResolvedConfig(cfg, hashes, tuple(messages), recipe)
 
 
 def read_config(path: str | Path) -> Config:

@@ -21,6 +21,7 @@ from casvit_dense.engine.console import (
     log_model,
     quiet_console,
 )
+from casvit_dense.engine.kept_config import model_config
 from casvit_dense.engine.record import (
     conditions,
     describe_dataset,
@@ -53,7 +54,9 @@ from casvit_dense.results.row import row_id
 
 @quiet_console()
 @process_group_closed()
-def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) -> dict[str, float]:
+def evaluate(
+    config: str | Path | Config | None, checkpoint: str | Path, options: RunOptions
+) -> dict[str, float]:
     """Evaluates a checkpoint on the test set of a config.
 
     The evaluation gets a folder of its own in the work directory, ``test/<time>``, with
@@ -61,7 +64,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     maps under ``maps``), the log and the config that ran. The ledger gets a row.
 
     Args:
-        config: config file.
+        config: config file or its content; None: that which the checkpoint keeps.
         checkpoint: dense checkpoint, ours or an official one, or a file that
             ``casvit-dense export`` wrote.
         options: see `RunOptions`.
@@ -73,10 +76,10 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
         UserError: anything that is wrong with config, options, checkpoint or data.
     """
     started = time.monotonic()
-    resolved = resolve(config, options)
+    resolved = resolve(model_config(config, checkpoint), options)
     cfg = resolved.config
     if cfg.get("test_dataloader") is None:
-        raise UserError(f"{config} cannot be evaluated: it has no test_dataloader")
+        raise UserError(f"{cfg.filename} cannot be evaluated: it has no test_dataloader")
     training = None
     if is_exported(checkpoint):
         find_backend(checkpoint)
@@ -108,7 +111,7 @@ def evaluate(config: str | Path, checkpoint: str | Path, options: RunOptions) ->
     def save() -> None:
         seconds = round(time.monotonic() - started, 1)
         content = {
-            "config": Path(config).stem,
+            "config": Path(cfg.filename).stem,
             "checkpoint": str(checkpoint),
             "metrics": metrics,
             "per_class": per_class(runner),

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
+from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.engine.console import LOG, format_metrics, show_prints
 from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
@@ -173,6 +174,16 @@ def backbone_record(cfg: Config) -> dict[str, Any]:
     """The options of a config's backbone that change what it learns."""
     backbone = cfg.model.backbone.to_dict()  # plain types: the only ones that may be read back
     return {key: value for key, value in backbone.items() if key not in HOW_IT_RUNS}
+
+
+class ModelRecordHook(Hook):
+    """Stores in every checkpoint what its model is, as plain values: see `kept_config`."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"][MODEL_RECORD] = dict(self.record)
 
 
 class TrainingRecordHook(Hook):

@@ -19,8 +19,6 @@ from casvit_dense.options import IMAGE_DECODERS, RunOptions
 
 def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     """Fits a config to this machine."""
-    if options.data_root is not None:
-        move_data_root(cfg, options.data_root)
     stem = Path(cfg.filename).stem
     cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or WORK_DIRS / stem)
     set_randomness(cfg, options)

@@ -23,10 +23,12 @@ from casvit_dense.engine.console import (
 )
 from casvit_dense.engine.hooks import (
     BACKBONE_RECORD,
+    ModelRecordHook,
     RepeatableHook,
     TrainingRecordHook,
     backbone_record,
 )
+from casvit_dense.engine.kept_config import model_record
 from casvit_dense.engine.machine import world_size
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.runner import (
@@ -106,6 +108,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
         load_model(model, cfg.load_from)
     apply_model_options(runner, options)
     runner.register_hook(TrainingRecordHook(training_record(resolved, options, runner)))
+    runner.register_hook(ModelRecordHook(model_record(cfg, resolved.recipe)))
     if options.seed is not None:
         runner.register_hook(RepeatableHook())
     runner.train()

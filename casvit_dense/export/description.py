@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -48,6 +48,7 @@ class Description(BaseModel):
         fused: whether norms were folded into convolutions.
         precision: ``'float32' | 'int8 dynamic' | 'int8 static'``.
         versions: of the packages that wrote it.
+        model: what the model is, see `engine.kept_config`; None in files of earlier versions.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -75,6 +76,7 @@ class Description(BaseModel):
     fused: bool
     precision: str
     versions: dict[str, str]
+    model: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> "Description":
@@ -98,7 +100,11 @@ class Description(BaseModel):
     def from_texts(cls, texts: Mapping[str, str], path: Path) -> "Description":
         """The inverse; other pairs of the file are ignored."""
         try:
-            values = {name: json.loads(texts[name]) for name in cls.model_fields}
+            values = {
+                name: json.loads(texts[name])
+                for name, field in cls.model_fields.items()
+                if name in texts or field.is_required()
+            }
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{path} does not describe itself ({type(error).__name__}: {error}): it was not "

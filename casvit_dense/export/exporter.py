@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from casvit_dense.deploy import fuse
 from casvit_dense.doctor import installed_versions
-from casvit_dense.engine.config import read_config
 from casvit_dense.engine.console import quiet_console
+from casvit_dense.engine.kept_config import model_config, model_record
 from casvit_dense.errors import UserError
 from casvit_dense.export.check import (
     Size,
@@ -83,12 +83,12 @@ class ExportOptions:
 
 
 def export(
-    config: str | Path, checkpoint: str | Path, options: ExportOptions, log: Log = print
+    config: str | Path | None, checkpoint: str | Path, options: ExportOptions, log: Log = print
 ) -> Path:
     """Writes a model as a file, runs the file and compares it with torch.
 
     Args:
-        config: config file.
+        config: config file; None: the config that the checkpoint keeps.
         checkpoint: dense checkpoint, loaded strictly.
         options: what to write and where.
         log: takes each line for the user.
@@ -102,11 +102,12 @@ def export(
     """
     started = time.monotonic()
     check_options(options, checkpoint)
+    cfg = model_config(config, checkpoint)
     if options.format == "coreml":
-        check_coreml_choice(config, options)
-    target = target_file(Path(config).stem, options)
+        check_coreml_choice(cfg, options)
+    target = target_file(Path(cfg.filename).stem, options)
     with quiet_console():
-        predictor = Predictor(config, checkpoint, "cpu", options.cfg_options, options.data_root)
+        predictor = Predictor(cfg, checkpoint, "cpu", options.cfg_options, options.data_root)
     size = options.size or default_size(predictor.cfg)
     example = torch.rand(options.batch, 3, *size)
     graph = build_graph(predictor.model, example, options)
@@ -121,7 +122,7 @@ def export(
         else:
             compare(predictor, file, description, size, log)
         if options.int8:
-            replace_with_int8(predictor, config, file, description, options, log)
+            replace_with_int8(predictor, cfg, file, description, options, log)
         move_into_place(file, target)
     took = format_duration(time.monotonic() - started)
     log(f"exported in {took}: {target} ({megabytes(target):.1f} MB)")
@@ -151,9 +152,9 @@ def check_options(options: ExportOptions, checkpoint: str | Path) -> None:
         raise UserError(f"--calibration {options.calibration}: no such folder")
 
 
-def check_coreml_choice(config: str | Path, options: ExportOptions) -> None:
+def check_coreml_choice(cfg: Config, options: ExportOptions) -> None:
     """Refuses what a CoreML file cannot hold, before weights are loaded: NMS, and an open size."""
-    if options.part == "model" and read_config(config).get("default_scope") == "mmdet":
+    if options.part == "model" and cfg.get("default_scope") == "mmdet":
         raise UserError("coreml: detectors cannot be written; export --part backbone")
     require("coremltools", "coreml")
     if options.dynamic:
@@ -217,7 +218,7 @@ def compare(
 
 def replace_with_int8(
     predictor: Predictor,
-    config: str | Path,
+    cfg: Config,
     file: Path,
     description: Description,
     options: ExportOptions,
@@ -235,7 +236,7 @@ def replace_with_int8(
         # The files already contain the model's overrides.
         cfg_options={k: v for k, v in options.cfg_options.items() if not is_of_model(k)},
     )
-    report_cost(predictor, config, {"float32": whole, "int8": file}, run_options, log)
+    report_cost(predictor, cfg, {"float32": whole, "int8": file}, run_options, log)
     size = whole.stat().st_size / 1e6
     log(f"size: {size:.1f} MB -> {file.stat().st_size / 1e6:.1f} MB")
 
@@ -312,6 +313,7 @@ def describe(
         fused=fused,
         precision="float32",
         versions=installed_versions(WRITTEN_BY),
+        model=model_record(predictor.cfg, predictor.recipe),
     )
 
 

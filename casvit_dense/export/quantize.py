@@ -109,7 +109,7 @@ def calibration_reader(tools: object, name: str, arrays: Iterable[np.ndarray]) -
 
 
 def report_cost(
-    predictor: Predictor, config: str | Path, files: dict[str, Path], options: RunOptions, log: Log
+    predictor: Predictor, cfg: Config, files: dict[str, Path], options: RunOptions, log: Log
 ) -> None:
     """Reports what the 8-bit form loses: metrics if the test data are there, else outputs.
 
@@ -130,7 +130,7 @@ def report_cost(
     level = LOG.level
     LOG.setLevel(logging.WARNING)  # the metrics are reported below
     try:
-        before, after = (evaluate(config, file, options) for file in files.values())
+        before, after = (evaluate(cfg, file, options) for file in files.values())
     finally:
         LOG.setLevel(level)
     for name, value in before.items():

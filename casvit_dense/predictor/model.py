@@ -21,6 +21,7 @@ from casvit_dense.deploy import fuse as fused
 from casvit_dense.engine.check_data import class_names, reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
+from casvit_dense.engine.kept_config import model_config
 from casvit_dense.errors import UserError
 from casvit_dense.export.model import (
     ExportedModel,
@@ -57,7 +58,8 @@ class Predictor:
     """A detector or segmenter with its weights and its config's own test pipeline.
 
     Args:
-        config: config file of an mmdet or mmseg model.
+        config: config file of an mmdet or mmseg model, or its content; None: that which the
+            checkpoint keeps.
         checkpoint: its weights, loaded strictly, or a file that ``casvit-dense export`` wrote,
             which runs on the CPU.
         device: e.g. ``'cpu'`` or ``'cuda:1'``; by default the GPU if there is one.
@@ -67,6 +69,7 @@ class Predictor:
 
     Attributes:
         cfg: the config.
+        recipe: the same without what belongs to this machine, as plain values.
         scope: ``'mmdet'`` or ``'mmseg'``.
         model: the network, in eval mode.
         weights_sha256: of the checkpoint.
@@ -78,7 +81,7 @@ class Predictor:
 
     def __init__(
         self,
-        config: str | Path,
+        config: str | Path | Config | None,
         checkpoint: str | Path,
         device: str | None = None,
         cfg_options: Mapping[str, Any] | None = None,
@@ -86,7 +89,8 @@ class Predictor:
         fuse: bool = False,
     ) -> None:
         options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
-        self.cfg = resolve(config, options).config
+        resolved = resolve(model_config(config, checkpoint), options)
+        self.cfg, self.recipe = resolved.config, resolved.recipe
         self.scope = register_scope(self.cfg)
         model: Any
         if is_exported(checkpoint):
@@ -100,7 +104,7 @@ class Predictor:
             description = model.description
             self.weights_sha256 = description.weights_sha256
             self.labels = labels_of(self.cfg, model, lambda: {"classes": description.classes})
-            check_origin(description, config, self.labels.names)
+            check_origin(description, self.cfg.filename, self.labels.names)
         else:
             self.device = find_device(device)
             # SyncBN needs a process group, and one process predicts.

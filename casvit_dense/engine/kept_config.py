@@ -1,0 +1,223 @@
+"""The config that a checkpoint or an exported file keeps, as plain data: nothing in it is run."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import mmcv.ops
+import mmengine
+from mmengine.config import Config
+from mmengine.registry import DATASETS, Registry
+
+from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.engine.check_data import class_names
+from casvit_dense.engine.config import SCOPES, read_config
+from casvit_dense.engine.config_tree import LOADERS, leaf_datasets
+from casvit_dense.errors import UserError, shortlist
+from casvit_dense.export.description import read_description
+from casvit_dense.export.model import is_exported
+from casvit_dense.results.hashes import SECTIONS
+
+PACKAGE: Final = "casvit_dense"
+
+#: Sections of a config that are kept: all that figures depend on.
+KEPT: Final = (*SECTIONS, "custom_imports")
+
+#: Key of a dict that stands for a tuple, which JSON does not know and configs need.
+TUPLE: Final = "__tuple__"
+
+#: Keys whose text names something in a registry. mmengine imports names that are in none.
+NAMING: Final = ("type", "constructor")
+#: Registered, and they evaluate text, unpickle files or start programs.
+UNSAFE: Final = re.compile(
+    r"CameraMotionCompensation|RFSearch\w*|OpenImages\w*|\w*Biomedical\w*|DVCLive\w*"
+)
+#: Files of a data set that would be unpickled, and places that are not on this machine.
+UNSAFE_FILE: Final = re.compile(r".*(\.pkl|\.pickle|\.pth|://.*)", re.DOTALL)
+
+#: mmengine writes it beside the checkpoints of a training.
+LAST_CHECKPOINT: Final = "last_checkpoint"
+
+
+def model_config(config: str | Path | Config | None, checkpoint: str | Path) -> Config:
+    """The config given, or without one that which a checkpoint or an exported file keeps.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if isinstance(config, Config):
+        return config
+    return read_config(config) if config is not None else kept_config(Path(checkpoint))
+
+
+def kept_config(file: Path) -> Config:
+    """The config inside a checkpoint or an exported file.
+
+    Evaluations go to the work directory of the training where the file is still in it.
+
+    Raises:
+        UserError: the file has none, it is damaged, or needs modules that are not ours.
+    """
+    record = kept_record(file)
+    if record is None:
+        raise UserError(
+            f"{file} does not know its config, as files from elsewhere and those of earlier "
+            f"versions: give it, CONFIG {file}"
+        )
+    name, content = record.get("name"), record.get("config")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+        raise UserError(f"{file}: the config that it keeps has no name; give CONFIG {file}")
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"{file}: its config was not plain data and is not kept; give CONFIG {file}"
+        )
+    import_own_modules(content, file)
+    check_content(content, file)
+    try:
+        cfg = Config(from_plain(content), cfg_text=f"# kept in {file}\n", filename=f"{name}.py")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file}: the config that it keeps is damaged: {error!r}") from error
+    if (file.parent / LAST_CHECKPOINT).is_file():
+        cfg.work_dir = str(file.parent)
+    return cfg
+
+
+def kept_record(file: Path) -> Mapping[str, Any] | None:
+    """What a checkpoint or an exported file says of its model: name, config, classes; or None."""
+    if is_exported(file):
+        return read_description(file).model
+    meta = read_checkpoint(file).get("meta")
+    record = meta.get(MODEL_RECORD) if isinstance(meta, Mapping) else None
+    return record if isinstance(record, Mapping) else None
+
+
+def kept_classes(record: Mapping[str, Any] | None) -> list[str] | None:
+    """The class names in a record; None where it has none."""
+    classes = (record or {}).get("classes")
+    if isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes):
+        return list(classes)
+    return None
+
+
+def check_content(content: Mapping[str, Any], file: Path) -> None:
+    """Refuses what would run code while a model or a data set is built.
+
+    Raises:
+        UserError: it names something that is in no registry or not safe.
+    """
+    scope = content.get("default_scope")
+    known = registered_names(scope) if scope in SCOPES else set()
+    wrong = []
+    for key, value in pairs_in(content):
+        if key == "_scope_" and value not in SCOPES:
+            wrong.append(f"{key} {value!r}")
+        if key in NAMING and isinstance(value, str):
+            name = value.removeprefix(f"{scope}.")
+            if name not in known or UNSAFE.fullmatch(name):
+                wrong.append(f"{key} {value!r}")
+    for loader in LOADERS:
+        texts = (v for _, v in pairs_in(content.get(loader)) if isinstance(v, str))
+        wrong += [f"file {text!r}" for text in texts if UNSAFE_FILE.fullmatch(text)]
+    if wrong:
+        raise UserError(
+            f"{file}: the config that it keeps has {shortlist(wrong, 3)}, which could run code; "
+            f"if you trust it, give CONFIG {file}"
+        )
+
+
+def registered_names(scope: str) -> set[str]:
+    """The names of everything that configs of a framework can build, operators of mmcv included."""
+    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
+        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
+    modules = (mmengine.registry, import_module(f"{scope}.registry"))
+    found = [v for module in modules for v in vars(module).values() if isinstance(v, Registry)]
+    return {name for registry in found for name in registry.module_dict} | set(vars(mmcv.ops))
+
+
+def pairs_in(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, at any depth; items of a list have its key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key, value
+            for child in value if isinstance(value, (list, tuple)) else [value]:
+                if child is not value and not isinstance(child, (Mapping, list, tuple)):
+                    yield key, child
+                yield from pairs_in(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from pairs_in(child)
+
+
+def import_own_modules(content: Mapping[str, Any], file: Path) -> None:
+    """Imports those modules of a config that belong to this package.
+
+    Raises:
+        UserError: it needs others: a file must not say which code to import.
+    """
+    imports = content.get("custom_imports")
+    names = imports.get("imports") if isinstance(imports, Mapping) else None
+    names = [names] if isinstance(names, str) else list(names or ())
+    own = [name for name in names if re.fullmatch(rf"{PACKAGE}(\.\w+)*", str(name))]
+    others = [str(name) for name in names if name not in own and name not in sys.modules]
+    if others:
+        raise UserError(
+            f"{file}: its model needs {', '.join(others)}, which is imported for a config alone; "
+            f"give CONFIG {file}"
+        )
+    for name in own:
+        import_module(name)
+
+
+def model_record(cfg: Config, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint keeps of its model.
+
+    Args:
+        cfg: resolved config; its framework's registries must be filled.
+        recipe: see `ResolvedConfig`.
+    """
+    loader = cfg.get("train_dataloader") or cfg.test_dataloader
+    dataset = next(leaf_datasets(loader.dataset))
+    kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
+    try:
+        kept = to_plain({key: recipe[key] for key in KEPT if recipe.get(key) is not None})
+    except TypeError:  # objects that a config file made
+        kept = None
+    return {
+        "name": Path(cfg.filename).stem,
+        "classes": list(class_names(dataset, kind)),
+        "ignore_label": dataset.get("ignore_label"),
+        "config": kept,
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """A config's content as JSON has it, tuples marked.
+
+    Raises:
+        TypeError: it holds something that is no data.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {TUPLE: [to_plain(item) for item in value]}
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{value!r} is no data")
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of `to_plain`."""
+    if isinstance(value, Mapping):
+        if set(value) == {TUPLE}:
+            return tuple(from_plain(item) for item in value[TUPLE])
+        return {key: from_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [from_plain(item) for item in value]
+    return value

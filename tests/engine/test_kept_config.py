@@ -1,0 +1,201 @@
+"""Checkpoints and exported files that know their config, and what of it is believed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from demo_runs import TASKS, Runs, config_of, options_of
+from exported_models import Models
+
+from casvit_dense.checkpoint import convert, read_checkpoint
+from casvit_dense.cli import main, parse
+from casvit_dense.cli.arguments import config_and_checkpoint
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.evaluate import evaluate
+from casvit_dense.engine.kept_config import from_plain, kept_config, to_plain
+from casvit_dense.errors import UserError
+from casvit_dense.evaluations import find_evaluation
+from casvit_dense.options import RunOptions
+from casvit_dense.predictor import Predictor
+from casvit_dense.results.ledger import read_ledger
+
+Copied = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_alone_is_evaluated_as_with_its_config(
+    task: str, copied: Copied, shapes: Path, tmp_path: Path
+) -> None:
+    checkpoint = copied(task)
+    options = options_of(task, shapes, checkpoint.parent)
+    expected = evaluate(config_of(task), checkpoint, options)
+    alone = RunOptions(cfg_options={"experiment_name": f"{task}-alone"})
+    assert evaluate(None, checkpoint, alone) == expected
+    rows, _ = read_ledger(tmp_path / "results.jsonl")
+    given, kept = rows
+    assert kept.recipe_sha256 == given.recipe_sha256 == given.training.recipe_sha256
+    for name in ("config", "config_sha256", "pipeline_sha256", "dataset", "metrics"):
+        assert getattr(kept, name) == getattr(given, name)
+    # In the work directory of the training, though the file does not say where that is.
+    assert len(list((checkpoint.parent / "test").iterdir())) == 2
+
+
+def test_the_kept_config_has_the_tuples_and_lists_of_the_resolved_one(
+    runs: Runs, shapes: Path
+) -> None:
+    kept = kept_config(runs["retinanet"])
+    given = resolve(config_of("retinanet"), options_of("retinanet", shapes, Path("x"))).recipe
+    for name in ("model", "test_dataloader", "param_scheduler", "test_evaluator"):
+        found, expected = kept.to_dict()[name], given[name]
+        assert found == expected
+    assert isinstance(kept.test_dataloader.dataset.pipeline[1].scale, tuple)
+    assert isinstance(kept.model.neck.in_channels, list)
+    value = {"a": (1, [2.5, (None, True)]), "b": "text"}
+    assert from_plain(json.loads(json.dumps(to_plain(value)))) == value
+    with pytest.raises(TypeError):
+        to_plain({"a": [object()]})
+
+
+def test_it_says_its_classes(runs: Runs) -> None:
+    record = read_checkpoint(runs["fpn"])["meta"]["model"]
+    assert record["classes"] == ["background", "circle", "square", "triangle"]
+    assert record["name"] == config_of("fpn").stem
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_converted_files_keep_it(suffix: str, runs: Runs, shapes: Path, tmp_path: Path) -> None:
+    convert(runs["retinanet"], tmp_path / f"converted{suffix}")
+    image = next((shapes / "coco/val2017").iterdir())
+    found = Predictor(None, tmp_path / f"converted{suffix}", "cpu").predict(image)
+    expected = Predictor(
+        config_of("retinanet"),
+        runs["retinanet"],
+        "cpu",
+        {"test_dataloader.dataset.pipeline.1.scale": (64, 64)},
+    ).predict(image)
+    assert torch.equal(found.pred_instances.scores, expected.pred_instances.scores)
+
+
+def test_predict_and_export_take_it_alone(
+    copied: Copied, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoint = copied("fpn")
+    image = next((shapes / "coco/val2017").iterdir())
+    assert main(["predict", str(checkpoint), "--out", str(tmp_path / "out"), str(image)]) == 0
+    exported = tmp_path / "model.onnx"
+    flags = ["--out", str(exported), "--input", "64x64"]
+    assert main(["export", str(checkpoint), *flags]) == 0
+    assert main(["test", str(exported), "--work-dir", str(tmp_path / "exported")]) == 0
+    assert main(["test", str(checkpoint), "--work-dir", str(tmp_path / "checkpoint")]) == 0
+    files, weights = (
+        json.loads((find_evaluation(tmp_path / name) / "metrics.json").read_text())["metrics"]
+        for name in ("exported", "checkpoint")
+    )
+    assert files == pytest.approx(weights, abs=0.05)
+    assert files["mIoU"] > 0
+
+
+@pytest.mark.slow  # the export
+def test_an_exported_file_of_a_config_without_training_is_tested_alone(
+    models: Models, tmp_path: Path
+) -> None:
+    model = models["mask-rcnn"]
+    assert main(["test", str(model.exported), "--work-dir", str(tmp_path / "work")]) == 0
+    assert find_evaluation(tmp_path / "work").name != "work"
+
+
+def test_a_file_without_a_config_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
+    assert main(["test", str(tmp_path / "plain.pth")]) == 2
+    error = capsys.readouterr().err
+    assert "does not know its config" in error and f"CONFIG {tmp_path / 'plain.pth'}" in error
+
+
+def changed(source: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    content = read_checkpoint(source)
+    change(content["meta"]["model"])
+    torch.save(content, target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config["model"].update(type="os.system"), "'os.system'"),
+        (lambda config: config["model"].update(type="antigravity"), "'antigravity'"),
+        (lambda config: config["model"].update(type="mmcv.convert_video"), "convert_video"),
+        (
+            lambda config: config["model"].update(plugins=[dict(type="CameraMotionCompensation")]),
+            "CameraMotionCompensation",
+        ),
+        (lambda config: config["model"].update(nms=dict(type="exit()")), "'exit()'"),
+        (
+            lambda config: config["test_dataloader"]["dataset"].update(ann_file="/tmp/x.pkl"),
+            "file '/tmp/x.pkl'",
+        ),
+        (lambda config: config.update(custom_imports=dict(imports=["antigravity"])), "antigravity"),
+        (lambda config: config.update(custom_imports=dict(imports="casvit_dense/../x")), "needs"),
+        (lambda config: config["model"].update(_scope_="os"), "_scope_ 'os'"),
+    ],
+    ids=str,
+)
+def test_nothing_in_a_kept_config_is_run(
+    change: Callable, message: str, runs: Runs, tmp_path: Path
+) -> None:
+    file = changed(runs["fpn"], tmp_path / "x.pth", lambda record: change(record["config"]))
+    with pytest.raises(UserError, match="give CONFIG") as caught:
+        kept_config(file)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("record", [{}, {"name": "../x"}, {"name": "x", "config": "import os"}])
+def test_a_damaged_record_is_a_user_error(record: dict, runs: Runs, tmp_path: Path) -> None:
+    def replace(content: dict[str, Any]) -> None:
+        content.clear()
+        content.update(record)
+
+    with pytest.raises(UserError, match="give CONFIG"):
+        kept_config(changed(runs["fpn"], tmp_path / "x.pth", replace))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("test a.py b.pth", ("a.py", "b.pth", [])),
+        ("test b.pth", (None, "b.pth", [])),
+        ("test a.py --work-dir x b.onnx", ("a.py", "b.onnx", [])),
+        ("test --work-dir x b.onnx", (None, "b.onnx", [])),
+        ("predict a.yaml b.pth c.jpg d", ("a.yaml", "b.pth", ["c.jpg", "d"])),
+        ("predict b.pth c.jpg d", (None, "b.pth", ["c.jpg", "d"])),
+        ("predict b.pth c.jpg", (None, "b.pth", ["c.jpg"])),
+        ("predict a.py b.pth --out x c.jpg", ("a.py", "b.pth", ["c.jpg"])),
+        ("export b.pth --input 64", (None, "b.pth", [])),
+    ],
+)
+def test_config_and_checkpoint_are_told_apart(words: str, expected: tuple) -> None:
+    assert config_and_checkpoint(parse(words.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("test a.py", "a.py is a config; give the checkpoint after it"),
+        ("test b.pth a.py", "a.py: one checkpoint is expected, b.pth is taken for it"),
+        ("test a.py b.pth c.pth", "c.pth: one checkpoint is expected"),
+        ("predict a.py b.pth", "no images are given after a.py b.pth"),
+    ],
+)
+def test_what_does_not_fit_is_said(words: str, message: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(words.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_words_that_no_command_knows_are_refused(capsys: pytest.CaptureFixture) -> None:
+    for words in (["doctor", "x", "y"], ["test", "a.pth", "--unknown"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
