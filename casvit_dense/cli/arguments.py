@@ -120,8 +120,12 @@ def folder_to_write(text: str) -> Path:
     return path
 
 
-def add_layout_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what a person may say about a data set that cannot be found, but ``--images``."""
+def add_layout_options(parser: argparse.ArgumentParser, division: bool = True) -> None:
+    """Adds what a person may say about a data set that cannot be found, but ``--images``.
+
+    Args:
+        division: of images into those for training and those for validation, too.
+    """
     group = parser.add_argument_group("what cannot be found in the data")
     group.add_argument(
         "--classes", metavar="NAMES", help="class names: a,b,c or a file with one a line"
@@ -133,6 +137,11 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
         help="label of pixels that do not count (default 255); 0: classes count from 1",
     )
     group.add_argument(
+        "--task", choices=("detection", "segmentation"), help="where a folder holds both"
+    )
+    if not division:
+        return
+    group.add_argument(
         "--split",
         type=number_between(0, 1),
         metavar="SHARE",
@@ -142,9 +151,6 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--group-by", metavar="TEXT", help="images with equal names before TEXT stay together"
     )
-    group.add_argument(
-        "--task", choices=("detection", "segmentation"), help="where a folder holds both"
-    )
 
 
 def layout_options(args: argparse.Namespace) -> "LayoutOptions":
@@ -153,6 +159,5 @@ def layout_options(args: argparse.Namespace) -> "LayoutOptions":
 
     from casvit_dense.data.layouts import LayoutOptions
 
-    return LayoutOptions(
-        **{field.name: getattr(args, field.name) for field in fields(LayoutOptions)}
-    )
+    names = [field.name for field in fields(LayoutOptions)]
+    return LayoutOptions(**{name: getattr(args, name) for name in names if name in args})

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
+    add_layout_options(check, division=False)
     check.set_defaults(run_task=run_check)
     describe = tasks.add_parser("describe", help="print what is understood of a data set")
     describe.add_argument("path", type=Path, help="data folder, annotation file or description")
@@ -79,7 +80,7 @@ def run_check(args: argparse.Namespace) -> int:
         with quiet_console():
             check_config(Path(args.path), findings, args.deep)
     else:
-        check_path(Path(args.path), findings, args.images, args.deep)
+        check_path(Path(args.path), findings, layout_options(args), args.deep)
     if args.json is not None:
         write_json(args.json, findings.to_dict(), indent=2)
     for found in findings.all():

@@ -22,27 +22,32 @@ MIN_SIZE: Final = 32
 def check_path(
     path: Path,
     findings: Findings,
-    images: Path | None = None,
+    options: LayoutOptions | None = None,
     deep: bool = False,
 ) -> None:
     """Checks what lies at a path, whatever its layout.
 
     Args:
         path: data folder, annotation file, or description.
-        images: image folder of an annotation file.
+        options: what cannot be found at the path.
         deep: decode every image as a whole, not only its header.
 
     Raises:
         UserError: the path names nothing that could be checked.
     """
     try:
-        description = describe(path, LayoutOptions(images=images), findings)
+        description = describe(path, options, findings)
     except UserError:
         if findings.errors():  # why it cannot be described
             return
         raise
     with TemporaryDirectory(prefix="casvit-dense-") as folder:
         check(materialise(description, Path(folder), findings), findings, deep)
+        # Faults of converted files are those of the user's own.
+        own = {f"{folder}/{name}.json": split for name, split in description.splits.items()}
+        for found in findings.all():
+            if found.file in own:
+                found.file = str(own[found.file].annotations)
 
 
 def check(description: DataDescription, findings: Findings, deep: bool = False) -> None:

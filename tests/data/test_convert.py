@@ -13,6 +13,8 @@ from hotcoco import COCO
 from PIL import Image
 from pycocotools import mask as rle
 
+from casvit_dense.cli import main
+from casvit_dense.data.check import check_path
 from casvit_dense.data.convert import coco_content, divide, materialise
 from casvit_dense.data.description import DataDescription, Division, Split
 from casvit_dense.data.findings import Findings
@@ -453,3 +455,23 @@ def test_images_are_not_decoded(tmp_path: Path) -> None:
     content, findings = content_of(root)
     assert len(content["annotations"]) == 1
     assert not findings.all()
+
+
+class TestCheck:
+    """``data check`` of a set that is converted names the files that the user has."""
+
+    def test_own_files(self, tmp_path: Path) -> None:
+        findings = Findings()
+        check_path(voc_set(tmp_path / "v", xml((1, 1, 500, 50))), findings)
+        (found,) = [found for found in findings.all() if found.kind.code == "box-beyond"]
+        assert found.file == str(tmp_path / "v/Annotations")
+
+    def test_flags(self, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = made.camvid(shapes, tmp_path / "c")
+        (root / "classes.txt").unlink()
+        assert main(["data", "check", str(root)]) == 2
+        assert "--classes" in capsys.readouterr().err
+        flags = ["--classes", ",".join(made.MAP_CLASSES)]
+        assert main(["data", "check", str(root), *flags]) == 1
+        assert "11" in capsys.readouterr().out
+        assert main(["data", "check", str(root), *flags, "--ignore-label", "11"]) == 0
