@@ -20,6 +20,7 @@ from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.console import QuietRunner, log_entry
 from casvit_dense.engine.hooks import ProgressHook
+from casvit_dense.engine.loading import name_batches, name_records
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
@@ -108,9 +109,12 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
     try:
         runner = QuietRunner.from_cfg(cfg)
         for loop in loops:
-            pack_index(getattr(runner, loop).dataloader.dataset)
+            dataset = getattr(runner, loop).dataloader.dataset
+            pack_index(dataset)
+            name_records(dataset)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    name_batches(unwrapped(runner.model))
     if (cfg.get("randomness") or {}).get("deterministic"):
         # mmengine would end the run at the first operation that no GPU does deterministically,
         # such as the loss of segmentation; now torch warns of it.

@@ -1,0 +1,194 @@
+"""A file that does not load names itself and its record, in one line, from any worker."""
+
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from demo_runs import TASKS, config_of, options_of
+from mmengine.config import Config
+from mmengine.dataset import RepeatDataset
+from mmengine.registry import DATASETS
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from casvit_dense.cli import main
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.loading import LoadingError, name_batches, name_records
+from casvit_dense.errors import UserError
+
+
+@cache
+def config(task: str) -> Config:
+    cfg = resolve(config_of(task), options_of(task, Path(), Path("work"))).config
+    register_scope(cfg)
+    return cfg
+
+
+def built(task: str, root: Path, loader: str = "train_dataloader") -> Any:
+    """A data set of the demo, as `build_runner` leaves it."""
+    cfg = deepcopy(config(task))
+    cfg[loader].dataset.data_root = str(root / TASKS[task][1])
+    with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+        dataset = registry.build(cfg[loader].dataset)
+    name_records(dataset)
+    return dataset
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch waits seconds for each worker that has still a batch to hand over."""
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+
+
+@pytest.fixture
+def data(shapes: Path, tmp_path: Path) -> Path:
+    shutil.copytree(shapes, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def read(dataset: Any, workers: int) -> None:
+    list(DataLoader(dataset, num_workers=workers, collate_fn=list))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def no_bytes(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def half_size(path: Path) -> None:
+    image = Image.open(path)
+    image.resize((image.width // 2, image.height)).save(path)
+
+
+def coloured(path: Path) -> None:
+    Image.open(path).convert("RGB").save(path)
+
+
+IMAGE, MAP = "images/training/000003.png", "annotations/training/000003.png"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        (IMAGE, Path.unlink, "the image does not exist"),
+        (IMAGE, no_bytes, "the image is empty"),
+        (IMAGE, cut, "the image is truncated or damaged"),
+        (IMAGE, lambda path: path.write_text("no picture"), "the image is not an image"),
+        (IMAGE, half_size, "its map is 64 x 64, the image 32 x 64"),
+        (MAP, Path.unlink, "the map does not exist"),
+        (MAP, no_bytes, "the map is empty"),
+        (MAP, cut, "the map is truncated or damaged"),
+        (MAP, half_size, "its map is 32 x 64, the image 64 x 64"),
+        (MAP, coloured, "the map does not hold one whole number a pixel (Pillow's mode RGB)"),
+    ],
+)
+def test_a_map_or_its_image_is_named(
+    data: Path, workers: int, file: str, change: Callable[[Path], object], said: str
+) -> None:
+    dataset = built("fpn", data)
+    change(data / "ade" / file)
+    with pytest.raises(LoadingError) as caught:
+        read(dataset, workers)
+    message = str(caught.value)
+    assert message.startswith(f"image {data / 'ade' / IMAGE} with map {data / 'ade' / MAP} cannot")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("change", [Path.unlink, no_bytes, cut, half_size])
+def test_an_image_of_objects_is_named_with_its_id(
+    data: Path, workers: int, change: Callable[[Path], object]
+) -> None:
+    dataset = built("mask-rcnn", data)
+    file = data / "coco/train2017/000003.png"
+    change(file)
+    with pytest.raises(LoadingError, match=f"^image {file} \\(id 3\\) cannot be [^\n]*$"):
+        read(dataset, workers)
+
+
+def test_spawned_workers_name_records_too(data: Path) -> None:
+    dataset = built("fpn", data)
+    no_bytes(data / "ade" / IMAGE)
+    loader = DataLoader(dataset, num_workers=1, collate_fn=list, multiprocessing_context="spawn")
+    with pytest.raises(LoadingError, match="000003.png cannot be loaded: the image is empty"):
+        list(loader)
+
+
+def test_data_sets_inside_wrappers_name_records(data: Path) -> None:
+    inner = built("fpn", data)
+    del inner.prepare_data
+    no_bytes(data / "ade" / IMAGE)
+    wrapper = RepeatDataset(inner, 2)
+    name_records(wrapper)
+    with pytest.raises(LoadingError, match="the image is empty"):
+        [wrapper[index] for index in range(len(inner))]
+
+
+def test_sound_data_load_in_training_and_test(shapes: Path) -> None:
+    for task in TASKS:
+        for loader in ("train_dataloader", "val_dataloader"):
+            dataset = built(task, shapes, loader)
+            assert len([dataset[index] for index in range(len(dataset))]) == len(dataset)
+
+
+def test_a_map_of_another_size_is_named_in_a_test(data: Path) -> None:
+    dataset = built("fpn", data, "val_dataloader")
+    half_size(data / "ade/annotations/validation/000001.png")
+    with pytest.raises(LoadingError, match="000001.png cannot be used: its map is 32 x 64"):
+        [dataset[index] for index in range(len(dataset))]
+
+
+def test_an_error_of_the_pipeline_says_record_and_line(data: Path) -> None:
+    dataset = built("fpn", data)
+    dataset.pipeline.transforms.append(lambda sample: sample["nothing"])
+    with pytest.raises(
+        LoadingError, match=r"KeyError: 'nothing' \(test_loading_faults.py, line \d+\)"
+    ):
+        dataset[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_ends_with_one_line(
+    data: Path,
+    tmp_path: Path,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The file is damaged after the checks, which would have found it."""
+    options = options_of("fpn", data, tmp_path / f"run-{workers}")
+    overrides = {**options.cfg_options, "train_dataloader.num_workers": workers}
+    monkeypatch.setattr("casvit_dense.engine.train.check_data", lambda *_: no_bytes(file) or [])
+    file = data / "ade" / IMAGE
+    words = ["train", str(config_of("fpn")), "--data-root", options.data_root]
+    words += ["--work-dir", str(options.work_dir), "--cfg-options"]
+    words += [f"{key}={value}" for key, value in overrides.items()]
+    assert main(words) == 2
+    shown = capfd.readouterr().err
+    assert f"error: image {file} with map" in shown
+    assert "cannot be loaded: the image is empty" in shown
+    assert "Traceback" not in shown
+
+
+def test_images_that_make_no_batch_are_named(data: Path) -> None:
+    Image.new("RGB", (32, 48)).save(data / "ade/images/validation/000002.png")
+    Image.new("L", (32, 48), 1).save(data / "ade/annotations/validation/000002.png")
+    dataset = built("fpn", data, "val_dataloader")
+    model = torch.nn.Module()
+    model.data_preprocessor = SegDataPreProcessor(mean=[0.0] * 3, std=[1.0] * 3)
+    name_batches(model)
+    samples = [dataset[index] for index in (1, 2)]
+    batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+    with pytest.raises(UserError, match=r"000001.png 64 x 64, .*000002.png \d+ x 64. Crop"):
+        model.data_preprocessor(batch)
