@@ -108,19 +108,20 @@ def _differing_files(record: Mapping[str, Any]) -> str:
         found = read_map(record["seg_map_path"])
         if not found.labels:
             return f"the map does not hold one whole number a pixel (Pillow's mode {found.mode})"
-        truth, size = "map", (found.width, found.height)
+        truth, width, height = "map", found.width, found.height
     else:
-        truth, size = "record", (record.get("width"), record.get("height"))
-    if image.problem or None in size or size == (image.width, image.height):
+        truth, width, height = "record", record.get("width", 0), record.get("height", 0)
+    if image.problem or not width or (width, height) == (image.width, image.height):
         return ""
-    return f"its {truth} is {size[0]} x {size[1]}, the image {image.width} x {image.height}"
+    return f"its {truth} is {width} x {height}, the image {image.width} x {image.height}"
 
 
 def _differing_truth(sample: Any) -> str:
     """Which truth of a sample has another size than its image; empty if none."""
-    image = sample.get("inputs") if isinstance(sample, dict) else None
-    truth = sample.get("data_samples") if isinstance(sample, dict) else None
-    if not hasattr(image, "shape") or truth is None:
+    if not isinstance(sample, dict) or "data_samples" not in sample:
+        return ""
+    image, truth = sample["inputs"], sample["data_samples"]
+    if not hasattr(image, "shape"):  # the variants of a test with augmentation
         return ""
     # In a test, truth keeps the size that the image had before the pipeline.
     sizes = [tuple(image.shape[-2:]), tuple(truth.metainfo.get("ori_shape", ()))]
