@@ -110,7 +110,7 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
     if options.task != "detection" and (splits := find_maps(path)):
         return _maps(path, splits, options)
     inner = subfolders(path)
-    if len(inner) == 1:  # as unpacked
+    if len(inner) == 1 and not inner[0].is_symlink():  # as unpacked
         return _describe(inner[0], options, findings)
     names = shortlist([folder.name + "/" for folder in inner] + [f.name for f in files_in(path)])
     raise UserError(

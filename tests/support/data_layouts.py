@@ -1,4 +1,8 @@
-"""Generated shapes in the layouts that tools export: Roboflow, YOLO, Pascal VOC, CamVid."""
+"""Generated shapes in the layouts that tools export: Roboflow, YOLO, Pascal VOC, CamVid.
+
+Any COCO set with ``annotations/instances_{train,val}2017.json`` can take the place of ``coco`` in
+the folder of the shapes.
+"""
 
 import json
 import shutil
@@ -88,7 +92,7 @@ def yolo(root: Path, out: Path, polygons: bool = False) -> Path:
         if polygons:
             write_polygons(content, labels)
         copy_images(root, split, out / "images" / split)
-    names = "".join(f"  {n}: {name}\n" for n, name in enumerate(CLASSES))
+    names = "".join(f"  {n}: {c['name']}\n" for n, c in enumerate(content["categories"]))
     (out / "data.yaml").write_text(
         f"path: .\ntrain: images/train\nval: images/val\nnames:\n{names}"
     )
@@ -97,13 +101,15 @@ def yolo(root: Path, out: Path, polygons: bool = False) -> Path:
 
 def write_polygons(content: dict[str, Any], labels: Path) -> None:
     """The longest outline of each object, as YOLO has one an object."""
+    labels_by_id = {category["id"]: n for n, category in enumerate(content["categories"])}
     for image in content["images"]:
         lines = []
         for a in content["annotations"]:
             if a["image_id"] == image["id"] and not a["iscrowd"]:
                 points = np.reshape(max(a["segmentation"], key=len), (-1, 2))
                 parts = (points / (image["width"], image["height"])).ravel().tolist()
-                lines.append(f"{a['category_id'] - 1} {' '.join(f'{v:.6f}' for v in parts)}\n")
+                label = labels_by_id[a["category_id"]]
+                lines.append(f"{label} {' '.join(f'{v:.6f}' for v in parts)}\n")
         (labels / Path(image["file_name"]).with_suffix(".txt")).write_text("".join(lines))
 
 
