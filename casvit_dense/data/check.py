@@ -104,5 +104,6 @@ def check_split(
     if file is None:
         return []
     records = images_of(file)
-    check_images(split.images, records, findings, deep=deep, sample=sample)
+    shared = [other.images for other in description.splits.values()].count(split.images) > 1
+    check_images(split.images, records, findings, deep=deep, sample=sample, shared=shared)
     return [split.images / image for image in records]

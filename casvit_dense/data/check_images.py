@@ -97,6 +97,7 @@ def check_images(
     *,
     deep: bool = False,
     sample: int | None = None,
+    shared: bool = False,
 ) -> None:
     """Compares the images of an annotation file with the files.
 
@@ -105,6 +106,7 @@ def check_images(
         records: width and height by ``file_name``.
         deep: decode every image as a whole.
         sample: read at most so many files, evenly spread. That all exist is checked anyway.
+        shared: other splits have their images in the folder, too.
     """
     if not images.is_dir():
         findings.add(FOLDER_MISSING, images)
@@ -120,7 +122,8 @@ def check_images(
     for number, name in enumerate(absent):
         hint = _hint(images, name) if number < EXAMPLES else ""
         findings.add(IMAGE_MISSING, images, name, hint)
-    _note_unlisted(images, present.values(), folders, findings)
+    if not shared:
+        _note_unlisted(images, present.values(), folders, findings)
 
     looked_at = spread(list(present), sample)
     facts = check_files(images, [present[name] for name in looked_at], findings, deep)

@@ -68,7 +68,10 @@ def one_file(root: Path, out: Path) -> Path:
     for split in SPLITS:
         content = read_split(root, split)
         both["categories"] = content["categories"]
-        images, objects = len(both["images"]), len(both["annotations"])
+        images, objects = (
+            max((record["id"] for record in both[kind]), default=-1) + 1
+            for kind in ("images", "annotations")
+        )
         for image in content["images"]:
             both["images"].append(image | {"id": image["id"] + images})
         for a in content["annotations"]:
