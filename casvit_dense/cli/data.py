@@ -34,6 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     describe.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     add_layout_options(describe)
     describe.set_defaults(run_task=run_describe)
+    show = tasks.add_parser("show", help="write one HTML page of samples, figures and findings")
+    show.add_argument("path", type=Path, help="data folder, annotation file, description or config")
+    show.add_argument(
+        "--n",
+        type=whole_number(1),
+        default=40,
+        metavar="N",
+        help="pictures (default %(default)s)",
+    )
+    show.add_argument(
+        "--out",
+        type=file_to_write,
+        default="data.html",
+        metavar="FILE",
+        help="file to write (default %(default)s)",
+    )
+    show.add_argument(
+        "--split",
+        dest="part",
+        choices=("train", "val", "test"),
+        default="train",
+        help="which part of the data (default %(default)s)",
+    )
+    show.add_argument("--data-root", metavar="DIR", help="folder of the data of a config")
+    show.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
+    add_layout_options(show, division=False)
+    show.set_defaults(run_task=run_show)
     prepare = tasks.add_parser("prepare", help="fetch COCO or ADE20K to where the recipes look")
     prepare.add_argument("name", choices=("coco", "ade"), help="COCO 2017 (21 GB) or ADE20K (1 GB)")
     prepare.add_argument(
@@ -114,6 +141,16 @@ def run_describe(args: argparse.Namespace) -> None:
     if args.out is not None:
         write_description(description, args.out)
         print(f"written  {args.out}")
+
+
+def run_show(args: argparse.Namespace) -> None:
+    """Writes the page."""
+    from casvit_dense.files import write_whole
+    from casvit_dense.report.data_show import show
+
+    page = show(args.path, args.part, say, args.n, layout_options(args), args.data_root)
+    write_whole(args.out, page)
+    print(f"written: {args.out} ({len(page) / 1e6:.1f} MB)")
 
 
 def run_prepare(args: argparse.Namespace) -> None:

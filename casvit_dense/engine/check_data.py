@@ -40,7 +40,7 @@ def check_config(config: Path, findings: Findings, deep: bool = False) -> None:
     register_scope(cfg)
     for key in LOADERS:
         if cfg.get(key) is not None:
-            _check_loader(cfg, key, findings, sample=None, deep=deep)
+            check_loader(cfg, key, findings, sample=None, deep=deep)
 
 
 def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
@@ -58,7 +58,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     findings = Findings()
     for key in loaders:
         if cfg.get(key) is not None:
-            _check_loader(cfg, key, findings, sample=LOOKED_INTO)
+            check_loader(cfg, key, findings, sample=LOOKED_INTO)
     findings.raise_errors()
     return [
         *(f"{name}: {summary(facts)}" for name, facts in findings.splits.items()),
@@ -73,9 +73,10 @@ def summary(facts: dict[str, Any]) -> str:
     return f"{kept}, {counted(facts['num_classes'], 'class')}".replace("classs", "classes")
 
 
-def _check_loader(
+def check_loader(
     cfg: Config, key: str, findings: Findings, sample: int | None, deep: bool = False
 ) -> None:
+    """Checks the data of one loader; see `check_config`."""
     name = key.removesuffix("_dataloader")
     for number, dataset in enumerate(leaf_datasets(cfg[key].dataset)):
         kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")

@@ -51,6 +51,7 @@ SCRIPTS = (
     "scatter.js",
     "curves.js",
     "heatmap.js",
+    "histogram.js",
     "analysis.js",
     "overlay.js",
     "gallery.js",
@@ -110,10 +111,9 @@ def build_report(
     verdicts = counts(findings) if evaluations else {}
     known = environments(sources.rows)
     html = render(
+        "report.html.j2",
         {
             "title": title,
-            "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-            "version": __version__,
             "files": [path.name for path in sources.files],
             "evaluations": len(evaluations),
             "speeds": len(sources.speeds),
@@ -128,7 +128,7 @@ def build_report(
             "environments": environment_grid(known),
             "commands": command_grid(sources.rows, known),
             "pictures": pictures.texts,
-        }
+        },
     )
     tables = report_tables(findings, others, sources.speeds, published)
     return Report(html, tables, [*map(str, sources.rejected), *notes])
@@ -159,8 +159,8 @@ def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> 
     return [other_grid(others), published]
 
 
-def render(content: Mapping[str, Any]) -> bytes:
-    """The HTML file from the variables of its template; needs jinja2."""
+def render(template: str, content: Mapping[str, Any]) -> bytes:
+    """The HTML file from a template and its variables; needs jinja2."""
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(STATIC),
@@ -170,8 +170,13 @@ def render(content: Mapping[str, Any]) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["json"] = lambda value: jinja2.utils.markupsafe.Markup(embedded(value))
-    page = environment.get_template("report.html.j2").render(
-        policy=POLICY, styles=_joined(STYLES), scripts=_joined(SCRIPTS), **content
+    page = environment.get_template(template).render(
+        policy=POLICY,
+        styles=_joined(STYLES),
+        scripts=_joined(SCRIPTS),
+        made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        version=__version__,
+        **content,
     )
     # A log may hold lone UTF-16 surrogates, which cannot be encoded.
     return page.encode(errors="replace")

@@ -56,6 +56,8 @@ class GalleryImage:
         why: ``'worst'``, ``'best'`` or ``'random'``.
         score: score of the prediction, as text.
         truth, predictions: objects, or the index of a picture.
+        names: class, x and y of names that are written into a map.
+        findings: severity and text of what a check of the data found in it.
     """
 
     name: str
@@ -67,6 +69,8 @@ class GalleryImage:
     score: str
     truth: Any
     predictions: Any
+    names: list[list[int]] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Gallery:
         threshold: initial lowest score.
         images: see `GalleryImage`.
         notes: notes for the reader.
+        truth_only: there are no predictions, as in a page of data.
     """
 
     kind: str
@@ -88,6 +93,7 @@ class Gallery:
     threshold: float
     images: list[GalleryImage]
     notes: list[str] = field(default_factory=list)
+    truth_only: bool = False
 
 
 def make_gallery(

@@ -41,8 +41,16 @@ class Pictures:
                 small = image.convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError):
             return None
-        small.thumbnail((LONGEST, LONGEST))
-        return self._add(path, lambda file: small.save(file, "WEBP", quality=QUALITY))
+        return self._add_photo(path, small)
+
+    def array(self, image: np.ndarray) -> int:
+        """Index of an image ``(H, W, 3)``, uint8, RGB, stored as WebP."""
+        photo = Image.fromarray(np.ascontiguousarray(image))
+        return self._add_photo((photo.size, photo.tobytes()), photo)
+
+    def _add_photo(self, key: object, photo: Image.Image) -> int:
+        photo.thumbnail((LONGEST, LONGEST))
+        return self._add(key, lambda file: photo.save(file, "WEBP", quality=QUALITY))
 
     def index_map(self, labels: np.ndarray) -> int:
         """Index of a map of class indices ``(H, W)``, uint8, stored as a grey PNG."""

@@ -7,6 +7,7 @@ const WIDGETS = {
   lines: linesWidget,
   matrix: matrixWidget,
   table: tableWidget,
+  histogram: histogramWidget,
 };
 
 function setUpAnalysis(box, widgets) {

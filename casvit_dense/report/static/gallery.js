@@ -1,4 +1,5 @@
-// Pictures with truth and predictions, toggled together; a click opens one.
+// Pictures with truth and predictions, toggled together; a click opens one. A gallery of data
+// (`truth_only`) has truth alone.
 
 const LAYOUTS = {
   over: "over one another",
@@ -12,10 +13,10 @@ function setUpGallery(box, gallery) {
   const maps = gallery.kind === "maps";
   const state = {
     truth: true,
-    predictions: true,
+    predictions: !gallery.truth_only,
     names: true,
     threshold: gallery.threshold,
-    layout: maps ? "beside" : "over",
+    layout: maps && !gallery.truth_only ? "beside" : "over",
     why: "",
   };
   const shown = []; // {image, figure, stages}
@@ -45,10 +46,10 @@ function setUpGallery(box, gallery) {
     grid.children[at].querySelector("button").focus();
   }
   box.append(
-    el("h4", {}, "Pictures"),
+    ...(gallery.truth_only ? [] : [el("h4", {}, "Pictures")]),
     ...gallery.notes.map((note) => el("p", { class: "made" }, note)),
     controls,
-    keyOf(gallery),
+    keyOf(gallery) ?? "",
     grid,
   );
   build();
@@ -73,14 +74,14 @@ function galleryControls(gallery, state, refresh, choosing = false) {
           refresh(true);
         })
       : null,
-    choice("Layers", layouts, state.layout, (layout) => {
+    gallery.truth_only ? null : choice("Layers", layouts, state.layout, (layout) => {
       state.layout = layout;
       refresh(true);
     }),
     toggle("Truth", "truth"),
-    toggle("Predictions", "predictions"),
-    maps ? null : toggle("Names", "names"),
-    maps ? null : thresholdOf(state, refresh),
+    gallery.truth_only ? null : toggle("Predictions", "predictions"),
+    maps && !gallery.truth_only ? null : toggle("Names", "names"),
+    maps || gallery.truth_only ? null : thresholdOf(state, refresh),
   );
 }
 
@@ -104,8 +105,8 @@ function thresholdOf(state, refresh) {
 }
 
 /** What the colours mean. */
-function keyOf({ kind, classes, palette }) {
-  if (kind !== "maps") {
+function keyOf({ kind, classes, palette, truth_only }) {
+  if (kind !== "maps" && !truth_only) {
     return el("p", { class: "key" }, el("span", { class: "swatch truth" }), "truth, dashed ",
       el("span", { class: "swatch predicted" }), "prediction, with its score");
   }
@@ -126,6 +127,7 @@ function figureOf(view, image, images, shown) {
     open,
     el("figcaption", {}, el("span", { class: "file" }, image.name), " ",
       el("small", {}, [image.why.join(", "), image.score].filter(Boolean).join(" · "))),
+    image.findings.length ? el("ul", { class: "found" }, image.findings.map(foundIn)) : null,
   );
   open.append(el("div", { class: "stage", style: `aspect-ratio: ${image.width} / ${image.height}` }));
   whenNear(figure, () => {
@@ -135,6 +137,8 @@ function figureOf(view, image, images, shown) {
   });
   return figure;
 }
+
+const foundIn = ([severity, text]) => el("li", { "data-mark": severity }, text);
 
 /** One stage, or two beside each other, as the layout wants. */
 function stagesOf({ gallery, state }, image) {

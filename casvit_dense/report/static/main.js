@@ -6,6 +6,8 @@ setUpCopying();
 document.body.append(el("dialog", { id: "viewer", "aria-labelledby": "viewer-title" }));
 withBox("scatter", setUpScatter);
 withBox("curves", setUpCurves);
+withBox("data-gallery", (box) => setUpGallery(box, dataOf("data-gallery-data")));
+withBox("data-analysis", (box) => setUpAnalysis(box, dataOf("data-analysis-data")));
 for (const model of document.querySelectorAll("details.model")) {
   if (model.open) setUpModel(model);
   else model.addEventListener("toggle", () => setUpModel(model), { once: true });

@@ -11,8 +11,25 @@ function stageOf(gallery, image, layers) {
   node.append(pictureOf(image));
   const layer = gallery.kind === "maps" ? mapLayer(gallery, image) : boxLayer(gallery, image);
   if (layer) node.append(layer.node);
+  const named = image.names.length ? nameLayer(gallery, image) : null;
+  if (named) node.append(named);
   if (layers.tag) node.append(el("span", { class: "tag" }, layers.tag));
-  return { node, update: (state) => layer?.update(state, layers) };
+  return {
+    node,
+    update(state) {
+      layer?.update(state, layers);
+      named?.classList.toggle("unnamed", !state.names || !state.truth);
+    },
+  };
+}
+
+/** The names of regions of a map. */
+function nameLayer({ classes }, image) {
+  const texts = image.names.map(([label, x, y]) => svg("text", { x, y }, classes[label]));
+  const viewBox = `0 0 ${image.width} ${image.height}`;
+  const node = svg("svg", { viewBox, class: "objects regions", "aria-hidden": "true" }, texts);
+  onWidth(node, (width) => node.style.setProperty("--unit", image.width / width));
+  return node;
 }
 
 /** Base64 of an embedded picture. */
@@ -24,9 +41,10 @@ function pictureOf(image) {
     width: image.width, height: image.height, decoding: "async" });
 }
 
-function boxLayer({ classes }, image) {
+function boxLayer({ classes, palette, truth_only }, image) {
   const truth = image.truth.map(([label, x, y, w, h, outline, crowd]) =>
-    objectOf(crowd ? "truth crowd" : "truth", classes[label], [x, y, w, h], outline, image));
+    objectOf(crowd ? "truth crowd" : "truth", classes[label], [x, y, w, h], outline, image,
+      palette[label]));
   const predictions = image.predictions.map(([label, score, x, y, w, h, outline]) =>
     objectOf("predicted", `${classes[label]} ${score.toFixed(2)}`, [x, y, w, h], outline, image));
   const node = svg(
@@ -36,7 +54,11 @@ function boxLayer({ classes }, image) {
     predictions.toReversed(), // the surest come last, over the others
   );
   // Texts keep their size on the screen, whatever the picture's is.
-  onWidth(node, (width) => node.style.setProperty("--unit", image.width / width));
+  onWidth(node, (width) => {
+    const unit = image.width / width;
+    node.style.setProperty("--unit", unit);
+    if (truth_only) truth.forEach((one, i) => nameIfRoom(one, image.truth[i][3] / unit));
+  });
   return {
     node,
     update(state, layers) {
@@ -51,11 +73,17 @@ function boxLayer({ classes }, image) {
   };
 }
 
-function objectOf(kind, name, [x, y, width, height], outline, image) {
+/** Leaves out a name that is far wider than its box on the screen: zooming in brings it back. */
+function nameIfRoom(object, width) {
+  const text = object.querySelector("text");
+  text.style.display = width < 4 * text.textContent.length ? "none" : "";
+}
+
+function objectOf(kind, name, [x, y, width, height], outline, image, rgb) {
   const below = y < image.height * 0.06; // no room above the box
   return svg(
     "g",
-    { class: `object ${kind}` },
+    { class: `object ${kind}`, style: rgb ? `--stroke: rgb(${rgb.join(" ")})` : null },
     outline ? svg("path", { class: "outline", d: outline }) : null,
     svg("rect", { class: "halo", x, y, width, height }),
     svg("rect", { class: "box", x, y, width, height }),

@@ -35,7 +35,7 @@ function openViewer(view, images, start) {
     room,
     reading,
     el("details", {}, el("summary", {}, "What is in this picture"), list),
-    el("p", { class: "hint" }, "Keys: + and − zoom, 0 fits, ← and → go on, T and P toggle, Escape closes."),
+    el("p", { class: "hint" }, `Keys: + and − zoom, 0 fits, ← and → go on, T ${view.gallery.truth_only ? "toggles" : "and P toggle"}, Escape closes.`),
   );
 
   function show() {
@@ -44,7 +44,8 @@ function openViewer(view, images, start) {
     [previous.disabled, next.disabled] = [state.at === 0, state.at === images.length - 1];
     state.stages = stagesOf(view, image);
     room.replaceChildren(...state.stages.map((stage) => stage.node));
-    reading.textContent = [image.why.join(", "), image.score].filter(Boolean).join(" · ");
+    const found = image.findings.map(([, text]) => text);
+    reading.textContent = [image.why.join(", "), image.score, ...found].filter(Boolean).join(" · ");
     contentsOf(view.gallery, image).then((table) => list.replaceChildren(table));
     zoomTo(1);
   }
@@ -86,8 +87,8 @@ function openViewer(view, images, start) {
       "-": () => zoomBy(1 / ZOOM_STEP),
       0: () => zoomTo(1),
       t: () => toggleOf(0),
-      p: () => toggleOf(1),
     };
+    if (!view.gallery.truth_only) acts.p = () => toggleOf(1);
     if (state.zoom === 1) Object.assign(acts, { ArrowLeft: () => step(-1), ArrowRight: () => step(1) });
     const act = acts[event.key.toLowerCase()] ?? acts[event.key];
     if (!act) return;
@@ -136,7 +137,7 @@ function pinch(room, on, zoomNow, zoomTo) {
 }
 
 /** Says which classes are under the pointer. */
-function readUnderPointer({ classes }, room, on, reading, imageNow) {
+function readUnderPointer({ classes, truth_only }, room, on, reading, imageNow) {
   on(room, "pointermove", (event) => {
     const canvas = event.target.closest(".stage")?.querySelector("canvas");
     const maps = imageNow().maps;
@@ -147,7 +148,8 @@ function readUnderPointer({ classes }, room, on, reading, imageNow) {
     const at = y * maps.width + x;
     if (!(at in maps.truth)) return;
     const name = (value) => classes[value] ?? "unlabelled";
-    reading.textContent = `Truth: ${name(maps.truth[at])}. Predicted: ${name(maps.predicted[at])}.`;
+    const predicted = truth_only ? "" : ` Predicted: ${name(maps.predicted[at])}.`;
+    reading.textContent = `Truth: ${name(maps.truth[at])}.${predicted}`;
   });
 }
 
@@ -163,7 +165,7 @@ async function contentsOf(gallery, image) {
   return plainTable(["", "Class", "Score", "Box, pixels"], [...truth, ...predicted]);
 }
 
-async function mapContents({ classes, palette }, image) {
+async function mapContents({ classes, palette, truth_only }, image) {
   if (image.truth == null || image.predictions == null) return el("p", {}, image.missing ?? "");
   await readMaps(image);
   const { truth, predicted } = image.maps;
@@ -188,7 +190,9 @@ async function mapContents({ classes, palette }, image) {
       part(area.predicted, labelled),
       part(area.both, area.truth + area.predicted - area.both),
     ]);
-  return plainTable(["Class", "Truth", "Predicted", "IoU here"], rows);
+  const columns = truth_only ? 2 : 4;
+  const heads = ["Class", "Truth", "Predicted", "IoU here"].slice(0, columns);
+  return plainTable(heads, rows.map((row) => row.slice(0, columns)));
 }
 
 const plainTable = (heads, rows) =>
