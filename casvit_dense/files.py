@@ -31,6 +31,14 @@ def short_path(path: str | Path) -> Path:
     return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; no path is too long or too strange to be asked for."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Writes beside the target and renames; missing folders are made.
 

@@ -19,6 +19,7 @@ from casvit_dense.data.layout_files import (
     subfolders,
 )
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.files import is_file
 
 ROBOFLOW: Final = "_annotations.coco.json"
 
@@ -136,7 +137,7 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
         if folder in tried or not folder.is_dir():
             continue
         tried.append(folder)
-        hits = sum((folder / name).is_file() for name in sample)
+        hits = sum(is_file(folder / name) for name in sample)
         if hits > most:
             best, most = folder, hits
         if most == len(sample) > 0:

@@ -18,7 +18,7 @@ from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.data.voc import XML, read_objects
 from casvit_dense.data.yolo import labels_of, read_labels
 from casvit_dense.errors import UserError
-from casvit_dense.files import write_json, write_whole
+from casvit_dense.files import is_file, write_json, write_whole
 from casvit_dense.progress import counted
 
 IMAGE_LISTED = Kind(
@@ -145,7 +145,7 @@ def _images_and_labels(
         else:
             listed = split.images / line
             labels = labels_of(listed).with_suffix(suffix)
-        if listed is None or not listed.is_file():
+        if listed is None or not is_file(listed):
             findings.add(IMAGE_LISTED, split.files, line)
         else:
             yield listed, labels
