@@ -41,6 +41,41 @@ class RunOptions:
     work_dir: Path | None = flag(
         commands="train test", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
     )
+    data: Path | None = flag(
+        commands="train test",
+        type=Path,
+        metavar="PATH",
+        help="your own data: folder, COCO file, data.yaml or description; classes, heads, loaders "
+        "and evaluators follow",
+    )
+    classes: str | None = flag(
+        commands="train test",
+        metavar="NAMES",
+        help="with --data: class names, a,b,c or a file with one a line",
+    )
+    ignore_label: int | None = flag(
+        commands="train test",
+        type=int,
+        metavar="N",
+        help="with --data: label of pixels that do not count; 0: classes count from 1",
+    )
+    split: float | None = flag(
+        commands="train test",
+        type=float,
+        metavar="SHARE",
+        help="with --data: share of undivided images for training, by --seed, e.g. 0.8",
+    )
+    group_by: str | None = flag(
+        commands="train test",
+        metavar="TEXT",
+        help="with --split: images with equal names before TEXT stay together",
+    )
+    images: Path | None = flag(
+        commands="train test",
+        type=Path,
+        metavar="DIR",
+        help="with --data: images of an annotation file",
+    )
     data_root: str | None = flag(
         commands="train test doctor",
         metavar="DIR",

@@ -56,7 +56,7 @@ def count_pixels(source: MapSource, log: Log = no_log) -> Pixels:
     areas = np.zeros((3, len(pairs), classes), int)
     tracked = Progress("map", len(pairs), LOG_INTERVAL).track(pairs, log)
     for i, (predicted, truth) in enumerate(tracked):
-        counts = _confusion_of(predicted, truth, classes, source.reduce_zero_label)
+        counts = _confusion_of(predicted, truth, classes, source)
         total += counts
         areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     files = tuple(source.image_of(truth) for _, truth in pairs)
@@ -90,12 +90,12 @@ def map_pairs(source: MapSource) -> list[tuple[Path, Path]]:
     return [(path, truths[path.stem]) for path in maps]
 
 
-def _confusion_of(predicted: Path, truth: Path, classes: int, reduce: bool) -> np.ndarray:
+def _confusion_of(predicted: Path, truth: Path, classes: int, source: MapSource) -> np.ndarray:
     found, labels = _read_map(predicted), _read_map(truth)
     if found.shape != labels.shape:
         raise UserError(f"{predicted} is {found.shape} pixels large, its truth {labels.shape}")
-    first = int(reduce)
-    counted = (labels != IGNORE_LABEL) & (labels >= first)
+    first = int(source.reduce_zero_label)
+    counted = (labels != IGNORE_LABEL) & (labels != source.ignore_label) & (labels >= first)
     found, labels = found[counted].astype(int) - first, labels[counted].astype(int) - first
     for path, values in ((truth, labels), (predicted, found)):
         outside = np.unique(values[(values < 0) | (values >= classes)]) + first

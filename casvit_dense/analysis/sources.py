@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from casvit_dense.analysis.coco_arrays import KINDS
+from casvit_dense.data.description import IGNORE_LABEL
 from casvit_dense.errors import UserError, validation_message
 from casvit_dense.evaluations import MAPS_FOLDER, METRICS_FILE, PREDICTIONS, find_evaluation
 from casvit_dense.zoo import COCO_PREFIX
@@ -46,6 +47,7 @@ class EvaluatedData(_StrictModel):
     indices: int | list[int] | None = None
     pipeline: list[dict[str, Any]] = []
     reduce_zero_label: bool | None = None
+    ignore_label: int = IGNORE_LABEL
     seg_map_suffix: Suffix = ".png"
     img_suffix: Suffix = ".jpg"
     metainfo: dict[str, Any] | None = None
@@ -147,6 +149,7 @@ class MapSource:
         classes: class names.
         reduce_zero_label: 0 is unlabelled and classes count from 1; otherwise they count from 0.
             255 is unlabelled in any case.
+        ignore_label: another label of pixels that do not count.
         truth_suffix: end of the truth's file names.
         image_suffix: end of the images' file names.
         images: folder of the images.
@@ -162,6 +165,7 @@ class MapSource:
     reduce_zero_label: bool
     truth_suffix: str = ".png"
     image_suffix: str = ".png"
+    ignore_label: int = IGNORE_LABEL
     images: Path | None = None
     count: int | None = None
     hint: str = ""
@@ -239,6 +243,7 @@ def find_sources(
             reduce_zero_label=_reduces_zero_label(dataset, folder),
             truth_suffix=dataset.seg_map_suffix,
             image_suffix=dataset.img_suffix,
+            ignore_label=dataset.ignore_label,
             images=root / dataset.prefix("img_path"),
             count=metrics.conditions.images,
             hint=f" ({folder / METRICS_FILE} names it{moved})",

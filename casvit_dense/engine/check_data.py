@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from casvit_dense.data.balance import balance
 from casvit_dense.data.check import check_split
 from casvit_dense.data.check_coco import Use
-from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
 from casvit_dense.data.findings import Findings
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
@@ -125,8 +125,10 @@ def _check_files(
         )
         check_split(name, split, description, use, findings, deep, sample)
     maps = prefix.get("seg_map_path")
-    if "BaseSegDataset" in bases and maps and not dataset.get("ann_file"):
-        split = Split(images=images, annotations=root / maps)
+    names = dataset.get("ann_file")
+    if "BaseSegDataset" in bases and maps and (not names or "IndexMapDataset" in bases):
+        files = root / names if names else None
+        split = Split(images=images, annotations=root / maps, files=files)
         description = DataDescription(
             task="segmentation",
             layout="maps",
@@ -135,6 +137,7 @@ def _check_files(
             image_suffix=setting(dataset, kind, "img_suffix"),
             map_suffix=setting(dataset, kind, "seg_map_suffix"),
             reduce_zero_label=reduces_zero_label(dataset, kind),
+            ignore_label=dataset.get("ignore_label", IGNORE_LABEL),
         )
         check_split(name, split, description, Use(), findings, deep, sample)
 

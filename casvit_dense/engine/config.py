@@ -25,6 +25,7 @@ from casvit_dense.engine.machine import (
     move_data_root,
     world_size,
 )
+from casvit_dense.engine.own_data import OwnData, apply_data
 from casvit_dense.engine.schedule import apply_schedule
 from casvit_dense.errors import UserError
 from casvit_dense.files import CONFIG_SUFFIXES
@@ -53,12 +54,15 @@ class ResolvedConfig:
     recipe: Mapping[str, Any]
 
 
-def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
+def resolve(
+    source: str | Path | Config, options: RunOptions, data: OwnData | None = None
+) -> ResolvedConfig:
     """Applies the options of a run to a config: first the recipe's, then the machine's.
 
     Args:
         source: config file, or its content as `read_config` returned it, which stays as it is.
         options: see `RunOptions`.
+        data: what `find_data` found at ``--data``.
 
     Raises:
         UserError: unknown file, misspelt key, or an option that the config or this machine
@@ -68,7 +72,7 @@ def resolve(source: str | Path | Config, options: RunOptions) -> ResolvedConfig:
     if "model" not in cfg or "backbone" not in cfg.model:
         raise UserError(f"{cfg.filename}: not a config of a model with a backbone")
     check_top_level_keys(cfg)
-    messages = apply_recipe_options(cfg, options)
+    messages = apply_recipe_options(cfg, options, data)
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)
     recipe = cfg.to_dict()
@@ -131,7 +135,9 @@ def register_scope(cfg: Config) -> str:
     return scope
 
 
-def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
+def apply_recipe_options(
+    cfg: Config, options: RunOptions, data: OwnData | None = None
+) -> list[str]:
     """Applies every option that changes what a model learns or which figures it reaches.
 
     Returns what the user of a training should be told.
@@ -145,6 +151,8 @@ def apply_recipe_options(cfg: Config, options: RunOptions) -> list[str]:
                     "give one of them"
                 )
     cfg.merge_from_dict(options.cfg_options)
+    if data is not None:
+        apply_data(cfg, data)
     apply_schedule(cfg, options)
     messages = set_from_scratch(cfg) if options.from_scratch else []
     if options.pretrained is not None:

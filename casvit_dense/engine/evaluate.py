@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data, class_names
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import evaluators, leaf_datasets
@@ -22,6 +23,7 @@ from casvit_dense.engine.console import (
     quiet_console,
 )
 from casvit_dense.engine.kept_config import model_config
+from casvit_dense.engine.own_data import DATA_FILE, find_data
 from casvit_dense.engine.record import (
     conditions,
     describe_dataset,
@@ -76,7 +78,9 @@ def evaluate(
         UserError: anything that is wrong with config, options, checkpoint or data.
     """
     started = time.monotonic()
-    resolved = resolve(model_config(config, checkpoint), options)
+    source = model_config(config, checkpoint)
+    data = find_data(source, options, training=False)
+    resolved = resolve(source, options, data)
     cfg = resolved.config
     if cfg.get("test_dataloader") is None:
         raise UserError(f"{cfg.filename} cannot be evaluated: it has no test_dataloader")
@@ -90,6 +94,8 @@ def evaluate(
     log_model(cfg)
     log_entry("weights", checkpoint)
     log_entry("device", cpu_name() if is_exported(checkpoint) else device_name())
+    for line in data.messages if data is not None else ():
+        log_entry("data", line)
     for line in check_data(cfg, ("test_dataloader",)):
         log_entry("data", line)
     if is_exported(checkpoint):
@@ -102,6 +108,8 @@ def evaluate(
     folder = on_main_process(lambda: new_evaluation(work_dir))
     cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
     keep_predictions(cfg, folder, options.classwise)
+    if data is not None:
+        write_description(data.description, folder / DATA_FILE)
     runner = build_runner(cfg, ("test_loop",))
     facts = load_weights(runner, checkpoint, options)
     # Before the hours of testing: the annotation files might be gone after them.

@@ -19,13 +19,18 @@ from casvit_dense.options import IMAGE_DECODERS, RunOptions
 
 def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     """Fits a config to this machine."""
-    stem = Path(cfg.filename).stem
-    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or WORK_DIRS / stem)
+    cfg.work_dir = str(work_dir_of(cfg, options))
     set_randomness(cfg, options)
     if options.coco_backend is not None:
         set_coco_backend(cfg, options.coco_backend)
     set_launcher(cfg, options.launcher)
     set_loaders(cfg, options.workers)
+
+
+def work_dir_of(cfg: Config, options: RunOptions) -> Path:
+    """The work directory of a run, also before overrides were applied."""
+    given = options.work_dir or options.cfg_options.get("work_dir") or cfg.get("work_dir")
+    return Path(given or WORK_DIRS / Path(cfg.filename).stem)
 
 
 def move_data_root(cfg: Config, root: str) -> None:

@@ -71,6 +71,8 @@ def apply_schedule(cfg: Config, options: RunOptions) -> None:
         set_length(cfg, Length(options.epochs, by_epoch=True), "--epochs")
     elif options.iters is not None:
         set_length(cfg, Length(options.iters, by_epoch=False), "--iters")
+    elif options.data is not None and cfg.get("train_cfg"):
+        set_length(cfg, length_of(cfg, "--data"), "--data")
 
 
 def check_schedule_flags(options: RunOptions) -> None:

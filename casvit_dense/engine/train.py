@@ -11,9 +11,10 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
-from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.engine.console import (
     LOG,
     log_entry,
@@ -30,6 +31,7 @@ from casvit_dense.engine.hooks import (
 )
 from casvit_dense.engine.kept_config import model_record
 from casvit_dense.engine.machine import world_size
+from casvit_dense.engine.own_data import DATA_FILE, find_data
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.runner import (
     apply_model_options,
@@ -68,7 +70,9 @@ def train(config: str | Path, options: RunOptions) -> Path:
             found before anything is built), a loss that is not finite, or nothing left to train.
     """
     started = time.monotonic()
-    resolved = resolve(config, options)
+    source = read_config(config)
+    data = find_data(source, options, training=True)
+    resolved = resolve(source, options, data)
     cfg = resolved.config
     missing = [key for key in NEEDED if cfg.get(key) is None]
     if missing:
@@ -90,6 +94,10 @@ def train(config: str | Path, options: RunOptions) -> Path:
     log_entry("device", device_name())
     register_scope(cfg)
     report = dry_run_backbone(cfg, options.fold)
+    if data is not None:
+        write_description(data.description, Path(cfg.work_dir, DATA_FILE))
+        for line in data.messages:
+            log_entry("data", line)
     for line in check_data(cfg, ("train_dataloader", "val_dataloader")):
         log_entry("data", line)
 

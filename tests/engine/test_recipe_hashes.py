@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from casvit_dense.engine import config as resolving
 from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.engine.own_data import ABOUT_DATA
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import hashes_of
 
@@ -77,7 +78,8 @@ OTHER_OPTIONS: dict[str, Any] = {
 
 def test_every_option_is_of_the_recipe_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new option must be listed here, so that nobody forgets what it does to the hashes."""
-    known = {*RECIPE_OPTIONS, *OTHER_OPTIONS, "batch_size"}  # which a record keeps by itself
+    # A record keeps the batch by itself; see test_own_data.py for data.
+    known = {*RECIPE_OPTIONS, *OTHER_OPTIONS, "batch_size", "data", *ABOUT_DATA}
     assert {f.name for f in dataclasses.fields(RunOptions)} == known
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)

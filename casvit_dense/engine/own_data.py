@@ -1,0 +1,280 @@
+"""A person's own data in a config: ``--data PATH`` found, converted, and put into every place."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from mmengine.config import Config, ConfigDict
+
+from casvit_dense.data.coco_file import read_coco
+from casvit_dense.data.convert import materialise
+from casvit_dense.data.description import DataDescription, Split, SplitName
+from casvit_dense.data.findings import Findings
+from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
+from casvit_dense.engine.machine import work_dir_of
+from casvit_dense.errors import UserError, shortlist
+from casvit_dense.options import RunOptions
+
+#: The resolved description of a run, in its folder.
+DATA_FILE: Final = "data.yaml"
+
+TASKS: Final = {"mmdet": "detection", "mmseg": "segmentation"}
+
+#: Options that say what cannot be found in the data.
+ABOUT_DATA: Final = ("classes", "ignore_label", "split", "group_by", "images")
+
+#: Ends of keys that ``--data`` sets.
+SET_BY_DATA: Final = frozenset(
+    {
+        *("dataset", "data_root", "ann_file", "data_prefix", "metainfo", "classes", "num_classes"),
+        *("img", "img_path", "seg_map_path", "img_suffix", "seg_map_suffix", "reduce_zero_label"),
+    }
+)
+
+#: Modules that register what is put into a config, by task.
+MODULES: Final = {
+    "detection": ("casvit_dense.engine.coco_metric",),
+    "segmentation": ("casvit_dense.engine.iou_metric", "casvit_dense.engine.index_maps"),
+}
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Data that were found for a run.
+
+    Attributes:
+        description: what they are, in files that training reads.
+        tested: the split that evaluations use: test where it has truth, else val, else train.
+        messages: what the user should be told.
+    """
+
+    description: DataDescription
+    tested: SplitName
+    messages: tuple[str, ...]
+
+
+def find_data(
+    cfg: Config, options: RunOptions, training: bool, truth: bool = True
+) -> OwnData | None:
+    """Finds out what lies at ``--data`` and converts it where it must be; None without the flag.
+
+    Args:
+        cfg: config as it was read, whose task the data must have.
+        training: the run trains; else it evaluates.
+        truth: evaluations need annotations.
+
+    Raises:
+        UserError: flags contradict each other, the data are of another task, are not what the
+            config's model can use, or have no split for the run.
+    """
+    check_data_flags(options)
+    if options.data is None:
+        return None
+    task = TASKS.get(cfg.get("default_scope") or "")
+    if task is None:
+        raise UserError(f"{cfg.filename}: default_scope must be {' or '.join(TASKS)} for --data")
+    findings = Findings()
+    layout = LayoutOptions(
+        classes=options.classes,
+        ignore_label=options.ignore_label,
+        split=options.split,
+        seed=options.seed or 0,
+        group_by=options.group_by,
+        images=options.images,
+        task="detection" if task == "detection" else "segmentation",
+    )
+    description = describe(options.data, layout, findings)
+    check_task(cfg, description, task, options.data)
+    description = materialise(description, folder_for(cfg, options, description), findings)
+    findings.raise_errors()
+    if training and "train" not in description.splits:
+        raise UserError(
+            f"{options.data}: no split for training, only {shortlist(list(description.splits))}; "
+            "casvit-dense data describe shows what was found, and a description (.yaml) can say it"
+        )
+    tested = tested_split(description, truth)
+    if not training and tested == "train":
+        raise UserError(
+            f"{options.data}: neither test nor val with annotations, only "
+            f"{shortlist(list(description.splits))}; --split 0.8 divides train by seed"
+        )
+    said = messages(options.data, description, tested, training)
+    faults = [found.lines()[0] for found in findings.all()]
+    return OwnData(description, tested, (*said, *faults, *findings.notes))
+
+
+def messages(path: Path, description: DataDescription, tested: str, training: bool) -> list[str]:
+    """What was found, and how it is used."""
+    classes = description.classes
+    line = (
+        f"{path}: {description.task}, {description.layout}, {len(classes)} "
+        f"class{'es' * (len(classes) != 1)} ({shortlist(classes)})"
+    )
+    if training and "val" not in description.splits:
+        return [line, "no val: trains without validation, so that no best checkpoint is chosen"]
+    return [line] if training else [line, f"evaluated on {tested}"]
+
+
+def check_data_flags(options: RunOptions) -> None:
+    """Refuses flags about data without data, and other places that say which data are used."""
+    given = [name for name in ABOUT_DATA if getattr(options, name) is not None]
+    if options.data is None:
+        if given:
+            raise UserError(f"--{given[0].replace('_', '-')} is for --data PATH; give that, too")
+        return
+    if options.data_root is not None:
+        raise UserError("--data and --data-root both say where the data are; give one of them")
+    for dotted in options.cfg_options:
+        top, _, rest = dotted.partition(".")
+        if top.endswith(("_dataloader", "_evaluator", "model")) and (
+            not rest or rest.rpartition(".")[2] in SET_BY_DATA
+        ):
+            raise UserError(f"--cfg-options {dotted} and --data contradict each other")
+
+
+def check_task(cfg: Config, description: DataDescription, task: str, path: Path) -> None:
+    """Refuses data that a config's model cannot learn."""
+    if description.task != task:
+        other = "a segmenter's (configs/sem_fpn)" if task == "detection" else "a detector's"
+        raise UserError(
+            f"{path}: data for {description.task}, and {cfg.filename} is for {task}; take {other} "
+            "config"
+        )
+    kinds = [kind for metric in evaluators(cfg) for kind in metric.get("metric") or ()]
+    learns_masks = "segm" in kinds or any(name.endswith("mask_head") for name, _ in heads_of(cfg))
+    if learns_masks and task == "detection" and not description.masks:
+        stem = Path(cfg.filename).stem
+        boxes = stem.replace("mask-rcnn", "retinanet")
+        named = f"configs/retinanet/{boxes}.py" if boxes != stem else "a config of RetinaNet"
+        raise UserError(
+            f"{path}: has boxes and no masks, and {stem} learns masks; train boxes by {named}"
+        )
+
+
+def folder_for(cfg: Config, options: RunOptions, description: DataDescription) -> Path:
+    """Where converted files of these very data go: an evaluation of others leaves them alone."""
+    digest = hashlib.sha256(description.model_dump_json().encode()).hexdigest()
+    return (work_dir_of(cfg, options) / "data" / digest[:8]).absolute()
+
+
+def tested_split(description: DataDescription, truth: bool) -> SplitName:
+    """The split to evaluate on: test, else val, with truth where that is needed."""
+    order: tuple[SplitName, ...] = ("test", "val")
+    for name in order:
+        split = description.splits.get(name)
+        if split is not None and (not truth or has_truth(split, description)):
+            return name
+    return "train"
+
+
+def has_truth(split: Split, description: DataDescription) -> bool:
+    """Whether a split is annotated; COCO's test images have a file without annotations."""
+    if split.annotations is None:
+        return False
+    if description.task == "segmentation":
+        return True
+    file = read_coco(split.annotations, Findings())
+    return file is not None and bool(file.annotations)
+
+
+# ---- into a config
+
+
+def apply_data(cfg: Config, data: OwnData) -> None:
+    """Puts data into loaders, evaluators and heads; pipelines stay the recipe's."""
+    description = data.description
+    modules = MODULES[description.task]
+    imports = cfg.setdefault("custom_imports", ConfigDict(allow_failed_imports=False))
+    for module in modules:
+        import_module(module)
+    names = imports.get("imports") or []
+    names = [names] if isinstance(names, str) else list(names)
+    imports.imports = [*names, *(module for module in modules if module not in names)]
+    for _, head in heads_of(cfg):
+        if "num_classes" in head:
+            head.num_classes = len(description.classes)
+    used: Mapping[str, SplitName] = {"train": "train", "val": "val", "test": data.tested}
+    for key in LOADERS:
+        part = key.removesuffix("_dataloader")
+        split = description.splits.get(used[part])
+        if cfg.get(key) is None:
+            continue
+        if split is None:
+            for name in (key, f"{part}_cfg", f"{part}_evaluator"):
+                cfg[name] = None
+            continue
+        dataset = dataset_of(description, split)
+        set_dataset(cfg[key], dataset, part != "train", description.masks)
+        if part != "train":
+            cfg[f"{part}_evaluator"] = evaluator_of(cfg, f"{part}_evaluator", description, split)
+
+
+def dataset_of(description: DataDescription, split: Split) -> dict[str, Any]:
+    """The data set of a split, without what the recipe decides."""
+    metainfo = {"classes": tuple(description.classes)}
+    images = str(split.images.absolute())
+    if description.task == "detection":
+        assert split.annotations is not None
+        return dict(
+            type="CocoDataset",
+            metainfo=metainfo,
+            ann_file=str(split.annotations.absolute()),
+            data_prefix=dict(img=images),
+        )
+    prefix = dict(img_path=images)
+    if split.annotations is not None:
+        prefix["seg_map_path"] = str(split.annotations.absolute())
+    return dict(
+        type="IndexMapDataset",
+        metainfo=metainfo,
+        ann_file=str(split.files.absolute()) if split.files is not None else "",
+        data_prefix=prefix,
+        img_suffix=description.image_suffix,
+        seg_map_suffix=description.map_suffix,
+        reduce_zero_label=description.reduce_zero_label,
+        ignore_label=description.ignore_label,
+    )
+
+
+def set_dataset(
+    loader: ConfigDict, dataset: Mapping[str, Any], evaluated: bool, masks: bool
+) -> None:
+    """Puts a data set in the place of the first one of a loader, inside its wrappers but joins.
+
+    Args:
+        masks: its objects have masks.
+    """
+    leaves = list(leaf_datasets(loader.dataset))
+    if len(leaves) > 1:
+        loader.dataset = leaves[0]
+    leaf = leaves[0]
+    kept = {key: leaf[key] for key in ("pipeline", "filter_cfg", "indices") if key in leaf}
+    leaf.clear()
+    leaf.update(dataset, **kept)
+    if evaluated:
+        leaf.test_mode = True
+    for step in dicts_in(leaf.get("pipeline")):
+        if not str(step.get("type")).endswith("LoadAnnotations"):
+            continue
+        if "reduce_zero_label" in dataset:
+            step.reduce_zero_label = dataset["reduce_zero_label"]
+        elif step.get("with_mask") and not masks:  # of a recipe that only loads them
+            step.with_mask = False
+
+
+def evaluator_of(
+    cfg: Config, key: str, description: DataDescription, split: Split
+) -> dict[str, Any]:
+    """The metric of a split, with the kinds of figures that the recipe has."""
+    before: ConfigDict = next(evaluators(cfg, [key]), ConfigDict())
+    if description.task == "segmentation":
+        return dict(type="DenseIoUMetric", iou_metrics=before.get("iou_metrics", ["mIoU"]))
+    return dict(
+        type="DenseCocoMetric",
+        ann_file=str(split.annotations and split.annotations.absolute()),
+        metric=before.get("metric", ["bbox"]),
+    )
