@@ -41,6 +41,7 @@ from casvit_dense.engine.runner import (
     process_group_closed,
     unwrapped,
 )
+from casvit_dense.engine.sense import remarks
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import MAPS_FOLDER, METRICS_FILE, PREDICTIONS, new_evaluation
 from casvit_dense.export.description import read_description
@@ -118,11 +119,13 @@ def evaluate(
 
     def save() -> None:
         seconds = round(time.monotonic() - started, 1)
+        by_class = per_class(runner)
         content = {
             "config": Path(cfg.filename).stem,
             "checkpoint": str(checkpoint),
             "metrics": metrics,
-            "per_class": per_class(runner),
+            "per_class": by_class,
+            "remarks": remarks(metrics, by_class),
             "conditions": conditions(
                 cfg,
                 **facts,
@@ -145,6 +148,8 @@ def evaluate(
         write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
         for line in format_metrics(metrics):
             LOG.info(line)
+        for line in content["remarks"]:
+            LOG.info(f"note: {line}")
         LOG.info(f"evaluated in {format_duration(seconds)}: {file}")
         append_rows(ledger, [row])
         LOG.info(f"row {row_id(row)} added to {ledger}")

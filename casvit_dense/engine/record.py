@@ -104,6 +104,7 @@ def evaluation_row(
             kind: {name: value_or_none("", value) for name, value in values.items()}
             for kind, values in content["per_class"].items()
         },
+        remarks=content["remarks"],
         processes=condition["processes"],
         seed=condition["seed"],
         folder=folder,

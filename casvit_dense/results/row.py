@@ -142,6 +142,7 @@ class Evaluation(_NetworkRow):
         metrics: as the evaluator names them: ``coco/…`` fractions, ``mIoU``, ``mAcc``, ``aAcc``
             percent. None: there was no truth to measure it on.
         per_class: the same, by kind and class.
+        remarks: what must be known beside the figures, e.g. classes without truth.
         processes: that shared the images out.
         seed: of the evaluation.
         folder: where predictions lie, relative to the ledger's folder.
@@ -157,6 +158,7 @@ class Evaluation(_NetworkRow):
     dataset: Dataset
     metrics: Mapping[str, float | None]
     per_class: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     processes: int = Field(default=1, ge=1)
     seed: int | None = None
     folder: str | None = None
