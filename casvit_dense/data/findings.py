@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from casvit_dense.errors import UserError
+from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 
 Severity = Literal["error", "warning"]
@@ -75,8 +76,9 @@ class Finding:
         more = f" and {self.count - len(self.where):,} more" if self.count > len(self.where) else ""
         records = f": {', '.join(self.where)}{more}" if self.where else ""
         held = f" ({'; '.join(self.examples[:2])})" if self.examples else ""
+        place = f"{self.severity} {self.kind.code}: {short_path(self.file)}"
         return [
-            f"{self.severity} {self.kind.code}: {self.file}: {self.kind.problem}{records}{held}",
+            f"{place}: {self.kind.problem}{records}{held}",
             f"    {self.kind.remedy}",
         ]
 

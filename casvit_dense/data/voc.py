@@ -25,13 +25,13 @@ SIZE = Kind(
     "voc-size",
     "warning",
     "the size is missing or no size; that of the image file is taken",
-    "Write width and height of the image into <size>",
+    "Write width and height of the image into size",
 )
 BOX = Kind(
     "voc-box",
     "error",
     "boxes are not four numbers",
-    "Write xmin, ymin, xmax and ymax into <bndbox>; these objects are not read",
+    "Write xmin, ymin, xmax and ymax into bndbox; these objects are not read",
 )
 REVERSED = Kind(
     "voc-box-reversed",

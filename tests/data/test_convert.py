@@ -466,6 +466,12 @@ class TestCheck:
         (found,) = [found for found in findings.all() if found.kind.code == "box-beyond"]
         assert found.file == str(tmp_path / "v/Annotations")
 
+    def test_folders_of_several_splits(self, shapes: Path, tmp_path: Path) -> None:
+        findings = Findings()
+        check_path(made.voc(shapes, tmp_path / "v"), findings)
+        assert not findings.errors()
+        assert not findings.notes
+
     def test_flags(self, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         root = made.camvid(shapes, tmp_path / "c")
         (root / "classes.txt").unlink()

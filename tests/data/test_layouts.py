@@ -80,7 +80,7 @@ class TestCoco:
         assert found.classes == made.CLASSES
         assert places(found, tmp_path / "r")["val"] == ("valid", "valid/_annotations.coco.json")
         (note,) = findings.notes
-        assert "'shapes'" in note
+        assert "'project'" in note
 
     @pytest.mark.parametrize(
         ("annotations", "images"),

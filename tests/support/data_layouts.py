@@ -53,8 +53,8 @@ def roboflow(root: Path, out: Path) -> Path:
     for split, folder in zip(SPLITS, ("train", "valid"), strict=True):
         content = read_split(root, split)
         for category in content["categories"]:
-            category["supercategory"] = "shapes"
-        content["categories"].insert(0, {"id": 0, "name": "shapes", "supercategory": "none"})
+            category["supercategory"] = "project"
+        content["categories"].insert(0, {"id": 0, "name": "project", "supercategory": "none"})
         for number, annotation in enumerate(content["annotations"]):
             annotation["id"] = number
         write_json(out / folder / "_annotations.coco.json", content)
