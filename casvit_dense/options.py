@@ -115,6 +115,11 @@ class RunOptions:
         action="store_true",
         help="no weights; BatchNorm of the backbone trains",
     )
+    init: str | None = flag(
+        commands="train",
+        metavar="FILE",
+        help="weights of a whole model of other classes: all but its class layers",
+    )
     resume: str | None = flag(
         commands="train",
         nargs="?",

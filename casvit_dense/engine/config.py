@@ -77,6 +77,8 @@ def resolve(
         move_data_root(cfg, options.data_root)
     recipe = cfg.to_dict()
     hashes = hashes_of(recipe)
+    if options.init is not None:  # more than mmengine would load, and less
+        cfg.load_from = None
     move_older_key(cfg)
     apply_machine_options(cfg, options)
     return ResolvedConfig(cfg, hashes, tuple(messages), recipe)
@@ -155,6 +157,8 @@ def apply_recipe_options(
         apply_data(cfg, data)
     apply_schedule(cfg, options)
     messages = set_from_scratch(cfg) if options.from_scratch else []
+    if options.init is not None:
+        set_init(cfg, options)
     if options.pretrained is not None:
         set_pretrained(cfg, options.pretrained)
     if options.image_decoder is not None:
@@ -165,6 +169,20 @@ def apply_recipe_options(
     return messages + scale_learning_rate(
         cfg, processes, options.auto_scale_lr, rate_is_given=options.lr is not None
     )
+
+
+def set_init(cfg: Config, options: RunOptions) -> None:
+    """Names the whole model that a training starts from."""
+    others = {
+        "--pretrained": options.pretrained,
+        "--from-scratch": options.from_scratch,
+        "--resume": options.resume,
+        "load_from": cfg.get("load_from"),
+    }
+    for name, value in others.items():
+        if value:
+            raise UserError(f"--init and {name} are two beginnings of one training; give one")
+    cfg.load_from = options.init
 
 
 def set_from_scratch(cfg: Config) -> list[str]:

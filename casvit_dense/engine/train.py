@@ -37,6 +37,7 @@ from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
     process_group_closed,
+    start_from,
     unwrapped,
 )
 from casvit_dense.engine.schedule import describe_steps, unfinished_warmup
@@ -84,12 +85,12 @@ def train(config: str | Path, options: RunOptions) -> Path:
         cfg.load_from = str(resumed)
         if options.pretrained is not None:
             messages.append(f"--pretrained is not read: the run resumes from {resumed}")
-    if cfg.get("load_from"):
-        cfg.model.backbone.init_cfg = None  # the checkpoint holds the whole model
+    if cfg.get("load_from") or options.init is not None:
+        cfg.model.backbone.init_cfg = None  # the file holds the whole model
     else:
         check_weights(cfg)
     log_model(cfg)
-    log_entry("weights", first_weights(cfg))
+    log_entry("weights", options.init or first_weights(cfg))
     log_schedule(cfg, world_size(options.launcher))
     log_entry("device", device_name())
     register_scope(cfg)
@@ -114,6 +115,8 @@ def train(config: str | Path, options: RunOptions) -> Path:
     if cfg.get("load_from"):
         # mmengine loads what fits and logs the rest; a checkpoint of another model must not start.
         load_model(model, cfg.load_from)
+    if options.init is not None:
+        log_entry("weights", start_from(model, cfg, options.init))
     apply_model_options(runner, options)
     runner.register_hook(TrainingRecordHook(training_record(resolved, options, runner)))
     runner.register_hook(ModelRecordHook(model_record(cfg, resolved.recipe)))

@@ -56,6 +56,7 @@ RECIPE_OPTIONS: dict[str, list[Any]] = {
     "iters": [500],
     "lr": [1e-3],
     "image_size": [320],
+    "init": ["detector.pth"],
 }
 #: All others.
 OTHER_OPTIONS: dict[str, Any] = {
