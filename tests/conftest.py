@@ -65,6 +65,14 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts of files are kept for this test alone, not among the user's."""
+    monkeypatch.setattr(
+        "casvit_dense.data.file_cache.cache_file", lambda: tmp_path / "files.sqlite"
+    )
+
+
 @pytest.fixture(scope="session")
 def shapes(run_folder: Path) -> Path:
     """A small generated data set in both layouts: ``coco/`` and ``ade/``. Not to be changed."""

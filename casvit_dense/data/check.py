@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from casvit_dense.data.check_coco import Use, check_coco, images_of
-from casvit_dense.data.check_images import check_images, check_shared
+from casvit_dense.data.check_images import check_images, check_shared, note_unlisted
 from casvit_dense.data.check_maps import check_maps
 from casvit_dense.data.convert import materialise
 from casvit_dense.data.description import DataDescription, Split
@@ -72,6 +72,7 @@ def check(description: DataDescription, findings: Findings, deep: bool = False) 
         )
         images[str(name)] = check_split(name, split, description, use, findings, deep=deep)
     check_shared(images, findings)
+    note_unlisted(images, findings)
 
 
 def check_split(
@@ -104,6 +105,5 @@ def check_split(
     if file is None:
         return []
     records = images_of(file)
-    shared = [other.images for other in description.splits.values()].count(split.images) > 1
-    check_images(split.images, records, findings, deep=deep, sample=sample, shared=shared)
+    check_images(split.images, records, findings, deep=deep, sample=sample)
     return [split.images / image for image in records]

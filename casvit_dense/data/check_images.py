@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -97,7 +97,6 @@ def check_images(
     *,
     deep: bool = False,
     sample: int | None = None,
-    shared: bool = False,
 ) -> None:
     """Compares the images of an annotation file with the files.
 
@@ -106,7 +105,6 @@ def check_images(
         records: width and height by ``file_name``.
         deep: decode every image as a whole.
         sample: read at most so many files, evenly spread. That all exist is checked anyway.
-        shared: other splits have their images in the folder, too.
     """
     if not images.is_dir():
         findings.add(FOLDER_MISSING, images)
@@ -122,9 +120,6 @@ def check_images(
     for number, name in enumerate(absent):
         hint = _hint(images, name) if number < EXAMPLES else ""
         findings.add(IMAGE_MISSING, images, name, hint)
-    if not shared:
-        _note_unlisted(images, present.values(), folders, findings)
-
     looked_at = spread(list(present), sample)
     facts = check_files(images, [present[name] for name in looked_at], findings, deep)
     for name in looked_at:
@@ -169,6 +164,25 @@ def check_shared(splits: Mapping[str, Sequence[Path]], findings: Findings) -> No
         for (one, path), (other, copy) in combinations(first.items(), 2):
             findings.add(
                 IMAGE_SHARED, f"{one} and {other}", f"{short_path(path)} = {short_path(copy)}"
+            )
+
+
+def note_unlisted(splits: Mapping[str, Sequence[Path]], findings: Findings) -> None:
+    """Notes images that lie beside those of the splits and belong to none.
+
+    Args:
+        splits: image files by the name of their split.
+    """
+    listed: dict[Path, set[str]] = defaultdict(set)
+    for path in chain.from_iterable(splits.values()):
+        listed[path.parent].add(path.name)
+    for folder, names in listed.items():
+        suffixes = {Path(name).suffix for name in names}
+        others = _list_folders([folder / "_"])[folder] - names
+        count = sum(Path(name).suffix in suffixes for name in others)
+        if count:
+            findings.note(
+                f"{short_path(folder)}: {counted(count, 'image')} not listed, so not used"
             )
 
 
@@ -233,20 +247,6 @@ def _hint(images: Path, name: str) -> str:
             if Path(there).stem == path.stem:
                 return f"{short(folder / there, images)} is there: the suffix differs"
     return ""
-
-
-def _note_unlisted(
-    images: Path, listed: Iterable[Path], folders: Mapping[Path, set[str]], findings: Findings
-) -> None:
-    names: dict[Path, set[str]] = defaultdict(set)
-    for path in listed:
-        names[path.parent].add(path.name)
-    count = 0
-    for folder, known in names.items():
-        suffixes = {Path(name).suffix for name in known}
-        count += sum(Path(name).suffix in suffixes for name in folders[folder] - known)
-    if count:
-        findings.note(f"{images}: {counted(count, 'image')} not listed, so not used")
 
 
 def _compare_size(

@@ -100,7 +100,7 @@ def _read(path: str, deep: bool) -> ImageFacts:
     with found as file:
         facts = _header(file, os.fstat(file.fileno()).st_size)
         if not facts.problem and (deep or not _ends_well(file, facts)):
-            complaint = _decode(file)
+            complaint = _decode(file, facts)
             if complaint:
                 facts = facts._replace(problem="damaged", detail=complaint)
     return facts
@@ -159,20 +159,22 @@ def _ends_well(file: BinaryIO, facts: ImageFacts) -> bool:
     return end in file.read()
 
 
-def _decode(file: BinaryIO) -> str:
+def _decode(file: BinaryIO, facts: ImageFacts) -> str:
     """Decodes with OpenCV, which reads images for training; returns its complaint, if any."""
     import cv2
     import numpy as np
 
     file.seek(0)
-    content = np.frombuffer(file.read(), np.uint8)
+    content = file.read()
+    if facts.format in ENDS:
+        content = content.rstrip(b"\0")  # of a copy that broke off; OpenCV takes zeros for pixels
     # Its decoders write to the standard error of the process; nowhere else do they say that the
     # rest of a JPEG was missing and made up.
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as messages:
         os.dup2(messages.fileno(), 2)
         try:
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:
             return str(error.err)
         finally:
