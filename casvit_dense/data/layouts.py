@@ -56,7 +56,7 @@ class LayoutOptions:
         seed: of that choice.
         group_by: images whose names are equal before this text stay together.
         images: folder of an annotation file's images.
-        task: where a folder holds data for both.
+        task: the one to look for first, where a folder holds data for both.
     """
 
     classes: str | None = None
@@ -99,16 +99,10 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
         content = read_yaml(file)
         if "splits" in content or "names" in content:
             return _describe_file(file, options, findings)
-    if options.task != "segmentation":
-        if files := annotation_files(path):
-            return _coco(files, path, options, findings)
-        if splits := yolo_of_folders(path):
-            found = class_file(path, path / "labels")
-            return _yolo(path, splits, read_class_file(found) if found else None, options)
-        if splits := find_voc(path):
-            return _voc(path, splits, options)
-    if options.task != "detection" and (splits := find_maps(path)):
-        return _maps(path, splits, options)
+    tasks = (_detection, _segmentation)
+    for look in tasks[::-1] if options.task == "segmentation" else tasks:
+        if found := look(path, options, findings):
+            return found
     inner = subfolders(path)
     if len(inner) == 1 and not inner[0].is_symlink():  # as unpacked
         return _describe(inner[0], options, findings)
@@ -117,6 +111,22 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
         f"{path}: no data set of a known layout was found. Looked for: {LAYOUTS}. There are: "
         f"{names}. Give the folder that holds the set, an annotation file, or a description (.yaml)"
     )
+
+
+def _detection(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription | None:
+    if files := annotation_files(path):
+        return _coco(files, path, options, findings)
+    if splits := yolo_of_folders(path):
+        found = class_file(path, path / "labels")
+        return _yolo(path, splits, read_class_file(found) if found else None, options)
+    if splits := find_voc(path):
+        return _voc(path, splits, options)
+    return None
+
+
+def _segmentation(path: Path, options: LayoutOptions, _: Findings) -> DataDescription | None:
+    splits = find_maps(path)
+    return _maps(path, splits, options) if splits else None
 
 
 def _describe_file(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:

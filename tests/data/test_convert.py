@@ -10,6 +10,8 @@ import data_layouts as made
 import numpy as np
 import pytest
 from hotcoco import COCO
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -107,6 +109,15 @@ class TestFigures:
         described = describe(shapes / "coco")
         assert materialise(described, tmp_path / "o", Findings()) is described
         assert not (tmp_path / "o").exists()
+
+
+def yolo_lines() -> st.SearchStrategy[str]:
+    """Lines as tools write them, with any numbers, and with what is no number."""
+    parts = st.floats(-0.2, 1.2) | st.floats() | st.integers() | st.sampled_from(["", "x", "1e999"])
+    line = st.lists(parts, min_size=3, max_size=8).map(lambda row: " ".join(map(str, row)))
+    label = st.integers(-1, 2).map(str)
+    box = st.tuples(label, *[st.floats(0, 1).map(str)] * 4).map(" ".join)
+    return line | box | st.tuples(label, line).map(" ".join)
 
 
 def yolo_set(root: Path, labels: dict[str, str], size: tuple[int, int] = (200, 100)) -> Path:
@@ -252,6 +263,19 @@ class TestYolo:
         found, _ = converted(root, tmp_path / "o")
         assert "annotations" not in read(found.splits["test"].annotations)
 
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(lines=st.lists(yolo_lines(), max_size=6))
+    def test_every_line_is_read_or_found(
+        self, lines: list[str], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        root = yolo_set(tmp_path_factory.mktemp("y"), {"a": "\n".join(lines)})
+        content, findings = content_of(root)
+        found = sum(finding.count for finding in findings.all())
+        assert len(content["annotations"]) + found == sum(bool(line.strip()) for line in lines)
+        for a in content["annotations"]:
+            x, y, width, height = a["bbox"]
+            assert x >= 0 and y >= 0 and x + width <= 200.01 and y + height <= 100.01
+
 
 def voc_set(root: Path, *files: str, suffix: str = ".jpg") -> Path:
     """Images 0, 1, … of 200 x 100 pixels with these XML files."""
@@ -367,6 +391,19 @@ class TestVoc:
         content, findings = content_of(root)
         assert [i["file_name"] for i in content["images"]] == ["0.PNG", "2.PNG"]
         assert found_in(findings) == [("listed-image-missing", ["7"])]
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        boxes=st.lists(
+            st.lists(st.integers(-5, 210) | st.floats() | st.just("x"), max_size=4), max_size=5
+        )
+    )
+    def test_every_object_is_read_or_found(
+        self, boxes: list[list[object]], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        content, findings = content_of(voc_set(tmp_path_factory.mktemp("v"), xml(*boxes, [1] * 4)))
+        found = sum(finding.count for finding in findings.all())
+        assert len(content["annotations"]) + found == len(boxes) + 1
 
 
 class TestDivision:

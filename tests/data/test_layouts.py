@@ -387,6 +387,10 @@ class TestOptions:
         coco(root / "annotations/train.json", "train_000000.png")
         assert describe(root).task == "detection"
         assert describe(root, LayoutOptions(task="segmentation")).task == "segmentation"
+        (root / "classes.txt").unlink()
+        shutil.rmtree(root / "trainannot")
+        shutil.rmtree(root / "valannot")
+        assert describe(root, LayoutOptions(task="segmentation")).task == "detection"
 
     @pytest.mark.parametrize("classes", ["", "a,,b", "a,b,a", "nowhere.txt"])
     def test_wrong_classes(self, classes: str, shapes: Path) -> None:
