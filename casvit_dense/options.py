@@ -166,6 +166,13 @@ class RunOptions:
         choices=("none", "pytorch", "slurm", "mpi"),
         help="what started the processes (%(default)s)",
     )
+    format_only: bool = flag(
+        False,
+        commands="test",
+        action="store_true",
+        help="write predictions in COCO's results format, for images without annotations; no "
+        "metrics, no row",
+    )
     classwise: bool = flag(False, commands="test", action="store_true", help="print every class")
     fuse: bool = flag(
         False,

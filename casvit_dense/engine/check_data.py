@@ -43,11 +43,12 @@ def check_config(config: Path, findings: Findings, deep: bool = False) -> None:
             check_loader(cfg, key, findings, sample=None, deep=deep)
 
 
-def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
+def check_data(cfg: Config, loaders: Iterable[str], truth: bool = True) -> list[str]:
     """Checks the data sets of some loaders against each other, the disk and the model's heads.
 
     Args:
         cfg: resolved config; its framework's registries must be filled.
+        truth: annotations are needed.
 
     Returns:
         A line for each data set, with what its loader keeps; then warnings and notes.
@@ -58,7 +59,7 @@ def check_data(cfg: Config, loaders: Iterable[str]) -> list[str]:
     findings = Findings()
     for key in loaders:
         if cfg.get(key) is not None:
-            check_loader(cfg, key, findings, sample=LOOKED_INTO)
+            check_loader(cfg, key, findings, sample=LOOKED_INTO, truth=truth)
     findings.raise_errors()
     return [
         *(f"{name}: {summary(facts)}" for name, facts in findings.splits.items()),
@@ -74,7 +75,12 @@ def summary(facts: dict[str, Any]) -> str:
 
 
 def check_loader(
-    cfg: Config, key: str, findings: Findings, sample: int | None, deep: bool = False
+    cfg: Config,
+    key: str,
+    findings: Findings,
+    sample: int | None,
+    deep: bool = False,
+    truth: bool = True,
 ) -> None:
     """Checks the data of one loader; see `check_config`."""
     name = key.removesuffix("_dataloader")
@@ -85,7 +91,7 @@ def check_loader(
         classes = class_names(dataset, kind)
         check_heads(cfg, classes, f"{key} ({dataset.type})")
         split = name if number == 0 else f"{name} {number + 1}"
-        _check_files(dataset, kind, classes, split, findings, sample, deep)
+        _check_files(dataset, kind, classes, split, findings, sample, deep, truth)
         if split in findings.splits:
             findings.splits[split]["num_classes"] = len(classes)
     check_evaluator(cfg, key)
@@ -99,6 +105,7 @@ def _check_files(
     findings: Findings,
     sample: int | None,
     deep: bool,
+    truth: bool,
 ) -> None:
     """Checks the files of a kind of data set that we know."""
     root = Path(dataset.get("data_root") or "")
@@ -122,6 +129,7 @@ def _check_files(
             masks=any(step.with_mask for step in loads),
             min_size=filters.get("min_size", 0),
             keeps_empty=not filters.get("filter_empty_gt", False),
+            truth=truth,
         )
         check_split(name, split, description, use, findings, deep, sample)
     maps = prefix.get("seg_map_path")

@@ -41,6 +41,7 @@ class DenseCocoMetric(CocoMetric):
             in COCO's results format; without it they are not kept.
         classwise: log the AP of every class.
         collect_device: where processes gather results.
+        format_only: keep the predictions and evaluate nothing: the images have no truth.
         backend: package that evaluates, see `options.COCO_BACKENDS`; the numbers are the same.
 
     Attributes:
@@ -54,6 +55,7 @@ class DenseCocoMetric(CocoMetric):
         outfile_prefix: str | None = None,
         classwise: bool = False,
         collect_device: str = "cpu",
+        format_only: bool = False,
         backend: str = COCO_BACKENDS[0],
     ) -> None:
         load_backend(backend)  # before hours of testing, not after
@@ -63,6 +65,7 @@ class DenseCocoMetric(CocoMetric):
             outfile_prefix=outfile_prefix,
             classwise=classwise,
             collect_device=collect_device,
+            format_only=format_only,
         )
         self._coco_api = CocoAnnotations(ann_file)
         self.backend = backend
@@ -77,6 +80,7 @@ class DenseCocoMetric(CocoMetric):
 
         Returns:
             ``{kind}_{number}`` for each of the twelve; fractions, -1 where there is no truth.
+            Empty with ``format_only``.
         """
         predictions = [prediction for _, prediction in results]
         check_once_each([prediction["img_id"] for prediction in predictions])
@@ -87,6 +91,8 @@ class DenseCocoMetric(CocoMetric):
             if self.outfile_prefix:
                 file = Path(f"{self.outfile_prefix}.{kind}.json")
                 write_whole(file, json.dumps(detections).encode())
+            if self.format_only:
+                continue
             stats = self._evaluate(kind, detections, [p["img_id"] for p in predictions])
             for name, value in zip(COCO_NUMBERS, stats, strict=True):
                 values[f"{kind}_{name}"] = float(value)

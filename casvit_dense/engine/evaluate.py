@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from casvit_dense.engine.console import (
     log_model,
     quiet_console,
 )
-from casvit_dense.engine.kept_config import model_config
+from casvit_dense.engine.kept_config import known_classes, model_config
+from casvit_dense.engine.mismatches import compare_classes, foreign_data, same_as_training
 from casvit_dense.engine.own_data import DATA_FILE, find_data
 from casvit_dense.engine.record import (
     conditions,
@@ -80,24 +82,27 @@ def evaluate(
     """
     started = time.monotonic()
     source = model_config(config, checkpoint)
-    data = find_data(source, options, training=False)
+    data = find_data(source, options, training=False, truth=not options.format_only)
     resolved = resolve(source, options, data)
     cfg = resolved.config
     if cfg.get("test_dataloader") is None:
         raise UserError(f"{cfg.filename} cannot be evaluated: it has no test_dataloader")
-    training = None
+    training, known = None, None
     if is_exported(checkpoint):
         find_backend(checkpoint)
     else:  # a damaged file should not show after everything was built
-        training = training_of(read_checkpoint(checkpoint))
+        content = read_checkpoint(checkpoint)
+        training, known = training_of(content), known_classes(content)
+    said = same_as_training(cfg)
     drop_training(cfg)
     register_scope(cfg)
+    said += compare_classes(known, test_classes(cfg), checkpoint)
     log_model(cfg)
     log_entry("weights", checkpoint)
     log_entry("device", cpu_name() if is_exported(checkpoint) else device_name())
     for line in data.messages if data is not None else ():
         log_entry("data", line)
-    for line in check_data(cfg, ("test_dataloader",)):
+    for line in check_data(cfg, ("test_dataloader",), truth=not options.format_only):
         log_entry("data", line)
     if is_exported(checkpoint):
         replace_with_exported(cfg, checkpoint, options)
@@ -105,14 +110,21 @@ def evaluate(
     ledger = options.ledger or work_dir.parent / LEDGER
 
     open_process_group(cfg)
-    on_main_process(lambda: check_writable(ledger))
+    if not options.format_only:
+        on_main_process(lambda: check_writable(ledger))
     folder = on_main_process(lambda: new_evaluation(work_dir))
     cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
-    keep_predictions(cfg, folder, options.classwise)
+    keep_predictions(cfg, folder, options)
     if data is not None:
         write_description(data.description, folder / DATA_FILE)
     runner = build_runner(cfg, ("test_loop",))
+    for line in foreign_data(cfg, "test_dataloader", runner.test_dataloader.dataset):
+        log_entry("note", line)
     facts = load_weights(runner, checkpoint, options)
+    if options.format_only:
+        runner.test()
+        LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {folder}")
+        return {}
     # Before the hours of testing: the annotation files might be gone after them.
     dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
     metrics: dict[str, float] = runner.test()
@@ -125,7 +137,7 @@ def evaluate(
             "checkpoint": str(checkpoint),
             "metrics": metrics,
             "per_class": by_class,
-            "remarks": remarks(metrics, by_class),
+            "remarks": [*said, *remarks(metrics, by_class)],
             "conditions": conditions(
                 cfg,
                 **facts,
@@ -196,11 +208,24 @@ def drop_training(cfg: Config) -> None:
     cfg.resume, cfg.load_from = False, None
 
 
-def keep_predictions(cfg: Config, folder: Path, classwise: bool) -> None:
-    """Tells the metrics where predictions go and whether to print every class."""
+def test_classes(cfg: Config) -> Sequence[str]:
+    """Class names of the (first) test set."""
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    return class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
+
+
+def keep_predictions(cfg: Config, folder: Path, options: RunOptions) -> None:
+    """Tells the metrics where predictions go, and what to make of them."""
+    classwise = options.classwise
     for metric in evaluators(cfg):
+        if options.format_only and metric.type != "DenseCocoMetric":
+            raise UserError(
+                f"--format-only writes COCO's results, and {cfg.filename} evaluates by "
+                f"{metric.type}; casvit-dense predict writes maps of any images"
+            )
         if metric.type == "DenseCocoMetric":
             metric.update(outfile_prefix=str(folder / PREDICTIONS), classwise=classwise)
+            metric.format_only = options.format_only
         elif metric.type == "DenseIoUMetric":
             maps = folder / MAPS_FOLDER
             metric.update(output_dir=str(maps), classwise=classwise)
@@ -215,7 +240,5 @@ def replace_with_exported(cfg: Config, file: str | Path, options: RunOptions) ->
             flag = option.name.replace("_", "-")
             raise UserError(f"an exported file {reason}; leave --{flag} out")
     check_overrides(options.cfg_options)
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    classes = class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
-    check_origin(read_description(Path(file)), cfg.filename, classes)
+    check_origin(read_description(Path(file)), cfg.filename, test_classes(cfg))
     cfg.model = dict(type="ExportedModel", file=str(file))

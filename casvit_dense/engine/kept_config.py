@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -96,11 +96,20 @@ def kept_record(file: Path) -> Mapping[str, Any] | None:
     return record if isinstance(record, Mapping) else None
 
 
-def kept_classes(record: Mapping[str, Any] | None) -> list[str] | None:
-    """The class names in a record; None where it has none."""
-    classes = (record or {}).get("classes")
-    if isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes):
-        return list(classes)
+def known_classes(content: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a checkpoint knows, also one from elsewhere; None where it has none.
+
+    Args:
+        content: as `read_checkpoint` gives it.
+    """
+    meta = content.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    places = (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta)
+    for place in places:
+        for key in ("classes", "CLASSES"):
+            found = place.get(key) if isinstance(place, Mapping) else None
+            if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):
+                return list(found)
     return None
 
 

@@ -31,6 +31,7 @@ from casvit_dense.engine.hooks import (
 )
 from casvit_dense.engine.kept_config import model_record
 from casvit_dense.engine.machine import world_size
+from casvit_dense.engine.mismatches import foreign_data
 from casvit_dense.engine.own_data import DATA_FILE, find_data
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.runner import (
@@ -107,7 +108,9 @@ def train(config: str | Path, options: RunOptions) -> Path:
         runner.logger.info(line)
     steps = runner.max_iters, len(runner.train_dataloader)
     log_entry("steps", describe_steps(cfg, *steps))
-    for message in [*messages, *unfinished_warmup(cfg, *steps)]:
+    messages += unfinished_warmup(cfg, *steps)
+    messages += foreign_data(cfg, "train_dataloader", runner.train_dataloader.dataset)
+    for message in messages:
         log_entry("note", message)
     model: Any = unwrapped(runner.model)
     if training_precision(cfg) == "bf16":

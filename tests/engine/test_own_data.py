@@ -13,11 +13,12 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.data.description import DataDescription, read_description
 from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.engine.config_tree import heads_of
-from casvit_dense.engine.kept_config import kept_classes, kept_config, kept_record
+from casvit_dense.engine.kept_config import kept_config, known_classes
 from casvit_dense.engine.own_data import OwnData, find_data
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
@@ -185,8 +186,9 @@ def test_one_flag_trains_and_everything_follows(
     description = read_description(work_dir / "data.yaml")
     assert isinstance(description, DataDescription)
     checkpoint = work_dir / "epoch_2.pth"
-    assert kept_classes(kept_record(checkpoint)) == description.classes
-    assert kept_record(checkpoint)["ignore_label"] == (11 if layout == "camvid" else None)
+    content = read_checkpoint(checkpoint)
+    assert known_classes(content) == description.classes
+    assert content["meta"]["model"]["ignore_label"] == (11 if layout == "camvid" else None)
     exported = tmp_path / "model.onnx"
     run("export", checkpoint, "--out", exported, "--input", "64x64")
     image = next(path for path in data.rglob("val*/*.png") if "annot" not in str(path))

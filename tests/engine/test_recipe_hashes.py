@@ -70,6 +70,7 @@ OTHER_OPTIONS: dict[str, Any] = {
     "deterministic": True,
     "launcher": "pytorch",
     "classwise": True,
+    "format_only": True,
     "fuse": True,
     "coco_backend": "pycocotools",
     "ledger": Path("ledger.jsonl"),
