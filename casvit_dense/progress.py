@@ -52,7 +52,8 @@ class Progress:
         self.last_line = now
         pace = (now - self.started) / (self.done - self.first)
         left = format_duration(pace * (self.total - self.done))
-        return f"{self.name} {self.done} of {self.total}, {pace:.2f} s each, {left} left"
+        speed = f"{pace:.2f} s each" if pace >= 0.01 else f"{1 / pace:,.0f} a second"
+        return f"{self.name} {self.done} of {self.total}, {speed}, {left} left"
 
     def track(self, items: Iterable[Item], log: Callable[[str], None]) -> Iterator[Item]:
         """The items of a loop whose lines go to ``log``."""

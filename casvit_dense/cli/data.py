@@ -4,6 +4,7 @@ Exit code of check: 0: no error; 1: errors were found; 2: it could not be checke
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def show_log() -> None:
+    """Shows what long work says of itself beside the output."""
+    log = logging.getLogger("casvit_dense")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
+
+
 def say(line: str) -> None:
     """Shows progress beside the output."""
     print(line, file=sys.stderr, flush=True)
@@ -100,6 +109,7 @@ def run_check(args: argparse.Namespace) -> int:
     from casvit_dense.progress import counted
 
     findings = Findings()
+    show_log()
     if Path(args.path).suffix == ".py":
         from casvit_dense.engine.check_data import check_config
         from casvit_dense.engine.console import quiet_console

@@ -96,6 +96,8 @@ BOX_MASK = Kind(
 #: Pixels by which annotation tools exceed an image or a mask without harm.
 SLACK: Final = 3.0
 
+NUMBERS: Final = frozenset({int, float})
+
 #: Larger numbers are no pixels.
 LARGEST: Final = 1e7
 
@@ -118,13 +120,21 @@ def check_boxes(
         box = annotation.bbox
         if not isinstance(box, list) or len(box) != 4:
             report(BOX_FORM, row, f"bbox {_short(box)}")
-        elif not all(type(v) in (int, float) for v in box):
+            continue
+        x1, y1, w, h = box
+        if (
+            type(x1) in NUMBERS
+            and type(y1) in NUMBERS
+            and type(w) in NUMBERS
+            and type(h) in NUMBERS
+        ):
+            if max(box) < LARGEST and min(box) > -LARGEST:
+                boxes[row] = box
+            else:
+                report(BOX_NUMBER, row, f"bbox {_short(box)}")
+        else:
             absurd = any(v in ("NaN", "Infinity", "-Infinity") or _is_power(v) for v in box)
             report(BOX_NUMBER if absurd else BOX_FORM, row, f"bbox {_short(box)}")
-        elif not all(-LARGEST < v < LARGEST for v in box):
-            report(BOX_NUMBER, row, f"bbox {_short(box)}")
-        else:
-            boxes[row] = box
     x, y, width, height = boxes.T
     shapes = np.array([size or (np.nan, np.nan) for size in sizes]).reshape(-1, 2)
     known = ~np.isnan(width)

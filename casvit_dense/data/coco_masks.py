@@ -1,5 +1,6 @@
 """Masks of COCO files: polygons and run lengths, read strictly and measured in bulk."""
 
+import logging
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from msgspec import Raw
 from numpy.typing import NDArray
 
 from casvit_dense.data.findings import Kind
+from casvit_dense.progress import Progress
 
 #: What an annotation without the key ``segmentation`` has.
 NO_MASK: Final = Raw(b"")
@@ -162,6 +164,10 @@ class Measured(NamedTuple):
     areas: NDArray[np.float64]
 
 
+LOG: Final = logging.getLogger("casvit_dense")
+
+PROGRESS_SECONDS: Final = 5.0
+
 #: Annotations whose polygons are measured at once.
 CHUNK: Final = 20_000
 
@@ -195,7 +201,8 @@ def measure_masks(
             batch.polygons.clear()
             batch.rows.clear()
 
-    for row, (mask, size) in enumerate(zip(masks, sizes, strict=True)):
+    tracked = Progress("mask", count, PROGRESS_SECONDS).track(masks, LOG.info)
+    for row, (mask, size) in enumerate(zip(tracked, sizes, strict=True)):
         if is_empty(mask):
             present[row] = False
             continue
