@@ -164,6 +164,7 @@ def _check_names(
 ) -> None:
     """Looks for images that are listed and missing, or that lie there and have another suffix."""
     suffix, known = description.image_suffix, set(there)
+    others = (description.map_suffix,) if split.images == split.annotations else ()
     for stem in stems:
         if stem + suffix not in known:
             ending = f" (which should be without {suffix})" * stem.endswith(suffix)
@@ -175,7 +176,7 @@ def _check_names(
         findings.add(NO_IMAGES, split.images, example=example)
     elif split.files is None:
         for name in there:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.endswith(suffix):
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.endswith((suffix, *others)):
                 findings.add(IMAGE_SUFFIX, split.images, name, f"not {suffix}")
 
 

@@ -1,5 +1,6 @@
 """Names by which people call splits, images and lists of classes, and looking for them on disk."""
 
+import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,18 @@ ALIASES: Final[dict[SplitName, tuple[str, ...]]] = {
 }
 SPLIT_NAMES: Final[tuple[SplitName, ...]] = get_args(SplitName)
 
+#: Lists of images by split; the second where a set is divided into two parts only.
+LISTS: Final[dict[SplitName, tuple[str, ...]]] = {
+    "train": ("train.txt", "trainval.txt"),
+    "val": ("val.txt", "valid.txt"),
+    "test": ("test.txt",),
+}
+
 #: Files with a class name a line.
-CLASS_FILES: Final = ("classes.txt", "names.txt", "labels.txt", "obj.names", "class_dict.csv")
+CLASS_FILES: Final = (
+    *("classes.txt", "names.txt", "labels.txt", "obj.names"),
+    *("class_dict.csv", "_classes.csv"),
+)
 
 
 def split_in(name: str) -> SplitName | None:
@@ -73,6 +84,16 @@ def has_files(folder: Path, *suffixes: str) -> bool:
     return next(files_below(folder, *suffixes), None) is not None
 
 
+def split_lists(folder: Path) -> dict[SplitName, Path]:
+    """The files in a folder that list the images of each split."""
+    found: dict[SplitName, Path] = {}
+    for split, names in LISTS.items():
+        for name in reversed(names):
+            if (folder / name).is_file():
+                found[split] = folder / name
+    return found
+
+
 def split_folders(folder: Path) -> dict[SplitName, Path]:
     """The folders in a folder that are called as splits are."""
     names = {inner.name.lower(): inner for inner in subfolders(folder)}
@@ -111,8 +132,16 @@ def read_class_file(file: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not text in UTF-8 ({error})") from error
     if file.suffix == ".csv":
-        lines = [line.split(",")[0] for line in lines[1:]]
+        lines = _column(lines)
     return _distinct([line.strip() for line in lines if line.strip()], str(file))
+
+
+def _column(lines: list[str]) -> list[str]:
+    """The names in a table with a head: of the column name or class, else of the first."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
+    head = [cell.lower() for cell in rows[0]] if rows else []
+    number = next((head.index(name) for name in ("name", "class") if name in head), 0)
+    return [row[number] for row in rows[1:] if number < len(row)]
 
 
 def _distinct(names: Sequence[str], source: str) -> list[str]:

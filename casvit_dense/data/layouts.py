@@ -223,7 +223,8 @@ def _maps(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription
     suffixes = find_suffixes(splits)
     first = next(images_below(next(iter(splits.values())).images))
     ade20k = ADE20K.match(first.name) is not None
-    found = class_file(path, *{split.images.parent for split in splits.values()})
+    folders = (split.images for split in splits.values())
+    found = class_file(path, *(place for images in folders for place in (images.parent, images)))
     zero = ade20k
     if options.classes is not None:
         classes = class_list(options.classes)

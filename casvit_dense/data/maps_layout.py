@@ -12,21 +12,19 @@ from casvit_dense.data.layout_files import (
     files_below,
     images_below,
     split_folders,
+    split_lists,
     subfolders,
 )
 from casvit_dense.errors import UserError, shortlist
 
-IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "JPEGImages", "leftImg8bit")
+#: In lower case, the most usual first.
+IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "leftimg8bit")
 MAP_FOLDERS: Final = (
-    "annotations",
-    "masks",
-    "mask",
-    "labels",
-    "label",
-    "gt",
-    "SegmentationClass",
-    "gtFine",
+    *("annotations", "annotation", "masks", "mask", "labels", "label", "ann_dir"),
+    *("segmentationclass", "segmentations", "segmentation", "gt", "gtfine"),
 )
+#: What maps end in that lie among their images, as Roboflow exports them.
+AMONG_IMAGES: Final = "_mask.png"
 MAP_SUFFIXES: Final = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 
 #: ADE20K's names in the release with index maps.
@@ -46,12 +44,16 @@ class Suffixes:
 
 def find_maps(root: Path) -> dict[SplitName, Split]:
     """Splits of images and index maps; empty if there are none."""
-    for pairs in (_by_kind(root), _by_split(root), _side_by_side(root), _undivided(root)):
+    for look in (_by_kind, _by_split, _side_by_side, _undivided, _among_images):
         found = {
             split: Split(images=images, annotations=maps)
-            for split, (images, maps) in pairs.items()
+            for split, (images, maps) in look(root).items()
             if next(files_below(maps, *MAP_SUFFIXES), None) and next(images_below(images), None)
         }
+        lists = split_lists(root / "ImageSets" / "Segmentation")
+        if found and look is _undivided and lists:  # as VOC does it
+            whole = found["train"]
+            return {s: whole.model_copy(update={"files": file}) for s, file in lists.items()}
         if found:
             return found
     return {}
@@ -98,8 +100,15 @@ def _undivided(root: Path) -> Pairs:
     return {"train": (images, maps)} if images is not None and maps is not None else {}
 
 
+def _among_images(root: Path) -> Pairs:
+    """``train/1.jpg`` and ``train/1_mask.png``."""
+    folders = split_folders(root)
+    return {s: (f, f) for s, f in folders.items() if next(files_below(f, AMONG_IMAGES), None)}
+
+
 def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    there = {inner.name.lower(): inner for inner in subfolders(folder)}
+    return next((there[name] for name in names if name in there), None)
 
 
 def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:
@@ -139,7 +148,9 @@ def _pairs(split: Split) -> Counter[Suffixes]:
             stem = image.stem.removesuffix(ending)
             for name in by_folder.get(image.parent, ()):
                 rest = name.removeprefix(stem)
-                if rest != name and not rest[0].isdigit():  # 10.png is not of 1.jpg
+                if name == rest or (name == image.name and split.images == split.annotations):
+                    continue  # of another image, or the image itself
+                if not rest[0].isdigit():  # 10.png is not of 1.jpg
                     counts[Suffixes(ending + image.suffix, rest)] += 1
     return counts
 

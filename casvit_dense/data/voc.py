@@ -13,7 +13,7 @@ from xml.parsers import expat
 from casvit_dense.data.convert_objects import Object, Report, Size
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.findings import Kind
-from casvit_dense.data.layout_files import files_below, has_files, split_folders
+from casvit_dense.data.layout_files import files_below, has_files, split_folders, split_lists
 
 XML = Kind(
     "voc-xml",
@@ -48,13 +48,6 @@ OBJECT_NAME = Kind(
 
 IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "img")
 
-#: Lists of images by split; the second where VOC's own are not divided.
-LISTS: Final[dict[SplitName, tuple[str, ...]]] = {
-    "train": ("train.txt", "trainval.txt"),
-    "val": ("val.txt", "valid.txt"),
-    "test": ("test.txt",),
-}
-
 
 def find_voc(root: Path) -> dict[SplitName, Split]:
     """Splits of ``Annotations/*.xml``, or of XML files beside images; empty if there are none."""
@@ -68,12 +61,7 @@ def find_voc(root: Path) -> dict[SplitName, Split]:
     annotations = _annotations(root)
     if annotations == root or not has_files(annotations, ".xml"):
         return {}
-    lists = root / "ImageSets" / "Main"
-    files = {
-        split: file
-        for split, names in LISTS.items()
-        if (file := next((lists / n for n in names if (lists / n).is_file()), None)) is not None
-    }
+    files = split_lists(root / "ImageSets" / "Main")
     images = _images(root)
     if not files:
         return {"train": Split(images=images, annotations=annotations)}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from casvit_dense.data.check import check
 from casvit_dense.data.description import DataDescription, read_description, write_description
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts import LayoutOptions, describe
@@ -299,6 +300,9 @@ class TestMaps:
             ("train/images/1.png", "train/masks/1.png", (".png", ".png")),
             ("train/1.png", "train_labels/1_L.png", (".png", "_L.png")),
             ("images/1.JPG", "masks/1_mask.tif", (".JPG", "_mask.tif")),
+            ("img_dir/train/1.jpg", "ann_dir/train/1.png", (".jpg", ".png")),
+            ("Train/Images/1.jpg", "Train/Labels/1.png", (".jpg", ".png")),
+            ("train/1.jpg", "train/1_mask.png", (".jpg", "_mask.png")),
             (
                 "leftImg8bit/train/x/1_leftImg8bit.png",
                 "gtFine/train/x/1_gtFine_ids.png",
@@ -315,6 +319,40 @@ class TestMaps:
         found = describe(tmp_path, LayoutOptions(classes="a,b"))
         assert (found.image_suffix, found.map_suffix) == suffixes
         assert list(found.splits) == ["train"]
+
+    def test_voc(self, tmp_path: Path) -> None:
+        for number in range(4):
+            picture(tmp_path / f"JPEGImages/{number}.jpg")
+        for number in range(3):
+            index_map(tmp_path / f"SegmentationClass/{number}.png")
+        lists = tmp_path / "ImageSets/Segmentation"
+        lists.mkdir(parents=True)
+        (lists / "train.txt").write_text("0\n1\n")
+        (lists / "val.txt").write_text("2\n")
+        found = describe(tmp_path, LayoutOptions(classes="a,b"))
+        assert places(found, tmp_path)["val"] == ("JPEGImages", "SegmentationClass")
+        assert found.splits["val"].files == lists / "val.txt"
+        findings = Findings()
+        check(found, findings)
+        assert [findings.splits[name]["images"] for name in ("train", "val")] == [2, 1]
+        assert {finding.kind.code for finding in findings.all()} <= {
+            *("map-one-class", "map-class-without-pixels", "image-twice", "image-shared"),
+        }
+
+    def test_maps_among_images(self, tmp_path: Path) -> None:
+        for folder in ("train", "valid"):
+            picture(tmp_path / folder / "a.jpg")
+            index_map(tmp_path / folder / "a_mask.png")
+            (tmp_path / folder / "_classes.csv").write_text(
+                "Pixel Value, Class\n0, background\n1, cat\n"
+            )
+        found = describe(tmp_path)
+        assert found.classes == ["background", "cat"]
+        assert places(found, tmp_path)["val"] == ("valid", "valid")
+        findings = Findings()
+        check(found, findings)
+        codes = {finding.kind.code for finding in findings.all()}
+        assert not codes & {"map-image-suffix", "map-missing", "map-without-image"}
 
     def test_ade20k(self, tmp_path: Path) -> None:
         inner = tmp_path / "ADEChallengeData2016"
