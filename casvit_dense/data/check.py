@@ -1,15 +1,20 @@
 """All checks of a data set, in one run that collects everything it finds."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from casvit_dense.data.check_coco import Use, check_coco, images_of
 from casvit_dense.data.check_images import check_images, check_shared, note_unlisted
 from casvit_dense.data.check_maps import check_maps
 from casvit_dense.data.convert import materialise
 from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.file_cache import look_at
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts import LayoutOptions, describe
 from casvit_dense.data.map_pairs import image_stems
@@ -101,9 +106,32 @@ def check_split(
         ]
     if split.annotations is None:
         return []
-    file = check_coco(split.annotations, name, use, findings)
-    if file is None:
+    records = _records(split.annotations, name, use, findings)
+    if records is None:
         return []
-    records = images_of(file)
     check_images(split.images, records, findings, deep=deep, sample=sample)
     return [split.images / image for image in records]
+
+
+def _records(
+    path: Path, name: str, use: Use, findings: Findings
+) -> dict[str, tuple[int, int]] | None:
+    """Width and height of an annotation file's images; its check is kept until it changes."""
+
+    def look(_: str) -> dict[str, Any]:
+        found = Findings()
+        file = check_coco(path, name, use, found)
+        return {**found.to_keep(), "records": file and images_of(file)}
+
+    question = json.dumps([str(path), name, asdict(use), _own_code()])
+    kept = look_at([path], look, f"coco {question}", "annotation file")[path]
+    findings.take_kept(kept)
+    records = kept["records"]
+    return records and {image: (size[0], size[1]) for image, size in records.items()}
+
+
+@cache
+def _own_code() -> str:
+    """Changes with every change of the checks, whose earlier results then no longer count."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()

@@ -1,6 +1,6 @@
 """What a check of data found: each kind of fault once, with its records counted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -140,6 +140,20 @@ class Findings:
             for line in other.notes:
                 self.note(line)
             self.splits |= other.splits
+
+    def to_keep(self) -> dict[str, Any]:
+        """Everything as JSON can hold it, for `take_kept`."""
+        found = [{**vars(finding), "kind": finding.kind.code} for finding in self._found.values()]
+        return {"found": found, "notes": self.notes, "splits": self.splits}
+
+    def take_kept(self, kept: Mapping[str, Any]) -> None:
+        """Takes in what an earlier run found."""
+        other = Findings()
+        for content in kept["found"]:
+            finding = Finding(**{**content, "kind": KINDS[content["kind"]]})
+            other._found[finding.kind.code, finding.file] = finding
+        other.notes, other.splits = kept["notes"], kept["splits"]
+        self.extend([other])
 
     def all(self) -> list[Finding]:
         """Errors first, then warnings, each in the order in which they were found."""

@@ -7,6 +7,7 @@ What a file's loader delivers is asked of mmdet's own ``CocoDataset``.
 
 import codecs
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from coco_files import CLASSES, content, rectangle
 from msgspec import Raw
 from pycocotools import mask as rle
 
+from casvit_dense.data import check
 from casvit_dense.data.balance import balance
+from casvit_dense.data.check import check_path
 from casvit_dense.data.check_coco import Use, check_coco
 from casvit_dense.data.coco_file import load_coco
 from casvit_dense.data.coco_masks import decode_counts, mask_area
@@ -363,3 +366,25 @@ def test_areas_are_those_of_pycocotools() -> None:
         assert mask_area(runs) == rle.area(packed) == bits.sum()
         assert rle.frPyObjects({"size": [13, 17], "counts": decode_counts(text)}, 13, 17) == packed
     assert mask_area(Raw(json.dumps([rectangle(1, 2, 10, 5), [0, 0, 4, 0, 0, 3]]).encode())) == 56
+
+
+def test_a_file_is_checked_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are kept by size and time; what is kept says the same as the check."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = coco_files.write(tmp_path, set_box(2, -30))
+    os.utime(file, (1e9, 1e9))
+
+    def told() -> dict[str, Any]:
+        findings = Findings()
+        check_path(tmp_path, findings)
+        return findings.to_dict()
+
+    first = told()
+    assert first["findings"][0]["code"] == "box-negative"
+    with monkeypatch.context() as patch:
+        patch.setattr(check, "check_coco", None)  # not called again
+        assert told() == first
+    file.write_text(json.dumps(content()))
+    assert told()["findings"] == []
