@@ -16,6 +16,7 @@ from casvit_dense.data.layout_files import (
     images_below,
     split_folders,
     split_in,
+    split_of,
     subfolders,
 )
 from casvit_dense.errors import UserError, shortlist
@@ -88,7 +89,7 @@ def _only_file(folders: list[Path]) -> Path | None:
 def _by_name(files: list[Path], folder: Path) -> Files:
     instances = [file for file in files if not file.name.startswith(OTHER_TASKS)]
     if len(instances) == 1:
-        return {split_in(instances[0].stem) or "train": instances[0]}
+        return {split_of(instances[0]): instances[0]}
     found: Files = {}
     for split in SPLIT_NAMES:
         named = [file for file in instances if split_in(file.stem) == split]

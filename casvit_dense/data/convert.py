@@ -141,14 +141,14 @@ def _images_and_labels(
     for line in read_list(split.files):
         if suffix == ".xml":  # VOC's lists of one class have a number behind the name
             stem = line.split()[0]
-            listed, labels = by_stem.get(stem), split.annotations / f"{stem}{suffix}"
+            listed, labels = by_stem.get(stem), split.annotations / f"{stem}.xml"
         else:
             listed = split.images / line
-            labels = labels_of(listed).with_suffix(suffix)
+            labels = labels_of(listed)
         if listed is None or not is_file(listed):
             findings.add(IMAGE_LISTED, split.files, line)
         else:
-            yield listed, labels
+            yield listed, labels.with_suffix(suffix)
 
 
 def _stem(path: Path, folder: Path) -> str:

@@ -104,7 +104,7 @@ def read_description(file: Path) -> DataDescription:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file}: not YAML ({error})") from error
     try:
         description = DataDescription.model_validate(content)

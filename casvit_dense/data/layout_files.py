@@ -10,6 +10,7 @@ from typing import Final, get_args
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.map_pairs import names_in
 from casvit_dense.errors import UserError
+from casvit_dense.files import is_file
 
 #: Endings by which image files are recognised, in lower case.
 IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -42,6 +43,12 @@ def split_in(name: str) -> SplitName | None:
         if re.search(pattern, name.lower()):
             return split  # type: ignore[return-value]
     return None
+
+
+def split_of(file: Path) -> SplitName:
+    """The split that a single annotation file is of: by its name, its folder's, else train."""
+    folders = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
+    return split_in(file.stem) or folders.get(file.parent.name.lower(), "train")
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -112,7 +119,7 @@ def class_list(given: str) -> list[str]:
         UserError: no names, a name twice, or the file cannot be read.
     """
     file = Path(given)
-    if file.is_file():
+    if is_file(file):
         return read_class_file(file)
     if file.suffix in (".txt", ".csv", ".names") or "/" in given:
         raise UserError(f"no file of classes {given}")
@@ -132,13 +139,16 @@ def read_class_file(file: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not text in UTF-8 ({error})") from error
     if file.suffix == ".csv":
-        lines = _column(lines)
+        try:
+            lines = _column(lines)
+        except csv.Error as error:
+            raise UserError(f"{file}: not a table ({error})") from error
     return _distinct([line.strip() for line in lines if line.strip()], str(file))
 
 
 def _column(lines: list[str]) -> list[str]:
     """The names in a table with a head: of the column name or class, else of the first."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(row)]
     head = [cell.lower() for cell in rows[0]] if rows else []
     number = next((head.index(name) for name in ("name", "class") if name in head), 0)
     return [row[number] for row in rows[1:] if number < len(row)]

@@ -28,7 +28,7 @@ from casvit_dense.data.layout_files import (
     files_in,
     images_below,
     read_class_file,
-    split_in,
+    split_of,
     subfolders,
 )
 from casvit_dense.data.maps_layout import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
@@ -131,7 +131,7 @@ def _segmentation(path: Path, options: LayoutOptions, _: Findings) -> DataDescri
 
 def _describe_file(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:
     if path.suffix.lower() == ".json":
-        return _coco({split_in(path.stem) or "train": path}, root_of(path), options, findings)
+        return _coco({split_of(path): path}, root_of(path), options, findings)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{path}: give a folder, a COCO file (.json) or a description (.yaml)")
     if "names" in read_yaml(path):

@@ -5,6 +5,7 @@ wrong line without its place.
 """
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,22 +65,26 @@ YAML_KEYS: Final[dict[SplitName, tuple[str, ...]]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
+NOTHING: Final = ("", "~", "null")
 SAMPLE: Final = 50  # label files by which boxes are told from polygons
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The keys of a YAML file; none if it holds something else.
+    """The keys of a YAML file, all values as text; none if it holds something else.
 
     Raises:
         UserError: it cannot be read or is not YAML.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        # Otherwise a class called no would be False.
+        content = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file}: not YAML ({error})") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if value not in NOTHING}
 
 
 def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
@@ -91,7 +96,7 @@ def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
     content = read_yaml(file)
     splits: dict[SplitName, Split] = {}
     for split in SPLIT_NAMES:
-        value = next((content[key] for key in YAML_KEYS[split] if content.get(key)), None)
+        value = next((content[key] for key in YAML_KEYS[split] if key in content), None)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if value is None:
@@ -114,9 +119,10 @@ def _place(file: Path, base: Any, value: str) -> Path | None:
     """The folder or list that a value of a ``data.yaml`` means: tools disagree on the root."""
     here = file.absolute().parent
     inner = Path(*[part for part in Path(value).parts if part not in ("..", "/")])
-    bases = [here / str(base or ""), here]
+    bases = [here / base, here] if isinstance(base, str) else [here]
     places = [base / value for base in bases] + [here / inner]
-    return next((Path(place).resolve() for place in places if place.exists()), None)
+    there = (place for place in places if os.path.exists(place))  # noqa: PTH110 (odd names)
+    return next((place.resolve() for place in there), None)
 
 
 def _split(place: Path) -> Split:
@@ -140,15 +146,15 @@ def labels_of(path: Path) -> Path:
 def _yaml_names(file: Path, content: dict[str, Any]) -> list[str] | None:
     names = content.get("names")
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if set(names) != {str(number) for number in range(len(names))}:
             raise UserError(f"{file}: names: number the classes 0 to {len(names) - 1}")
-        names = [names[number] for number in range(len(names))]
+        names = [names[str(number)] for number in range(len(names))]
     if names is None:
         found = class_file(file.absolute().parent)
         return read_class_file(found) if found else None
     if not isinstance(names, list) or not names:
         raise UserError(f"{file}: names: give a list of class names, not {names!r}")
-    if content.get("nc", len(names)) != len(names):
+    if content.get("nc", str(len(names))) != str(len(names)):
         raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names")
     return [str(name) for name in names]
 

@@ -243,7 +243,7 @@ class TestYolo:
         root = yolo_set(tmp_path / "y", {name: "0 0.5 0.5 0.4 0.4" for name in "abc"})
         absolute = root / "images/train/c.png"
         (root / "train.txt").write_text(
-            f"./images/train/a.png\nimages/train/nowhere.png\n{absolute}\n"
+            f"./images/train/a.png\nimages/train/nowhere.png\n{absolute}\n/\n{'x' * 300}\n"
         )
         (root / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
         content, findings = content_of(root)
@@ -252,7 +252,9 @@ class TestYolo:
             "images/train/c.png",
         ]
         assert len(content["annotations"]) == 2
-        assert found_in(findings) == [("listed-image-missing", ["images/train/nowhere.png"])]
+        assert found_in(findings) == [
+            ("listed-image-missing", ["images/train/nowhere.png", "/", "x" * 300])
+        ]
 
     def test_test_images_without_labels(self, tmp_path: Path) -> None:
         root = yolo_set(tmp_path / "y", {"a": "0 0.5 0.5 0.4 0.4"})

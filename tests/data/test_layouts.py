@@ -135,6 +135,17 @@ class TestCoco:
         picture(tmp_path / "images/a.png")
         assert describe(file).classes == ["ant", "zebra"]
 
+    def test_a_file_alone(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.roboflow(shapes, tmp_path / "latest")
+        assert list(describe(root / "valid/_annotations.coco.json").splits) == ["val"]
+        file = shapes / "coco/annotations/instances_val2017.json"
+        assert list(describe(file).splits) == ["val"]
+
+    def test_many_classes(self, tmp_path: Path) -> None:
+        names = [f"class number {n}" for n in range(100)]
+        coco(tmp_path / "train.json", "a.png", categories=tuple(names))
+        assert describe(tmp_path, LayoutOptions(classes=",".join(names))).classes == names
+
     def test_chosen_classes(self, shapes: Path, tmp_path: Path) -> None:
         options = LayoutOptions(classes="triangle, circle")
         assert describe(shapes / "coco", options).classes == ["circle", "triangle"]
@@ -229,6 +240,15 @@ class TestYolo:
         assert describe(root, LayoutOptions(classes="a,b,c")).classes == ["a", "b", "c"]
         (root / "classes.txt").write_text("a\nb\nc\n")
         assert describe(root).classes == ["a", "b", "c"]
+
+    def test_names_are_text(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.yolo(shapes, tmp_path / "y")
+        folders = "train: images/train\nval: images/val\ntest:\n"
+        (root / "data.yaml").write_text(f"{folders}nc: 3\nnames: [no, 1, 1.0]\n")
+        assert describe(root).classes == ["no", "1", "1.0"]
+        (root / "data.yaml").write_text(f"{folders}names: " + "[" * 5000)
+        with pytest.raises(UserError, match="not YAML"):
+            describe(root)
 
     @pytest.mark.parametrize(
         ("key", "value", "message"),
