@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 from casvit_dense.data.coco_masks import NO_MASK, mask_area
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.errors import UserError
+from casvit_dense.files import short_path
 
 UNREADABLE = Kind(
     "json-unreadable",
@@ -183,7 +184,7 @@ def _read_text(path: Path, findings: Findings) -> bytes | None:
         except UnicodeError as error:
             findings.add(UNREADABLE, path, example=str(error))
             return None
-        findings.note(f"{path}: begins with a byte order mark ({encoding}), which is left out")
+        findings.note(f"{short_path(path)}: begins with a byte order mark ({encoding}), which is left out")
     return content
 
 
@@ -213,20 +214,20 @@ def _repair(file: CocoFile, findings: Findings) -> None:
     """Reads in memory as meant what exporters write otherwise."""
     for kind, keys in WHOLE_NUMBERS:
         for key in keys:
-            _mend_whole_numbers(getattr(file, kind) or [], key, f"{file.path}: {kind}", findings)
+            _mend_whole_numbers(getattr(file, kind) or [], key, f"{short_path(file.path)}: {kind}", findings)
     annotations = file.annotations or []
     _each(
         annotations,
         lambda a: a.iscrowd is None or a.iscrowd is UNSET,
         lambda a: setattr(a, "iscrowd", 0),
-        f"{file.path}: {{count}} annotations have no iscrowd, read as 0",
+        f"{short_path(file.path)}: {{count}} annotations have no iscrowd, read as 0",
         findings,
     )
     _each(
         annotations,
         lambda a: a.area is None or a.area is UNSET,
         lambda a: setattr(a, "area", _area(a)),
-        f"{file.path}: {{count}} annotations have no area, taken from the mask or else the box",
+        f"{short_path(file.path)}: {{count}} annotations have no area, taken from the mask or else the box",
         findings,
     )
     for annotation in annotations:
@@ -278,4 +279,4 @@ def _number_anew(annotations: Sequence[Annotation], path: Path, findings: Findin
     if annotations and all(a.id is None or a.id is UNSET for a in annotations):
         for number, annotation in enumerate(annotations, 1):
             annotation.id = number
-        findings.note(f"{path}: the annotations have no id and are numbered as they come")
+        findings.note(f"{short_path(path)}: the annotations have no id and are numbered as they come")
