@@ -184,7 +184,8 @@ def _read_text(path: Path, findings: Findings) -> bytes | None:
         except UnicodeError as error:
             findings.add(UNREADABLE, path, example=str(error))
             return None
-        findings.note(f"{short_path(path)}: begins with a byte order mark ({encoding}), which is left out")
+        name = short_path(path)
+        findings.note(f"{name}: begins with a byte order mark ({encoding}), which is left out")
     return content
 
 
@@ -212,22 +213,23 @@ def _quote(found: re.Match[bytes]) -> bytes:
 
 def _repair(file: CocoFile, findings: Findings) -> None:
     """Reads in memory as meant what exporters write otherwise."""
+    name = short_path(file.path)
     for kind, keys in WHOLE_NUMBERS:
         for key in keys:
-            _mend_whole_numbers(getattr(file, kind) or [], key, f"{short_path(file.path)}: {kind}", findings)
+            _mend_whole_numbers(getattr(file, kind) or [], key, f"{name}: {kind}", findings)
     annotations = file.annotations or []
     _each(
         annotations,
         lambda a: a.iscrowd is None or a.iscrowd is UNSET,
         lambda a: setattr(a, "iscrowd", 0),
-        f"{short_path(file.path)}: {{count}} annotations have no iscrowd, read as 0",
+        f"{name}: {{count}} annotations have no iscrowd, read as 0",
         findings,
     )
     _each(
         annotations,
         lambda a: a.area is None or a.area is UNSET,
         lambda a: setattr(a, "area", _area(a)),
-        f"{short_path(file.path)}: {{count}} annotations have no area, taken from the mask or else the box",
+        f"{name}: {{count}} annotations have no area, taken from the mask or else the box",
         findings,
     )
     for annotation in annotations:
@@ -279,4 +281,5 @@ def _number_anew(annotations: Sequence[Annotation], path: Path, findings: Findin
     if annotations and all(a.id is None or a.id is UNSET for a in annotations):
         for number, annotation in enumerate(annotations, 1):
             annotation.id = number
-        findings.note(f"{short_path(path)}: the annotations have no id and are numbered as they come")
+        name = short_path(path)
+        findings.note(f"{name}: the annotations have no id and are numbered as they come")
