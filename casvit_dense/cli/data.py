@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
     add_layout_options(check, division=False)
+    check.add_argument(
+        "--fix",
+        type=folder_to_write,
+        metavar="OUT",
+        help="write a copy without these faults, and the list of its changes (changes.json); the "
+        "exit code is then that of the copy",
+    )
     check.set_defaults(run_task=run_check)
     describe = tasks.add_parser("describe", help="print what is understood of a data set")
     describe.add_argument("path", type=Path, help="data folder, annotation file or description")
@@ -129,7 +136,26 @@ def run_check(args: argparse.Namespace) -> int:
         print(f"{name}: {kept}")
     errors, all_found = len(findings.errors()), len(findings.all())
     print(f"{counted(errors, 'error')}, {counted(all_found - errors, 'warning')}")
+    if args.fix is not None:
+        return _fix(args)
     return 1 if errors else 0
+
+
+def _fix(args: argparse.Namespace) -> int:
+    from casvit_dense.data.findings import Findings
+    from casvit_dense.data.fix import CHANGES, fix
+    from casvit_dense.data.layouts import describe
+    from casvit_dense.errors import UserError
+    from casvit_dense.progress import counted
+
+    if Path(args.path).suffix == ".py":
+        raise UserError(f"--fix: {args.path} is a config; give the folder of its data")
+    changes = fix(
+        describe(Path(args.path), layout_options(args), Findings()), args.fix, say, args.deep
+    )
+    print("\n".join(changes.lines()))
+    print(f"written: {args.fix} ({counted(len(changes.made), 'change')}, see {CHANGES} in it)")
+    return 1 if changes.left.errors() else 0
 
 
 def run_describe(args: argparse.Namespace) -> None:

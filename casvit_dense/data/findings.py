@@ -155,6 +155,12 @@ class Findings:
         other.notes, other.splits = kept["notes"], kept["splits"]
         self.extend([other])
 
+    def rename(self, old: str, new: str) -> None:
+        """Calls files by another folder's name."""
+        for found in self._found.values():
+            found.file = found.file.replace(old, new)
+        self.notes = [line.replace(old, new) for line in self.notes]
+
     def all(self) -> list[Finding]:
         """Errors first, then warnings, each in the order in which they were found."""
         return sorted(self._found.values(), key=lambda found: found.severity != "error")

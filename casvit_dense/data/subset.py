@@ -112,14 +112,14 @@ def _coco_part(
         ]
     sources = [split.images / image["file_name"] for image in images]
     for image in images:
-        image["file_name"] = _inside(image["file_name"])
-    _copy(zip(sources, [folder / image["file_name"] for image in images], strict=True), log)
+        image["file_name"] = inside(image["file_name"])
+    link_or_copy(zip(sources, [folder / image["file_name"] for image in images], strict=True), log)
     target = out / "annotations" / f"instances_{name}.json"
     write_json(target, part)
     return Split(images=folder, annotations=target)
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
     """A file name that stays in its folder; lists of images may name others."""
     return "/".join(part for part in PurePosixPath(name).parts if part not in ("..", "/"))
 
@@ -145,7 +145,7 @@ def _maps_part(
         }
     )
     image, label_map = description.image_suffix, description.map_suffix
-    _copy(
+    link_or_copy(
         [
             pair
             for stem in sorted(chosen)
@@ -183,7 +183,7 @@ def _choose(
     return set(chosen)
 
 
-def _copy(pairs: Iterable[tuple[Path, Path]], log: Log) -> None:
+def link_or_copy(pairs: Iterable[tuple[Path, Path]], log: Log) -> None:
     pairs = list(pairs)
     for source, target in Progress("file", len(pairs), seconds=5).track(pairs, log):
         target.parent.mkdir(parents=True, exist_ok=True)
