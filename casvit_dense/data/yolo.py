@@ -6,6 +6,8 @@ wrong line without its place.
 
 import math
 import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +20,12 @@ from casvit_dense.data.layout_files import (
     SPLIT_NAMES,
     class_file,
     files_below,
-    files_in,
     has_files,
     read_class_file,
     split_folders,
 )
 from casvit_dense.errors import UserError
+from casvit_dense.files import is_file
 
 LINE = Kind(
     "yolo-line",
@@ -105,7 +107,9 @@ def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
             raise UserError(f"{file}: {split}: give one folder or one list of files, not {value!r}")
         place = _place(file, content.get("path"), value)
         if place is not None:
-            splits[split] = _split(place)
+            splits[split] = found = _split(place)
+            if split != "test" and found.annotations and not found.annotations.is_dir():
+                raise UserError(f"{file}: {split}: no folder {found.annotations} with label files")
         elif split != "test":  # Roboflow names one that it does not always export
             raise UserError(
                 f"{file}: {split}: no {value} beside it or below its path; correct the path"
@@ -178,16 +182,24 @@ def yolo_of_folders(root: Path) -> dict[SplitName, Split]:
 
 def has_polygons(splits: dict[SplitName, Split]) -> bool:
     """Whether most of the first lines of label files are polygons."""
-    folder = next((split.annotations for split in splits.values() if split.annotations), None)
-    if folder is None:
-        return False
     polygons = lines = 0
-    files = files_in(folder, ".txt") or files_below(folder, ".txt")
-    for file, _ in zip(files, range(SAMPLE), strict=False):
+    for file in _some_labels(next(iter(splits.values()))):
         for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()[:SAMPLE]:
             lines += 1
             polygons += len(line.split()) > 6
     return 2 * polygons > lines
+
+
+def _some_labels(split: Split) -> Iterator[Path]:
+    """A few label files of a split."""
+    assert split.annotations is not None
+    if split.files is None:
+        files = files_below(split.annotations, ".txt")
+    else:
+        text = split.files.read_text(encoding="utf-8-sig", errors="replace")
+        listed = (labels_of(split.images / line.strip()) for line in text.split("\n"))
+        files = (labels.with_suffix(".txt") for labels in listed if labels.name)
+    return islice((file for file in files if is_file(file)), SAMPLE)
 
 
 def read_labels(file: Path, size: Size, classes: list[str], report: Report) -> list[Object]:

@@ -256,6 +256,12 @@ class TestYolo:
             ("listed-image-missing", ["images/train/nowhere.png", "/", "x" * 300])
         ]
 
+    def test_list_of_images_with_polygons(self, tmp_path: Path) -> None:
+        root = yolo_set(tmp_path / "y", {name: "0 .1 .1 .5 .1 .5 .5" for name in "ab"})
+        (root / "train.txt").write_text("images/train/a.png\n")
+        (root / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
+        assert describe(root).masks
+
     def test_test_images_without_labels(self, tmp_path: Path) -> None:
         root = yolo_set(tmp_path / "y", {"a": "0 0.5 0.5 0.4 0.4"})
         shutil.copytree(root / "images/train", root / "images/test")

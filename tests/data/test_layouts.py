@@ -241,6 +241,12 @@ class TestYolo:
         (root / "classes.txt").write_text("a\nb\nc\n")
         assert describe(root).classes == ["a", "b", "c"]
 
+    def test_no_labels(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.yolo(shapes, tmp_path / "y")
+        shutil.rmtree(root / "labels/val")
+        with pytest.raises(UserError, match="val: no folder .*labels/val with label files"):
+            describe(root)
+
     def test_names_are_text(self, shapes: Path, tmp_path: Path) -> None:
         root = made.yolo(shapes, tmp_path / "y")
         folders = "train: images/train\nval: images/val\ntest:\n"
