@@ -142,9 +142,9 @@ def check_files(
     return facts
 
 
-def check_duplicates(folder: Path, paths: Iterable[Path], findings: Findings) -> None:
+def check_duplicates(folder: Path, facts: Mapping[Path, ImageFacts], findings: Findings) -> None:
     """Looks for images of one split with the same content."""
-    for (_, first), *others in _same_content([("", path) for path in paths]):
+    for (_, first), *others in _same_content([("", path) for path in facts], facts):
         for _, other in others:
             where = f"{short(other, folder)} = {short(first, folder)}"
             findings.add(IMAGE_TWICE, folder, where)
@@ -157,7 +157,7 @@ def check_shared(splits: Mapping[str, Sequence[Path]], findings: Findings) -> No
         splits: image files by the name of their split.
     """
     files = [(name, path) for name, paths in splits.items() for path in paths]
-    for group in _same_content(files):
+    for group in _same_content(files, image_facts(path for _, path in files)):
         first: dict[str, Path] = {}
         for name, path in group:
             first.setdefault(name, path)
@@ -178,29 +178,29 @@ def note_unlisted(splits: Mapping[str, Sequence[Path]], findings: Findings) -> N
         listed[path.parent].add(path.name)
     for folder, names in listed.items():
         suffixes = {Path(name).suffix for name in names}
-        others = _list_folders([folder / "_"])[folder] - names
-        count = sum(Path(name).suffix in suffixes for name in others)
-        if count:
+        there = _list_folders([folder / "_"])[folder]
+        count = sum(Path(name).suffix in suffixes for name in there - names)
+        if count and not names.isdisjoint(there):  # else all are missing, which is an error
             findings.note(
                 f"{short_path(folder)}: {counted(count, 'image')} not listed, so not used"
             )
 
 
-def _same_content(files: Sequence[tuple[str, Path]]) -> list[list[tuple[str, Path]]]:
+def _same_content(
+    files: Sequence[tuple[str, Path]], facts: Mapping[Path, ImageFacts]
+) -> list[list[tuple[str, Path]]]:
     """Groups of files, each with the name of its split, that hold the same bytes."""
-    sizes: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    alike: dict[object, list[tuple[str, Path]]] = defaultdict(list)
     for name, path in files:
-        try:
-            sizes[path.stat().st_size].append((name, path))
-        except OSError:
-            continue
-    alike = [file for size, group in sizes.items() if size and len(group) > 1 for file in group]
-    found = digests(path for _, path in alike)
-    contents: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-    for name, path in alike:
-        contents[found[path]].append((name, path))
-    contents.pop("", None)
-    return [group for group in contents.values() if len(group) > 1]
+        alike[facts[path].bytes, facts[path].ending].append((name, path))
+    alike.pop((0, 0), None)  # those that could not be read
+    several = [file for group in alike.values() if len(group) > 1 for file in group]
+    found = digests(path for _, path in several)
+    same: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for name, path in several:
+        same[found[path]].append((name, path))
+    same.pop("", None)
+    return [group for group in same.values() if len(group) > 1]
 
 
 def spread(items: Sequence[Item], count: int | None) -> Sequence[Item]:

@@ -18,7 +18,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 
 #: Increased when the facts that are kept change.
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: Fewer files than this are read by this process itself.
 POOL_FROM: Final = 128

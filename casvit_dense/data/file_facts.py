@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -48,6 +49,7 @@ class ImageFacts(NamedTuple):
         mode: Pillow's name for channels and depth, e.g. ``'RGB'``.
         width, height: in pixels, upright: after EXIF's orientation, as training reads the image.
         turned: by that orientation, a quarter.
+        ending: checksum of the last bytes, in which images of one size differ.
     """
 
     problem: str = ""
@@ -58,6 +60,7 @@ class ImageFacts(NamedTuple):
     width: int = 0
     height: int = 0
     turned: bool = False
+    ending: int = 0
 
     def __str__(self) -> str:
         if self.problem:
@@ -80,7 +83,7 @@ def image_facts(paths: Iterable[Path], deep: bool = False) -> dict[Path, ImageFa
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """A hash of the content of each file; empty for those that cannot be read."""
-    return look_at(paths, _digest, "content", "file with others of its size")
+    return look_at(paths, _digest, "content", "possible copy")
 
 
 def read_header(path: str) -> ImageFacts:
@@ -99,7 +102,13 @@ def _read(path: str, deep: bool) -> ImageFacts:
         return found
     with found as file:
         facts = _header(file, os.fstat(file.fileno()).st_size)
-        if not facts.problem and (deep or not _ends_well(file, facts)):
+        if facts.problem:
+            return facts
+        file.seek(max(0, facts.bytes - TAIL))
+        tail = file.read()
+        facts = facts._replace(ending=zlib.crc32(tail))
+        end = ENDS.get(facts.format)
+        if deep or end is None or end not in tail:
             complaint = _decode(file, facts)
             if complaint:
                 facts = facts._replace(problem="damaged", detail=complaint)
@@ -149,14 +158,6 @@ def _orientation(image: Image.Image) -> int:
         return int(exif.get(ORIENTATION, 1))
     except Exception:  # damaged EXIF raises many kinds; decoders pass over it
         return 1
-
-
-def _ends_well(file: BinaryIO, facts: ImageFacts) -> bool:
-    end = ENDS.get(facts.format)
-    if end is None:
-        return False
-    file.seek(max(0, facts.bytes - TAIL))
-    return end in file.read()
 
 
 def _decode(file: BinaryIO, facts: ImageFacts) -> str:
