@@ -7,6 +7,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casvit_dense.cli.arguments import (
     add_layout_options,
@@ -16,6 +17,9 @@ from casvit_dense.cli.arguments import (
     number_between,
     whole_number,
 )
+
+if TYPE_CHECKING:
+    from casvit_dense.data.findings import Findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +113,9 @@ def say(line: str) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Checks, prints and writes the findings."""
-    from casvit_dense.data.balance import balance
     from casvit_dense.data.check import check_path
     from casvit_dense.data.findings import Findings
     from casvit_dense.files import write_json
-    from casvit_dense.progress import counted
 
     findings = Findings()
     show_log()
@@ -127,6 +129,17 @@ def run_check(args: argparse.Namespace) -> int:
         check_path(Path(args.path), findings, layout_options(args), args.deep)
     if args.json is not None:
         write_json(args.json, findings.to_dict(), indent=2)
+    _print_findings(findings)
+    if args.fix is not None:
+        return _fix(args)
+    return 1 if findings.errors() else 0
+
+
+def _print_findings(findings: "Findings") -> None:
+    """Prints findings, notes, the balance of each split, and how many there are."""
+    from casvit_dense.data.balance import balance
+    from casvit_dense.progress import counted
+
     for found in findings.all():
         print("\n".join(found.lines()))
     for line in findings.notes:
@@ -136,9 +149,6 @@ def run_check(args: argparse.Namespace) -> int:
         print(f"{name}: {kept}")
     errors, all_found = len(findings.errors()), len(findings.all())
     print(f"{counted(errors, 'error')}, {counted(all_found - errors, 'warning')}")
-    if args.fix is not None:
-        return _fix(args)
-    return 1 if errors else 0
 
 
 def _fix(args: argparse.Namespace) -> int:
@@ -189,15 +199,23 @@ def run_show(args: argparse.Namespace) -> None:
     print(f"written: {args.out} ({len(page) / 1e6:.1f} MB)")
 
 
-def run_prepare(args: argparse.Namespace) -> None:
-    """Fetches, unpacks and lays out a published data set."""
+def run_prepare(args: argparse.Namespace) -> int:
+    """Fetches, unpacks, lays out and checks a published data set."""
+    from casvit_dense.data.check import check_path
+    from casvit_dense.data.findings import Findings
     from casvit_dense.data.prepare import PUBLISHED, prepare
 
     published = PUBLISHED[args.name]
     out = args.out or published.out
-
     prepare(published, out, say, args.mirror, args.keep_archives)
+    say(f"{out}: is checked")
+    findings = Findings()
+    check_path(out, findings)
+    _print_findings(findings)
+    if findings.errors():
+        return 1
     print(f"{published.title}: ready in {out}")
+    return 0
 
 
 def run_subset(args: argparse.Namespace) -> None:

@@ -44,6 +44,7 @@ class Server(ThreadingHTTPServer):
     """Serves one file; tests say how it misbehaves.
 
     Attributes:
+        files: by path, in place of that one.
         cuts: absolute positions at which the connection is cut, each once.
         answers: codes that are given before the file.
         ranges: whether it knows ranges.
@@ -55,6 +56,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, data: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.data = data
+        self.files: dict[str, bytes] = {}
         self.cuts: list[int] = []
         self.answers: list[int] = []
         self.ranges = True
@@ -74,19 +76,19 @@ class Handler(BaseHTTPRequestHandler):
         server.requests.append(asked)
         if server.answers:
             return self.send_error(server.answers.pop(0))
+        data = server.files.get(self.path, server.data)
         start = int(re.findall(r"\d+", asked)[0]) if asked and server.ranges else 0
-        if start >= len(server.data) > 0:
+        if start >= len(data) > 0:
             return self.send_error(416)
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(server.data) - start))
+        self.send_header("Content-Length", str(len(data) - start))
         if start:
-            size = len(server.data)
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
-        cut = next((cut for cut in server.cuts if cut > start), len(server.data))
+        cut = next((cut for cut in server.cuts if cut > start), len(data))
         if cut in server.cuts:
             server.cuts.remove(cut)
-        self.wfile.write(server.data[start:cut])
+        self.wfile.write(data[start:cut])
         return None
 
     def log_message(self, *_: Any) -> None:
@@ -368,13 +370,39 @@ def test_a_folder_that_is_not_as_published(server: Server, tmp_path: Path) -> No
     assert server.requests == []
 
 
+@pytest.fixture
+def small_coco(server: Server, shapes: Path) -> Published:
+    """The generated shapes as three archives below one server."""
+    archives = []
+    for folder, pattern in (("annotations", "*.json"), ("train2017", "*"), ("val2017", "*")):
+        files = sorted((shapes / "coco" / folder).glob(pattern))
+        data = zip_of({f"{folder}/{file.name}": file.read_bytes() for file in files})
+        server.files[f"/{folder}.zip"] = data
+        digest = f"md5:{hashlib.md5(data).hexdigest()}"
+        count = {pattern: len(files)}
+        archives.append(
+            Archive(f"http://127.0.0.1:9/{folder}.zip", folder, digest, len(data), count)
+        )
+    return Published("shapes", Path("data"), tuple(archives))
+
+
 def test_the_command(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    server: Server,
+    small_coco: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
-    monkeypatch.setitem(prepare.PUBLISHED, "coco", data_set("http://127.0.0.1:9"))
+    monkeypatch.setitem(prepare.PUBLISHED, "coco", small_coco)
     out = tmp_path / "out"
-    assert main(["data", "prepare", "coco", "--out", str(out)]) == 2
-    assert capsys.readouterr().err.count("error:") == 1
-    assert main(["data", "prepare", "coco", "--out", str(out), "--mirror", server.url]) == 0
-    assert capsys.readouterr().out == f"pictures: ready in {out}\n"
-    assert_whole(out)
+    arguments = ["data", "prepare", "coco", "--out", str(out)]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1 and said.count("\n  http://127.0.0.1:9/") == 3
+    assert main([*arguments, "--mirror", server.url]) == 0
+    assert capsys.readouterr().out.endswith(f"shapes: ready in {out}\n")
+    assert len(list((out / "val2017").iterdir())) == 5
+    picture = next((out / "train2017").iterdir())
+    picture.write_bytes(picture.read_bytes()[:50])
+    assert main([*arguments, "--mirror", server.url]) == 1  # as many files, but one is damaged
+    assert "image-damaged" in capsys.readouterr().out
