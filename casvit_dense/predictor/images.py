@@ -8,10 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from casvit_dense.data.layout_files import IMAGE_SUFFIXES
 from casvit_dense.errors import UserError
-
-#: Endings by which images are recognised inside folders and glob patterns.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def find_images(inputs: Iterable[str | Path], exclude: Path | None = None) -> list[Path]:
