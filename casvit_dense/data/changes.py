@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense.data.findings import Findings, Kind, Severity
+from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 
 
@@ -41,7 +42,9 @@ class Changes:
     def add(self, what: str, file: Path, where: str, held: object = "") -> None:
         """Notes a change."""
         text = str(held)
-        self.made.append(Change(what, str(file), where, text if len(text) < 200 else text[:200]))
+        self.made.append(
+            Change(what, str(short_path(file)), where, text if len(text) < 200 else text[:200])
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For ``changes.json``."""

@@ -23,7 +23,7 @@ from casvit_dense.data.fix_coco import CocoFixer
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.data.subset import DESCRIPTION, inside, link_or_copy
 from casvit_dense.errors import UserError
-from casvit_dense.files import write_json
+from casvit_dense.files import short_path, write_json
 
 #: What was changed, in the cleaned copy.
 CHANGES: Final = "changes.json"
@@ -81,6 +81,7 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         fixed = whole.model_copy(update={"splits": splits, "layout": layout})
         write_description(fixed, unfinished / DESCRIPTION)
         check(fixed, changes.left, deep)
+        changes.left.rename(str(short_path(unfinished)), str(short_path(out)))
         changes.left.rename(str(unfinished), str(out))
         write_json(unfinished / CHANGES, changes.to_dict(), indent=2)
         if out.is_dir():
