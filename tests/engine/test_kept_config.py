@@ -140,7 +140,7 @@ def changed(source: Path, target: Path, change: Callable[[dict[str, Any]], objec
         (lambda config: config.update(custom_imports=dict(imports="casvit_dense/../x")), "needs"),
         (lambda config: config["model"].update(_scope_="os"), "_scope_ 'os'"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_nothing_in_a_kept_config_is_run(
     change: Callable, message: str, runs: Runs, tmp_path: Path
