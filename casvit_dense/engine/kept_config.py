@@ -23,7 +23,8 @@ from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
 from casvit_dense.results.hashes import SECTIONS
 
-PACKAGE: Final = "casvit_dense"
+#: Modules that may be imported for a kept config: those that register what ours use.
+OWN_MODULE: Final = re.compile(r"casvit_dense\.engine(\.\w+)*")
 
 #: Sections of a config that are kept: all that figures depend on.
 KEPT: Final = (*SECTIONS, "custom_imports")
@@ -171,7 +172,7 @@ def import_own_modules(content: Mapping[str, Any], file: Path) -> None:
     imports = content.get("custom_imports")
     names = imports.get("imports") if isinstance(imports, Mapping) else None
     names = [names] if isinstance(names, str) else list(names or ())
-    own = [name for name in names if re.fullmatch(rf"{PACKAGE}(\.\w+)*", str(name))]
+    own = [name for name in names if OWN_MODULE.fullmatch(str(name))]
     others = [str(name) for name in names if name not in own and name not in sys.modules]
     if others:
         raise UserError(

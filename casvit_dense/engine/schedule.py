@@ -282,7 +282,7 @@ def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
     for scheduler in schedulers_of(cfg):
         unit = epoch_length if scheduler.get("by_epoch", True) else 1
         if is_warmup(scheduler):
-            parts.append(f"warm-up {warmup_end(scheduler, total, epoch_length)}")
+            parts.append(f"warm-up {warmup_end(scheduler, total, epoch_length) or 'none'}")
         elif "milestones" in scheduler:
             places = [round(value * unit) for value in scheduler.milestones]
             factor, at = scheduler.get("gamma", 0.1), " and ".join(map(str, places))

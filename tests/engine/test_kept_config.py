@@ -63,6 +63,8 @@ def test_it_says_its_classes(runs: Runs) -> None:
     record = read_checkpoint(runs["fpn"])["meta"]["model"]
     assert record["classes"] == ["background", "circle", "square", "triangle"]
     assert record["name"] == config_of("fpn").stem
+    (best,) = runs["fpn"].parent.glob("best_*.pth")
+    assert read_checkpoint(best)["meta"]["model"] == record
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -138,6 +140,10 @@ def changed(source: Path, target: Path, change: Callable[[dict[str, Any]], objec
         ),
         (lambda config: config.update(custom_imports=dict(imports=["antigravity"])), "antigravity"),
         (lambda config: config.update(custom_imports=dict(imports="casvit_dense/../x")), "needs"),
+        (
+            lambda config: config.update(custom_imports=dict(imports="casvit_dense.__main__")),
+            "needs casvit_dense.__main__",
+        ),
         (lambda config: config["model"].update(_scope_="os"), "_scope_ 'os'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -32,9 +32,10 @@ def test_training_shows_little_and_its_log_keeps_all(task: str, runs: Runs) -> N
     first = next(i for i, line in enumerate(shown) if line.startswith("training iteration 1 of"))
     assert first <= 15
     facts = [line[:13].strip() for line in shown[:first]]
-    data = ["data", "data"]
+    # One of ten images has no objects; two steps are less than a warm-up of fifty.
+    data, notes = (["data"] * 2, ["note"] * 2) if task == "fpn" else (["data"] * 3, ["note"])
     begin = ["config", "model", "weights", "schedule", "device"]
-    assert facts == [*begin, *data, "log file", "steps", "note"]
+    assert facts == [*begin, *data, "log file", "steps", *notes]
     assert re.fullmatch(
         r"training iteration 1 of \d, [\d.]+ s each, \d+ s left, loss [\d.]+(?: \(.*\))?, "
         r"lr \S+e-\d\d, memory [\d.]+ GiB",
@@ -54,7 +55,6 @@ def test_training_shows_little_and_its_log_keeps_all(task: str, runs: Runs) -> N
     assert re.search(r"Config:\n(?:.*\n)+.*type='CASViT'", log)
     assert "Hooks will be executed in the following order:" in log
     assert ("Average Precision" in log) == (task != "fpn")
-    assert ("loading annotations into memory" in log) == (task != "fpn")
 
 
 @pytest.mark.parametrize("task", ["retinanet", "mask-rcnn"])
@@ -284,7 +284,7 @@ def test_user_errors_are_one_message_and_exit_code_2(
     recipe = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
     cases = {
         ("train", recipe): "no pretrained weights at pretrained/casvit-xs_in1k.pth",
-        ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no annotation file",
+        ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no image folder",
         ("train", tmp_path / "none.py"): "no config file",
         ("test", config_of("fpn"), tmp_path / "none.pth"): "none.pth does not exist",
         ("train", recipe, "--pretrained", __file__): "no weight file",

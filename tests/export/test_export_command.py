@@ -226,4 +226,4 @@ def test_static_int8_stores_8_bits_and_reports_its_cost(
     stored = {name: sum(x.data_type == name for x in kernels) for name in (FLOAT, INT8)}
     assert stored[INT8] > 0.9 * len(kernels) > 10, stored
     assert read_description(file).precision == "int8 static"
-    assert list(tmp_path.iterdir()) == [file]
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".sqlite"] == [file]
