@@ -307,6 +307,8 @@ def test_in_a_browser(
         figure.get_by_role("button").click()
         page.get_by_text("What is in this picture").click()
         assert page.locator("dialog tbody tr").count() == len(expected)
+        page.locator("dialog").get_by_label("Truth", exact=True).check()
+        assert page.locator("dialog svg.objects text:visible").count() == len(expected)
         page.keyboard.press("Escape")
 
 

@@ -5,6 +5,7 @@ const MOST_ZOOM = 24;
 
 function openViewer(view, images, start) {
   const dialog = document.getElementById("viewer");
+  dialog.classList.toggle("data", Boolean(view.gallery.truth_only));
   const state = { at: start, zoom: 1, stages: [] };
   const title = el("h2", { id: "viewer-title" });
   const room = el("div", { class: "room", tabindex: 0, role: "region", "aria-label": "Picture" });
