@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = tasks.add_parser("check", help="find every fault before a training does")
     check.add_argument("path", help="data folder, annotation file, description (.yaml) or config")
     check.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
+    check.add_argument("--data-root", metavar="DIR", help="folder of the data of a config")
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
     add_layout_options(check, division=False)
@@ -124,7 +125,7 @@ def run_check(args: argparse.Namespace) -> int:
         from casvit_dense.engine.console import quiet_console
 
         with quiet_console():
-            check_config(Path(args.path), findings, args.deep)
+            check_config(Path(args.path), findings, args.data_root, args.deep)
     else:
         check_path(Path(args.path), findings, layout_options(args), args.deep)
     if args.json is not None:

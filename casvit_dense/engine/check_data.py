@@ -27,20 +27,25 @@ NO_JPEG: Final = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LOOKED_INTO: Final = 256
 
 
-def check_config(config: Path, findings: Findings, deep: bool = False) -> None:
+def check_config(
+    config: Path, findings: Findings, data_root: str | None = None, deep: bool = False
+) -> None:
     """Checks all data of a config as its training and its evaluations would read them.
 
     Args:
+        data_root: folder of the data, in place of the config's.
         deep: decode every image as a whole, not only its header.
 
     Raises:
         UserError: the config cannot be read, or its heads, evaluators and classes disagree.
     """
-    cfg = resolve(config, RunOptions()).config
+    cfg = resolve(config, RunOptions(data_root=data_root)).config
     register_scope(cfg)
+    checked: list[ConfigDict] = []
     for key in LOADERS:
-        if cfg.get(key) is not None:
+        if cfg.get(key) is not None and cfg[key].dataset not in checked:  # val and test are one
             check_loader(cfg, key, findings, sample=None, deep=deep)
+            checked.append(cfg[key].dataset)
 
 
 def check_data(cfg: Config, loaders: Iterable[str], truth: bool = True) -> list[str]:
