@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="train",
         help="which part of the data (default %(default)s)",
     )
+    show.add_argument(
+        "--data", type=Path, metavar="PATH", help="your own data, in place of a config's"
+    )
     show.add_argument("--data-root", metavar="DIR", help="folder of the data of a config")
     show.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
     add_layout_options(show, division=False)
@@ -195,7 +198,8 @@ def run_show(args: argparse.Namespace) -> None:
     from casvit_dense.files import write_whole
     from casvit_dense.report.data_show import show
 
-    page = show(args.path, args.part, say, args.n, layout_options(args), args.data_root)
+    layout = layout_options(args)
+    page = show(args.path, args.part, say, args.n, layout, args.data, args.data_root)
     write_whole(args.out, page)
     print(f"written: {args.out} ({len(page) / 1e6:.1f} MB)")
 

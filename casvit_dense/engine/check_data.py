@@ -113,19 +113,16 @@ def _check_files(
     truth: bool,
 ) -> None:
     """Checks the files of a kind of data set that we know."""
-    root = Path(dataset.get("data_root") or "")
-    prefix = dataset.get("data_prefix") or {}
-    bases = {base.__name__ for base in kind.__mro__}
-    images = root / (prefix.get("img") or prefix.get("img_path") or "")
+    images = image_folder(dataset)
     for step in dicts_in(dataset.get("pipeline")):
         check_images_decodable(images, step.get("imdecode_backend", "cv2"))
     if not images.is_dir():
         raise UserError(f"no image folder {images}; --data-root names the data set's folder")
-    if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
-        split = Split(images=images, annotations=root / dataset.ann_file)
-        description = DataDescription(
-            task="detection", layout="coco", classes=list(classes), splits={"train": split}
-        )
+    description = described(dataset, kind, classes)
+    if description is None:
+        return
+    use = Use()
+    if description.task == "detection":
         loads = [step for step in dicts_in(dataset.pipeline) if "with_mask" in step]
         filters = {} if dataset.get("test_mode") else dataset.get("filter_cfg") or {}
         use = Use(
@@ -136,23 +133,42 @@ def _check_files(
             keeps_empty=not filters.get("filter_empty_gt", False),
             truth=truth,
         )
-        check_split(name, split, description, use, findings, deep, sample)
-    maps = prefix.get("seg_map_path")
-    names = dataset.get("ann_file")
+    check_split(name, description.splits["train"], description, use, findings, deep, sample)
+
+
+def image_folder(dataset: ConfigDict) -> Path:
+    """Where a data set has its images."""
+    prefix = dataset.get("data_prefix") or {}
+    return Path(dataset.get("data_root") or "", prefix.get("img") or prefix.get("img_path") or "")
+
+
+def described(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> DataDescription | None:
+    """A data set of a config as a description whose one split is called ``train``.
+
+    None: it is of a kind that we do not know.
+    """
+    root, prefix = Path(dataset.get("data_root") or ""), dataset.get("data_prefix") or {}
+    bases = {base.__name__ for base in kind.__mro__}
+    images = image_folder(dataset)
+    if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
+        split = Split(images=images, annotations=root / dataset.ann_file)
+        return DataDescription(
+            task="detection", layout="coco", classes=list(classes), splits={"train": split}
+        )
+    maps, names = prefix.get("seg_map_path"), dataset.get("ann_file")
     if "BaseSegDataset" in bases and maps and (not names or "IndexMapDataset" in bases):
         files = root / names if names else None
-        split = Split(images=images, annotations=root / maps, files=files)
-        description = DataDescription(
+        return DataDescription(
             task="segmentation",
             layout="maps",
             classes=list(classes),
-            splits={"train": split},
+            splits={"train": Split(images=images, annotations=root / maps, files=files)},
             image_suffix=setting(dataset, kind, "img_suffix"),
             map_suffix=setting(dataset, kind, "seg_map_suffix"),
             reduce_zero_label=reduces_zero_label(dataset, kind),
             ignore_label=dataset.get("ignore_label", IGNORE_LABEL),
         )
-        check_split(name, split, description, Use(), findings, deep, sample)
+    return None
 
 
 def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:

@@ -256,6 +256,20 @@ def test_the_command(shapes: Path, tmp_path: Path, capsys: Any) -> None:
     assert "no split test; give --split train or val" in capsys.readouterr().err
 
 
+def test_own_data_through_the_pipeline_of_a_config(shapes: Path, tmp_path: Path) -> None:
+    config = CONFIGS / "demo/fpn_casvit-mini_shapes.py"
+    options = LayoutOptions(classes=",".join(CLASSES), ignore_label=0)
+    page = Page(show(config, "train", silent, 2, options, data=shapes / "ade"))
+    gallery = data_of(page, "gallery")
+    assert gallery["kind"] == "maps" and gallery["classes"] == list(CLASSES)
+    assert len(widget(page, "Pixels of each class")["rows"]) == 4
+    for image in gallery["images"]:
+        labels = picture(page, image["truth"])
+        assert set(np.unique(labels)) <= {0, 1, 2, 3, 255} and (labels == 0).any()
+    with pytest.raises(UserError, match="no config"):
+        show(shapes / "coco", "train", silent, data=shapes / "ade")
+
+
 def test_a_set_without_truth_is_refused(shapes: Path, tmp_path: Path) -> None:
     description = tmp_path / "data.yaml"
     description.write_text(
