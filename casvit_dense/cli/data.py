@@ -198,6 +198,7 @@ def run_show(args: argparse.Namespace) -> None:
     from casvit_dense.files import write_whole
     from casvit_dense.report.data_show import show
 
+    show_log()
     layout = layout_options(args)
     page = show(args.path, args.part, say, args.n, layout, args.data, args.data_root)
     write_whole(args.out, page)
@@ -214,6 +215,7 @@ def run_prepare(args: argparse.Namespace) -> int:
     out = args.out or published.out
     prepare(published, out, say, args.mirror, args.keep_archives)
     say(f"{out}: is checked")
+    show_log()
     findings = Findings()
     check_path(out, findings)
     _print_findings(findings)

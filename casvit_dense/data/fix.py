@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from casvit_dense.data.changes import Changes, EveryFinding
 from casvit_dense.data.check import check
 from casvit_dense.data.check_coco import Use, check_coco, images_of
 from casvit_dense.data.check_images import check_images
 from casvit_dense.data.check_maps import check_maps
-from casvit_dense.data.coco_file import CocoFile, as_content
+from casvit_dense.data.coco_file import CocoFile
+from casvit_dense.data.coco_masks import is_empty
 from casvit_dense.data.convert import materialise, present
 from casvit_dense.data.description import (
     DataDescription,
@@ -23,7 +26,7 @@ from casvit_dense.data.fix_coco import CocoFixer
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.data.subset import DESCRIPTION, inside, link_or_copy
 from casvit_dense.errors import UserError
-from casvit_dense.files import short_path, write_json
+from casvit_dense.files import short_path, write_json, write_whole
 
 #: What was changed, in the cleaned copy.
 CHANGES: Final = "changes.json"
@@ -105,7 +108,7 @@ def _fix_coco(
         )
     target = out / "annotations" / f"instances_{name}.json"
     while True:  # what a check still names is left out
-        write_json(target, _content(file))
+        _write(file, target)
         found = EveryFinding()
         checked = check_coco(target, name, Use(), found)
         if checked is not None:
@@ -121,17 +124,27 @@ def _fix_coco(
     sources = [split.images / image.file_name for image in file.images]
     for image in file.images:
         image.file_name = inside(image.file_name)
-    write_json(target, _content(file))
+    _write(file, target)
     targets = [folder / image.file_name for image in file.images]
     link_or_copy(zip(sources, targets, strict=True), work.log)
     return Split(images=folder, annotations=target)
 
 
-def _content(file: CocoFile) -> dict[str, list[dict[str, Any]]]:
-    content = as_content(file)
-    if file.annotations is None:
-        del content["annotations"]
-    return {kind: [present(record) for record in content[kind]] for kind in content}
+def _write(file: CocoFile, target: Path) -> None:
+    """Writes an annotation file; masks go into it as the JSON that they are."""
+    content = {
+        kind: [_record(record) for record in getattr(file, kind)]
+        for kind in ("images", "annotations", "categories")
+        if getattr(file, kind) is not None
+    }
+    write_whole(target, msgspec.json.encode(content))
+
+
+def _record(record: msgspec.Struct) -> dict[str, Any]:
+    values = present(msgspec.structs.asdict(record))
+    if "segmentation" in values and is_empty(values["segmentation"]):
+        del values["segmentation"]
+    return values
 
 
 def _fix_maps(
