@@ -70,7 +70,7 @@ def surrogate(folder: Path, data: Path) -> None:
         (metrics(lambda c: c["conditions"].update(dataset=None)), "conditions, dataset"),
         (metrics(lambda c: c.update(per_class=[])), "per_class"),
         (metrics(lambda c: c["metrics"].update({"coco/bbox_mAP": "x"})), "metrics, coco/bbox_mAP"),
-        (surrogate, "'file_name' is not readable text"),
+        (surrogate, "cannot be read as JSON"),
     ],
 )
 def test_a_broken_file_leaves_the_rest_of_the_page(
