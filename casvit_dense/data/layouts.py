@@ -222,17 +222,20 @@ def _voc(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
 def _maps(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
     suffixes = find_suffixes(splits)
     first = next(images_below(next(iter(splits.values())).images))
-    ade20k = ADE20K.match(first.name) is not None
     folders = (split.images for split in splits.values())
     found = class_file(path, *(place for images in folders for place in (images.parent, images)))
-    zero = ade20k
+    classes = read_class_file(ADE20K_CLASSES)
+    own: list[str] | None = None
     if options.classes is not None:
-        classes = class_list(options.classes)
-    elif ade20k:
-        classes = read_class_file(ADE20K_CLASSES)
+        own = class_list(options.classes)
     elif found is not None:
-        classes = read_class_file(found)
-    else:
+        own = read_class_file(found)
+    # Maps of other classes may have been made for ADE20K's images.
+    ade20k = ADE20K.match(first.name) is not None and len(own or classes) == len(classes)
+    zero = ade20k
+    if own is not None:
+        classes = own
+    elif not ade20k:
         raise UserError(
             f"{path}: index maps without class names; put a file classes.txt with one a line "
             "(the first is label 0) into the folder, or give --classes a,b,c or --classes FILE"

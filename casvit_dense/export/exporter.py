@@ -102,7 +102,8 @@ def export(
     """
     started = time.monotonic()
     check_options(options, checkpoint)
-    cfg = model_config(config, checkpoint)
+    with quiet_console():
+        cfg = model_config(config, checkpoint)
     if options.format == "coreml":
         check_coreml_choice(cfg, options)
     target = target_file(Path(cfg.filename).stem, options)

@@ -393,6 +393,14 @@ class TestMaps:
         # One of its names ends in a blank.
         assert found.classes == [name.strip() for name in ADE20KDataset.METAINFO["classes"]]
 
+    def test_other_classes_on_images_of_ade20k(self, tmp_path: Path) -> None:
+        picture(tmp_path / "train/ADE_train_00000001.jpg")
+        index_map(tmp_path / "trainannot/ADE_train_00000001.png")
+        (tmp_path / "classes.txt").write_text("road\nsky\nvoid\n")
+        found = describe(tmp_path, LayoutOptions(ignore_label=2))
+        assert (found.layout, found.reduce_zero_label) == ("maps", False)
+        assert (found.classes, found.ignore_label) == (["road", "sky"], 2)
+
     @pytest.mark.parametrize("name", ["classes.txt", "names.txt", "labels.txt"])
     def test_classes_of_a_file(self, name: str, tmp_path: Path) -> None:
         picture(tmp_path / "images/a.jpg")

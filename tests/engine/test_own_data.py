@@ -193,28 +193,27 @@ def test_one_flag_trains_and_everything_follows(
     run("export", checkpoint, "--out", exported, "--input", "64x64")
     image = next(path for path in data.rglob("val*/*.png") if "annot" not in str(path))
     run("predict", checkpoint, image, "--out", tmp_path / "predicted")
-    figures = []
+    scale = "test_dataloader.dataset.pipeline.1.scale=(64,64)"
+    figures, boxes = [], []
     for number, words in enumerate(
         [
             (checkpoint,),
             (checkpoint, *about),
             (exported,),
             (exported, *about),
-            (
-                config_of(task),
-                checkpoint,
-                *about,
-                "--cfg-options",
-                "test_dataloader.dataset.pipeline.1.scale=(64,64)",
-            ),
+            (config_of(task), checkpoint, *about, "--cfg-options", scale),
         ]
     ):
         folder = tmp_path / f"{layout}-test{number}"
         run("test", *words, "--work-dir", folder)
-        content = json.loads((find_evaluation(folder) / "metrics.json").read_text())
-        figures.append(content["metrics"])
+        evaluation = find_evaluation(folder)
+        figures.append(json.loads((evaluation / "metrics.json").read_text())["metrics"])
+        if layout != "camvid":
+            found = json.loads((evaluation / "predictions.bbox.json").read_text())
+            boxes.append(sorted((round(r["score"], 3), r["category_id"]) for r in found)[-20:])
     assert figures[0] == figures[1] == figures[4]
     assert figures[2] == figures[3] == pytest.approx(figures[0], abs=0.1)
+    assert all(one == boxes[0] and len(one) == 20 for one in boxes)
     if layout == "camvid":
         assert main(["analyze", str(tmp_path / f"{layout}-test0")]) == 0
         assert "are not those that were evaluated" not in capsys.readouterr().out
