@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
-from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data, class_names
 from casvit_dense.engine.config import register_scope, resolve
@@ -23,7 +23,7 @@ from casvit_dense.engine.console import (
     log_model,
     quiet_console,
 )
-from casvit_dense.engine.kept_config import known_classes, model_config
+from casvit_dense.engine.kept_config import known_classes, load_known, model_config
 from casvit_dense.engine.mismatches import compare_classes, foreign_data, same_as_training
 from casvit_dense.engine.own_data import DATA_FILE, find_data
 from casvit_dense.engine.record import (
@@ -178,7 +178,7 @@ def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) ->
     model = unwrapped(runner.model)
     if isinstance(model, ExportedModel):
         return {**model.facts(), "device": cpu_name()}
-    sha256 = load_model(model, checkpoint).sha256
+    sha256 = load_known(model, checkpoint).sha256
     apply_model_options(runner, options)
     return {"weights_sha256": sha256, "form": "fused" if options.fuse else "reference"}
 

@@ -12,8 +12,9 @@ import mmcv.ops
 import mmengine
 from mmengine.config import Config
 from mmengine.registry import DATASETS, Registry
+from torch import nn
 
-from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.engine.check_data import class_names
 from casvit_dense.engine.config import SCOPES, read_config
@@ -86,6 +87,23 @@ def kept_config(file: Path) -> Config:
     if (file.parent / LAST_CHECKPOINT).is_file():
         cfg.work_dir = str(file.parent)
     return cfg
+
+
+def load_known(model: nn.Module, checkpoint: str | Path) -> LoadReport:
+    """Loads a whole model, strictly; see `load_model`.
+
+    Raises:
+        UserError: as there; it names the config of the checkpoint's own where there is one.
+    """
+    try:
+        return load_model(model, checkpoint)
+    except UserError as error:
+        record = kept_record(Path(checkpoint)) if Path(checkpoint).is_file() else None
+        if record is None:
+            raise
+        raise UserError(
+            f"{error}\n  {checkpoint} keeps the config that it fits: give it alone"
+        ) from error
 
 
 def kept_record(file: Path) -> Mapping[str, Any] | None:

@@ -91,10 +91,12 @@ def find_data(
     check_task(cfg, description, task, options.data)
     description = materialise(description, folder_for(cfg, options, description), findings)
     findings.raise_errors()
-    if training and "train" not in description.splits:
+    usable = annotated(description)
+    if training and "train" not in usable:
         raise UserError(
-            f"{options.data}: no split for training, only {shortlist(list(description.splits))}; "
-            "casvit-dense data describe shows what was found, and a description (.yaml) can say it"
+            f"{options.data}: no annotated split for training, only "
+            f"{shortlist(list(description.splits))}; casvit-dense data describe shows what was "
+            "found, and a description (.yaml) can say it"
         )
     tested = tested_split(description, truth)
     if not training and tested == "train":
@@ -114,7 +116,7 @@ def messages(path: Path, description: DataDescription, tested: str, training: bo
         f"{path}: {description.task}, {description.layout}, {len(classes)} "
         f"class{'es' * (len(classes) != 1)} ({shortlist(classes)})"
     )
-    if training and "val" not in description.splits:
+    if training and "val" not in annotated(description):
         return [line, "no val: trains without validation, so that no best checkpoint is chosen"]
     return [line] if training else [line, f"evaluated on {tested}"]
 
@@ -164,17 +166,22 @@ def folder_for(cfg: Config, options: RunOptions, description: DataDescription) -
 def tested_split(description: DataDescription, truth: bool) -> SplitName:
     """The split to evaluate on: test, else val, with truth where that is needed."""
     order: tuple[SplitName, ...] = ("test", "val")
+    usable = annotated(description)
     for name in order:
-        split = description.splits.get(name)
-        if split is not None and (not truth or has_truth(split, description)):
+        if name in usable and (not truth or has_truth(usable[name], description)):
             return name
     return "train"
 
 
+def annotated(description: DataDescription) -> dict[SplitName, Split]:
+    """The splits that have a file or a folder of truth."""
+    splits = description.splits
+    return {name: split for name, split in splits.items() if split.annotations is not None}
+
+
 def has_truth(split: Split, description: DataDescription) -> bool:
-    """Whether a split is annotated; COCO's test images have a file without annotations."""
-    if split.annotations is None:
-        return False
+    """Whether a split holds truth; COCO's test images have a file without annotations."""
+    assert split.annotations is not None
     if description.task == "segmentation":
         return True
     file = read_coco(split.annotations, Findings())
@@ -200,7 +207,7 @@ def apply_data(cfg: Config, data: OwnData) -> None:
     used: Mapping[str, SplitName] = {"train": "train", "val": "val", "test": data.tested}
     for key in LOADERS:
         part = key.removesuffix("_dataloader")
-        split = description.splits.get(used[part])
+        split = annotated(description).get(used[part])
         if cfg.get(key) is None:
             continue
         if split is None:
@@ -217,22 +224,19 @@ def dataset_of(description: DataDescription, split: Split) -> dict[str, Any]:
     """The data set of a split, without what the recipe decides."""
     metainfo = {"classes": tuple(description.classes)}
     images = str(split.images.absolute())
+    assert split.annotations is not None
     if description.task == "detection":
-        assert split.annotations is not None
         return dict(
             type="CocoDataset",
             metainfo=metainfo,
             ann_file=str(split.annotations.absolute()),
             data_prefix=dict(img=images),
         )
-    prefix = dict(img_path=images)
-    if split.annotations is not None:
-        prefix["seg_map_path"] = str(split.annotations.absolute())
     return dict(
         type="IndexMapDataset",
         metainfo=metainfo,
         ann_file=str(split.files.absolute()) if split.files is not None else "",
-        data_prefix=prefix,
+        data_prefix=dict(img_path=images, seg_map_path=str(split.annotations.absolute())),
         img_suffix=description.image_suffix,
         seg_map_suffix=description.map_suffix,
         reduce_zero_label=description.reduce_zero_label,

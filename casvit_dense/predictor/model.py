@@ -15,13 +15,13 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from casvit_dense.checkpoint import load_model, read_checkpoint
+from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
 from casvit_dense.engine.check_data import class_names, reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
-from casvit_dense.engine.kept_config import model_config
+from casvit_dense.engine.kept_config import load_known, model_config
 from casvit_dense.errors import UserError
 from casvit_dense.export.model import (
     ExportedModel,
@@ -109,7 +109,7 @@ class Predictor:
             self.device = find_device(device)
             # SyncBN needs a process group, and one process predicts.
             model = revert_sync_batchnorm(_registry(self.scope).MODELS.build(self.cfg.model))
-            self.weights_sha256 = load_model(model, checkpoint).sha256
+            self.weights_sha256 = load_known(model, checkpoint).sha256
             self.labels = labels_of(self.cfg, model, lambda: dataset_meta(checkpoint))
             if fuse:
                 model = fused(model)

@@ -109,6 +109,15 @@ def test_an_exported_file_of_a_config_without_training_is_tested_alone(
     assert find_evaluation(tmp_path / "work").name != "work"
 
 
+def test_a_config_of_another_model_is_said(
+    runs: Runs, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    image = next((shapes / "coco/val2017").iterdir())
+    words = ["predict", str(config_of("retinanet")), str(runs["fpn"]), str(image)]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert "keeps the config that it fits: give it alone" in capsys.readouterr().err
+
+
 def test_a_file_without_a_config_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
     assert main(["test", str(tmp_path / "plain.pth")]) == 2

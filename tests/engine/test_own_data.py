@@ -8,6 +8,7 @@ from typing import Any
 import data_layouts
 import numpy as np
 import pytest
+import yaml
 from demo_runs import CONFIGS, config_of
 from mmengine.config import Config
 from mmengine.registry import DATASETS
@@ -133,6 +134,42 @@ def test_without_val_there_is_no_validation_and_it_is_said(sets: Path, tmp_path:
     assert cfg.test_dataloader.dataset.ann_file == cfg.train_dataloader.dataset.ann_file
     with pytest.raises(UserError, match="neither test nor val"):
         found(cfg, tmp_path, training=False, data=sets / "one")
+
+
+def test_the_split_of_an_evaluation(sets: Path, tmp_path: Path) -> None:
+    """test where it has truth, else val; for predictions alone, test."""
+    content = json.loads((sets / "roboflow/valid/_annotations.coco.json").read_text())
+    images = {"images": content["images"], "categories": content["categories"]}
+    (tmp_path / "test.json").write_text(json.dumps(images))
+    splits = {
+        name: {
+            "images": str(sets / "roboflow" / folder),
+            "annotations": str(file),
+        }
+        for name, folder, file in (
+            ("train", "train", sets / "roboflow/train/_annotations.coco.json"),
+            ("val", "valid", sets / "roboflow/valid/_annotations.coco.json"),
+            ("test", "valid", tmp_path / "test.json"),
+        )
+    }
+    content = {"task": "detection", "classes": data_layouts.CLASSES, "splits": splits}
+    file = tmp_path / "set.yaml"
+    cfg = read_config(config_of("retinanet"))
+    for annotations, truth, expected in (
+        (str(tmp_path / "test.json"), True, "val"),
+        (str(tmp_path / "test.json"), False, "test"),
+        (splits["val"]["annotations"], True, "test"),
+        (None, False, "val"),
+    ):
+        splits["test"]["annotations"] = annotations
+        file.write_text(yaml.safe_dump(content))
+        data = find_data(cfg, RunOptions(work_dir=tmp_path, data=file), False, truth)
+        assert data is not None and data.tested == expected
+        assert f"evaluated on {expected}" in data.messages
+    splits["train"]["annotations"] = None
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="no annotated split for training"):
+        found(cfg, tmp_path, data=file)
 
 
 def test_a_recipe_of_masks_needs_masks(sets: Path, tmp_path: Path) -> None:
