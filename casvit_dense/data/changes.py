@@ -63,12 +63,12 @@ class EveryFinding(Findings):
     """Findings that also keep every record, where others keep the first ones.
 
     Attributes:
-        records: kind, file and record of all.
+        records: kind, severity, file and record of all.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[tuple[Kind, str, str]] = []
+        self.records: list[tuple[Kind, Severity, str, str]] = []
 
     def add(
         self,
@@ -81,5 +81,12 @@ class EveryFinding(Findings):
     ) -> None:
         """See `Findings.add`."""
         super().add(kind, file, where, example, count, severity)
-        if (severity or kind.severity) == "error":
-            self.records.append((kind, str(file), where))
+        self.records.append((kind, severity or kind.severity, str(file), where))
+
+    def faulty(self) -> list[tuple[Kind, str, str]]:
+        """Kind, file and record of all errors."""
+        return [
+            (kind, file, where)
+            for kind, severity, file, where in self.records
+            if severity == "error"
+        ]

@@ -72,7 +72,7 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         converting = EveryFinding()
         whole = materialise(description, Path(scratch) / "whole", converting)
-        for kind, file, where in converting.records:
+        for kind, file, where in converting.faulty():
             changes.add(f"left out: {kind.code}", Path(file), where)
         unfinished = Path(scratch) / "fixed"
         fix_split = _fix_maps if whole.task == "segmentation" else _fix_coco
@@ -155,7 +155,7 @@ def _fix_maps(
         raise UserError(f"{split.images}: {name} has no maps, there is nothing to correct")
     found = EveryFinding()
     check_maps(split, description, name, found, deep=work.deep)
-    faulty = {where: kind for kind, _, where in found.records if where}
+    faulty = {where: kind for kind, _, where in found.faulty() if where}
     image, label_map = description.image_suffix, description.map_suffix
     kept = []
     for stem in image_stems(split, description):

@@ -43,6 +43,8 @@ class CocoFixer:
         self.path, self.images, self.changes = called, images, changes
         found = EveryFinding()
         self.file = check_coco(path, "", Use(), found)
+        self.named = {where.partition(" (")[0] for *_, where in found.records}
+        self.resized: set[int] = set()
         codes = {finding.kind for finding in found.all()}
         self.normalised, self.corners = BOXES_NORMALISED in codes, BOXES_CORNERS in codes
         for line in found.notes:
@@ -143,6 +145,7 @@ class CocoFixer:
             self._say(f"image left out: {why}", where, f"{record[0]} x {record[1]}")
             return False
         image.width, image.height = size
+        self.resized.add(id(image))
         self._say("size taken from the file", where, f"{shown(record[0])} x {shown(record[1])}")
         return True
 
@@ -182,7 +185,7 @@ class CocoFixer:
                 self._say(
                     f"object left out: its {what} is not there or was left out", where, shown(held)
                 )
-            elif self._fix_object(annotation, image, where):
+            elif self._is_fine(annotation, image) or self._fix_object(annotation, image, where):
                 annotation.image_id, annotation.category_id = image.id, category.id
                 kept.append(annotation)
         with_mask = sum(not is_empty(a.segmentation) for a in kept)
@@ -190,6 +193,11 @@ class CocoFixer:
             kept = self._same_masks(kept, all_masks=2 * with_mask > len(kept))
         self._number(kept, "annotations")
         return kept
+
+    def _is_fine(self, annotation: Annotation, image: Image) -> bool:
+        """Whether the check has nothing against an object; most need no second look."""
+        every = self.normalised or self.corners or id(image) in self.resized
+        return not every and f"annotation {shown(annotation.id)}" not in self.named
 
     def _fix_object(self, annotation: Annotation, image: Image, where: str) -> bool:
         """Repairs flags, mask, box and area; whether the object can be kept."""
@@ -262,7 +270,7 @@ class CocoFixer:
 
     def drop(self, file: CocoFile, found: EveryFinding) -> bool:
         """Leaves out what a check still names; whether there was anything."""
-        named: dict[str, str] = {where: kind.code for kind, _, where in found.records}
+        named: dict[str, str] = {where: kind.code for kind, _, where in found.faulty()}
         objects = {int(m[1]) for where in named if (m := re.match(r"annotation (-?\d+)\b", where))}
         kept = [image for image in file.images if not _named(image, named)]
         ids = {image.id for image in kept}

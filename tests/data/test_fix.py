@@ -278,8 +278,10 @@ def test_file_names(tmp_path: Path) -> None:
     def edit(content: Content) -> None:
         content["images"][0]["file_name"] = "images\\1.png"
         content["images"][2]["file_name"] = "nothing.png"
+        content["annotations"][0]["bbox"] = [24, 16, -20, -10]
 
     result, _ = fixed(tmp_path, changed(edit))
+    assert result["annotations"][0]["bbox"] == [4, 6, 20, 10]
     assert [image["file_name"] for image in result["images"]] == ["1.png", "2.png"]
     assert len(result["annotations"]) == 3
 
