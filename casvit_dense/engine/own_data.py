@@ -141,10 +141,13 @@ def check_data_flags(options: RunOptions) -> None:
 def check_task(cfg: Config, description: DataDescription, task: str, path: Path) -> None:
     """Refuses data that a config's model cannot learn."""
     if description.task != task:
-        other = "a segmenter's (configs/sem_fpn)" if task == "detection" else "a detector's"
+        others = {
+            "detection": "a detector's config (configs/retinanet, configs/mask_rcnn)",
+            "segmentation": "a segmenter's config (configs/sem_fpn)",
+        }
         raise UserError(
-            f"{path}: data for {description.task}, and {cfg.filename} is for {task}; take {other} "
-            "config"
+            f"{path}: data for {description.task}, and {cfg.filename} is for {task}; take "
+            f"{others[description.task]}"
         )
     kinds = [kind for metric in evaluators(cfg) for kind in metric.get("metric") or ()]
     learns_masks = "segm" in kinds or any(name.endswith("mask_head") for name, _ in heads_of(cfg))

@@ -208,7 +208,10 @@ def test_data_of_the_other_task_are_refused(sets: Path, tmp_path: Path) -> None:
         found(read_config(config_of("fpn")), tmp_path, data=sets / "one/annotations.json")
 
 
-@pytest.mark.parametrize("layout", [pytest.param("roboflow", marks=pytest.mark.slow), "camvid"])
+@pytest.mark.parametrize(
+    "layout",
+    ["camvid", *(pytest.param(x, marks=pytest.mark.slow) for x in ("roboflow", "yolo", "voc"))],
+)
 def test_one_flag_trains_and_everything_follows(
     layout: str, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -228,7 +231,7 @@ def test_one_flag_trains_and_everything_follows(
     assert content["meta"]["model"]["ignore_label"] == (11 if layout == "camvid" else None)
     exported = tmp_path / "model.onnx"
     run("export", checkpoint, "--out", exported, "--input", "64x64")
-    image = next(path for path in data.rglob("val*/*.png") if "annot" not in str(path))
+    image = next(path for path in data.rglob("val*.png") if "annot" not in str(path))
     run("predict", checkpoint, image, "--out", tmp_path / "predicted")
     scale = "test_dataloader.dataset.pipeline.1.scale=(64,64)"
     figures, boxes = [], []
