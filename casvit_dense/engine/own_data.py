@@ -87,9 +87,9 @@ def find_data(
         images=options.images,
         task="detection" if task == "detection" else "segmentation",
     )
-    description = describe(options.data, layout, findings)
-    check_task(cfg, description, task, options.data)
-    description = materialise(description, folder_for(cfg, options, description), findings)
+    as_it_lies = describe(options.data, layout, findings)
+    check_task(cfg, as_it_lies, task, options.data)
+    description = materialise(as_it_lies, folder_for(cfg, options, as_it_lies), findings)
     findings.raise_errors()
     usable = annotated(description)
     if training and "train" not in usable:
@@ -104,16 +104,18 @@ def find_data(
             f"{options.data}: neither test nor val with annotations, only "
             f"{shortlist(list(description.splits))}; --split 0.8 divides train by seed"
         )
-    said = messages(options.data, description, tested, training)
+    said = messages(options.data, as_it_lies.layout, description, tested, training)
     faults = [found.lines()[0] for found in findings.all()]
     return OwnData(description, tested, (*said, *faults, *findings.notes))
 
 
-def messages(path: Path, description: DataDescription, tested: str, training: bool) -> list[str]:
+def messages(
+    path: Path, layout: str, description: DataDescription, tested: str, training: bool
+) -> list[str]:
     """What was found, and how it is used."""
     classes = description.classes
     line = (
-        f"{path}: {description.task}, {description.layout}, {len(classes)} "
+        f"{path}: {description.task}, {layout}, {len(classes)} "
         f"class{'es' * (len(classes) != 1)} ({shortlist(classes)})"
     )
     if training and "val" not in annotated(description):
