@@ -110,8 +110,10 @@ def test_weights_and_data_of_a_config(shapes, capsys):
     assert main(command) == 0
     found = rows(capsys.readouterr().out)
     assert found["weights"] == ("ok", "random")
-    assert found["training data"] == ("ok", "train: 10 images, 3 classes")
-    assert found["validation data"] == ("ok", "val: 5 images, 3 classes")
+    status, text = found["training data"]
+    kept = "train: 9 of 10 images (1 without objects), 40 objects, 3 classes"
+    assert status == "ok" and text.startswith(kept)
+    assert found["validation data"] == ("ok", "val: 5 images, 17 objects, 3 classes")
 
 
 def test_missing_weights_and_data_are_rows_of_their_own(tmp_path, capsys):
