@@ -6,6 +6,8 @@ Exit code of check: 0: no error; 1: errors were found; 2: it could not be checke
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,12 +104,18 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def show_log() -> None:
+@contextmanager
+def log_shown() -> Iterator[None]:
     """Shows what long work says of itself beside the output."""
-    log = logging.getLogger("casvit_dense")
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
-        log.setLevel(logging.INFO)
+    log, handler = logging.getLogger("casvit_dense"), logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def say(line: str) -> None:
@@ -122,7 +130,6 @@ def run_check(args: argparse.Namespace) -> int:
     from casvit_dense.files import write_json
 
     findings = Findings()
-    show_log()
     if Path(args.path).suffix == ".py":
         from casvit_dense.engine.check_data import check_config
         from casvit_dense.engine.console import quiet_console
@@ -130,7 +137,8 @@ def run_check(args: argparse.Namespace) -> int:
         with quiet_console():
             check_config(Path(args.path), findings, args.data_root, args.deep)
     else:
-        check_path(Path(args.path), findings, layout_options(args), args.deep)
+        with log_shown():
+            check_path(Path(args.path), findings, layout_options(args), args.deep)
     if args.json is not None:
         write_json(args.json, findings.to_dict(), indent=2)
     _print_findings(findings)
@@ -198,9 +206,9 @@ def run_show(args: argparse.Namespace) -> None:
     from casvit_dense.files import write_whole
     from casvit_dense.report.data_show import show
 
-    show_log()
     layout = layout_options(args)
-    page = show(args.path, args.part, say, args.n, layout, args.data, args.data_root)
+    with log_shown():
+        page = show(args.path, args.part, say, args.n, layout, args.data, args.data_root)
     write_whole(args.out, page)
     print(f"written: {args.out} ({len(page) / 1e6:.1f} MB)")
 
@@ -215,9 +223,9 @@ def run_prepare(args: argparse.Namespace) -> int:
     out = args.out or published.out
     prepare(published, out, say, args.mirror, args.keep_archives)
     say(f"{out}: is checked")
-    show_log()
     findings = Findings()
-    check_path(out, findings)
+    with log_shown():
+        check_path(out, findings)
     _print_findings(findings)
     if findings.errors():
         return 1

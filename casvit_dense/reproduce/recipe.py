@@ -163,13 +163,14 @@ def read_dataset(
     try:
         with quietly():
             return read(DATASETS.build(dataset))
-    except (OSError, UserError):
+    except OSError:
         return unread
     except Exception as error:  # what the parsers raise for damaged files is their own affair
         leaf = next(iter(leaf_datasets(dataset)))
         file = Path(leaf.get("data_root") or "", leaf.get("ann_file") or "")
-        reason = " ".join(str(error).split())
-        problem = f"the data in {file} cannot be read: {type(error).__name__}: {reason}"
+        if isinstance(error, UserError) and not file.is_file():
+            return unread
+        problem = f"the data in {file} cannot be read: {' '.join(str(error).split())}"
         return replace(unread, problem=problem)
 
 

@@ -49,18 +49,22 @@ def test_results_that_cannot_be_read(
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("bbox", {"annotations": None}, "lacks annotations"),
-        ("bbox", {"annotations": [{**TRUTH["annotations"][0], "area": [1]}]}, "'area'"),
+        ("bbox", {"annotations": None}, "needed: annotations"),
+        ("bbox", {"annotations": [{**TRUTH["annotations"][0], "area": [1]}]}, "area [1]"),
         ("bbox", {"annotations": [{**TRUTH["annotations"][0], "bbox": [1]}]}, "four numbers"),
         ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": 3}]}, "annotation 1"),
         ("segm", {"annotations": [{**TRUTH["annotations"][0], "segmentation": MASK}]}, "[5, 5]"),
-        ("bbox", {"images": [{**i, "file_name": "\ud800.jpg"} for i in TRUTH["images"]]}, "name'"),
+        (
+            "bbox",
+            {"images": [{**i, "file_name": "\ud800.jpg"} for i in TRUTH["images"]]},
+            "json-unreadable",
+        ),
         (
             "bbox",
             {"images": [{**i, "file_name": 3} for i in TRUTH["images"]]},
-            "'file_name' is not",
+            "file_name 3",
         ),
-        ("bbox", {"images": [{**i, "height": "tall"} for i in TRUTH["images"]]}, "'height'"),
+        ("bbox", {"images": [{**i, "height": "tall"} for i in TRUTH["images"]]}, 'height "tall"'),
     ],
 )
 def test_truth_that_cannot_be_read(tmp_path: Path, kind: str, change: dict, message: str) -> None:
@@ -77,5 +81,5 @@ def test_images_that_the_truth_does_not_have(tmp_path: Path) -> None:
 
 
 def test_results_in_place_of_the_truth(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a COCO instances file"):
+    with pytest.raises(UserError, match="is not built as a COCO file"):
         read_truth(write(tmp_path / "truth.json", [GOOD]), "bbox")
