@@ -69,7 +69,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Facts of files are kept for this test alone, not among the user's."""
     monkeypatch.setattr(
-        "casvit_dense.data.file_cache.cache_file", lambda: tmp_path / "files.sqlite"
+        "casvit_dense.data.checks.file_cache.cache_file", lambda: tmp_path / "files.sqlite"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from casvit_dense.data.check_coco import read_checked
+from casvit_dense.data.checks.coco import read_checked
 from casvit_dense.errors import UserError
 from casvit_dense.files import read_json
 

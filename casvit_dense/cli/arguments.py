@@ -10,7 +10,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import CONFIG_SUFFIXES, DEFAULT_LEDGER
 
 if TYPE_CHECKING:
-    from casvit_dense.data.layouts import LayoutOptions
+    from casvit_dense.data.layouts.describe import LayoutOptions
 
 Value = TypeVar("Value", int, float)
 
@@ -157,7 +157,7 @@ def layout_options(args: argparse.Namespace) -> "LayoutOptions":
     """The flags of `add_layout_options`."""
     from dataclasses import fields
 
-    from casvit_dense.data.layouts import LayoutOptions
+    from casvit_dense.data.layouts.describe import LayoutOptions
 
     names = [field.name for field in fields(LayoutOptions)]
     return LayoutOptions(**{name: getattr(args, name) for name in names if name in args})

@@ -125,7 +125,7 @@ def say(line: str) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Checks, prints and writes the findings."""
-    from casvit_dense.data.check import check_path
+    from casvit_dense.data.checks.check import check_path
     from casvit_dense.data.findings import Findings
     from casvit_dense.files import write_json
 
@@ -149,7 +149,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 def _print_findings(findings: "Findings") -> None:
     """Prints findings, notes, the balance of each split, and how many there are."""
-    from casvit_dense.data.balance import balance
+    from casvit_dense.data.checks.balance import balance
     from casvit_dense.progress import counted
 
     for found in findings.all():
@@ -165,8 +165,8 @@ def _print_findings(findings: "Findings") -> None:
 
 def _fix(args: argparse.Namespace) -> int:
     from casvit_dense.data.findings import Findings
-    from casvit_dense.data.fix import CHANGES, fix
-    from casvit_dense.data.layouts import describe
+    from casvit_dense.data.fixes.fix import CHANGES, fix
+    from casvit_dense.data.layouts.describe import describe
     from casvit_dense.errors import UserError
     from casvit_dense.progress import counted
 
@@ -184,8 +184,8 @@ def run_describe(args: argparse.Namespace) -> None:
     """Prints what was found, and writes it if asked."""
     from casvit_dense.data.description import write_description
     from casvit_dense.data.findings import Findings
-    from casvit_dense.data.layouts import describe
-    from casvit_dense.data.summary import summarise
+    from casvit_dense.data.layouts.describe import describe
+    from casvit_dense.data.layouts.summary import summarise
     from casvit_dense.progress import counted
 
     findings = Findings()
@@ -204,7 +204,7 @@ def run_describe(args: argparse.Namespace) -> None:
 def run_show(args: argparse.Namespace) -> None:
     """Writes the page."""
     from casvit_dense.files import write_whole
-    from casvit_dense.report.data_show import show
+    from casvit_dense.report.data.show import show
 
     layout = layout_options(args)
     with log_shown():
@@ -215,7 +215,7 @@ def run_show(args: argparse.Namespace) -> None:
 
 def run_prepare(args: argparse.Namespace) -> int:
     """Fetches, unpacks, lays out and checks a published data set."""
-    from casvit_dense.data.check import check_path
+    from casvit_dense.data.checks.check import check_path
     from casvit_dense.data.findings import Findings
     from casvit_dense.data.prepare import PUBLISHED, prepare
 
@@ -236,7 +236,7 @@ def run_prepare(args: argparse.Namespace) -> int:
 def run_subset(args: argparse.Namespace) -> None:
     """Chooses images by seed and writes them with their truth."""
     from casvit_dense.data.findings import Findings
-    from casvit_dense.data.layouts import describe
+    from casvit_dense.data.layouts.describe import describe
     from casvit_dense.data.subset import SubsetSize, subset
 
     size = SubsetSize(args.images, args.share)

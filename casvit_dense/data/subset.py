@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
+from casvit_dense.data.checks.map_facts import map_facts
 from casvit_dense.data.coco_file import as_content, read_coco
-from casvit_dense.data.convert import materialise, present
 from casvit_dense.data.description import (
     DataDescription,
     Split,
@@ -19,7 +19,7 @@ from casvit_dense.data.description import (
     write_description,
 )
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.map_facts import map_facts
+from casvit_dense.data.layouts.convert import materialise, present
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import write_json

@@ -9,9 +9,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
-from casvit_dense.data.balance import balance
-from casvit_dense.data.check import check_split
-from casvit_dense.data.check_coco import Use
+from casvit_dense.data.checks.balance import balance
+from casvit_dense.data.checks.check import check_split
+from casvit_dense.data.checks.coco import Use
 from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
 from casvit_dense.data.findings import Findings
 from casvit_dense.engine.config import register_scope, resolve

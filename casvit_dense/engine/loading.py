@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from casvit_dense.data.file_facts import ImageFacts, read_deep, read_header
-from casvit_dense.data.map_facts import read_map
+from casvit_dense.data.checks.image_facts import ImageFacts, read_deep, read_header
+from casvit_dense.data.checks.map_facts import read_map
 from casvit_dense.errors import UserError
 
 REMEDY = "casvit-dense data check names all such files"

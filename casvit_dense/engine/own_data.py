@@ -10,10 +10,10 @@ from typing import Any, Final
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.data.coco_file import read_coco
-from casvit_dense.data.convert import materialise
 from casvit_dense.data.description import DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.convert import materialise
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist

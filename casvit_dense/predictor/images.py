@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from casvit_dense.data.layout_files import IMAGE_SUFFIXES
+from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.errors import UserError
 
 

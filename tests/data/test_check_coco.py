@@ -19,10 +19,10 @@ from coco_files import CLASSES, content, rectangle
 from msgspec import Raw
 from pycocotools import mask as rle
 
-from casvit_dense.data import check
-from casvit_dense.data.balance import balance
-from casvit_dense.data.check import check_path
-from casvit_dense.data.check_coco import Use, check_coco
+from casvit_dense.data.checks import check
+from casvit_dense.data.checks.balance import balance
+from casvit_dense.data.checks.check import check_path
+from casvit_dense.data.checks.coco import Use, check_coco
 from casvit_dense.data.coco_file import load_coco
 from casvit_dense.data.coco_masks import decode_counts, mask_area
 from casvit_dense.data.findings import Findings

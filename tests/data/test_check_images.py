@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casvit_dense.data.check_images import check_images, check_shared, note_unlisted
-from casvit_dense.data.file_facts import ORIENTATION
+from casvit_dense.data.checks.image_facts import ORIENTATION
+from casvit_dense.data.checks.images import check_images, check_shared, note_unlisted
 from casvit_dense.data.findings import Findings
 
 Records = dict[str, tuple[int, int]]

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from casvit_dense.data.check_maps import check_maps
+from casvit_dense.data.checks.image_facts import ORIENTATION
+from casvit_dense.data.checks.map_facts import read_map
+from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.description import DataDescription, Split
-from casvit_dense.data.file_facts import ORIENTATION
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.map_facts import read_map
 from casvit_dense.data.map_pairs import pairs
 from casvit_dense.errors import UserError
 

@@ -16,11 +16,11 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from casvit_dense.cli import main
-from casvit_dense.data.check import check_path
-from casvit_dense.data.convert import coco_content, divide, materialise
+from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.description import DataDescription, Division, Split
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.convert import coco_content, divide, materialise
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.errors import UserError
 
 

@@ -13,8 +13,8 @@ HEAD = ["| Code | | What is wrong | What to do |", "| --- | --- | --- | --- |"]
 
 def table() -> str:
     """The rows of the page: errors first, each in alphabetical order."""
-    for module in pkgutil.iter_modules(casvit_dense.data.__path__):
-        import_module(f"casvit_dense.data.{module.name}")
+    for module in pkgutil.walk_packages(casvit_dense.data.__path__, "casvit_dense.data."):
+        import_module(module.name)
     kinds = sorted(KINDS.values(), key=lambda kind: (kind.severity, kind.code))
     rows = [f"| `{k.code}` | {k.severity} | {k.problem} | {k.remedy} |" for k in kinds]
     return "\n".join([*HEAD, *rows])

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from casvit_dense.cli import main
-from casvit_dense.data import fix as fixing
-from casvit_dense.data.changes import Changes
-from casvit_dense.data.check import check_path
+from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.fix import fix
-from casvit_dense.data.layouts import describe
+from casvit_dense.data.fixes import fix as fixing
+from casvit_dense.data.fixes.changes import Changes
+from casvit_dense.data.fixes.fix import fix
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.errors import UserError
 
 Content = dict[str, Any]

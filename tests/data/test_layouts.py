@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from casvit_dense.data.check import check
+from casvit_dense.data.checks.check import check
 from casvit_dense.data.description import DataDescription, read_description, write_description
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.errors import UserError
 
 

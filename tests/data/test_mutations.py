@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 
-from casvit_dense.data.check import check_path
+from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.findings import Findings
 from casvit_dense.engine.coco_api import read_by_us
 from casvit_dense.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from casvit_dense.cli import main
 from casvit_dense.data.description import DataDescription, Split
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.data.subset import SubsetSize, subset
 from casvit_dense.errors import UserError
 

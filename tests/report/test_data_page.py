@@ -15,10 +15,10 @@ from PIL import Image
 from report_page import Page
 
 from casvit_dense.cli import main
-from casvit_dense.data.layouts import LayoutOptions
+from casvit_dense.data.layouts.describe import LayoutOptions
 from casvit_dense.errors import UserError
-from casvit_dense.report.data_samples import choose, name_spots
-from casvit_dense.report.data_show import show
+from casvit_dense.report.data.samples import choose, name_spots
+from casvit_dense.report.data.show import show
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSES = ("background", "circle", "square", "triangle")

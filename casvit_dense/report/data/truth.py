@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as rle
 
+from casvit_dense.data.checks.map_facts import MapFacts, map_facts
 from casvit_dense.data.coco_file import Annotation, read_coco
 from casvit_dense.data.coco_masks import MaskFaultError, RunLengths, is_empty, read_mask
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.map_facts import MapFacts, map_facts
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Raw
 
-from casvit_dense.data.check_boxes import LARGEST, SLACK
+from casvit_dense.data.checks.boxes import LARGEST, SLACK
 from casvit_dense.data.coco_masks import (
     NO_MASK,
     MaskFaultError,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from casvit_dense.report.data_truth import UNLABELLED, CocoTruth, MapTruth, Truth, image_sizes
+from casvit_dense.report.data.truth import UNLABELLED, CocoTruth, MapTruth, Truth, image_sizes
 from casvit_dense.report.widgets import Widget
 
 #: COCO's limits of small, medium and large objects: sides of squares in pixels.

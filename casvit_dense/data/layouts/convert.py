@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from casvit_dense.data.checks.image_facts import image_facts
 from casvit_dense.data.coco_file import load_coco
-from casvit_dense.data.convert_objects import Object, Size
 from casvit_dense.data.description import DataDescription, Division, Split, SplitName
-from casvit_dense.data.file_facts import image_facts
 from casvit_dense.data.findings import Findings, Kind
-from casvit_dense.data.layout_files import CLASS_FILES, files_below, images_below
+from casvit_dense.data.layouts.files import CLASS_FILES, files_below, images_below
+from casvit_dense.data.layouts.objects import Object, Size
+from casvit_dense.data.layouts.voc import XML, read_objects
+from casvit_dense.data.layouts.yolo import labels_of, read_labels
 from casvit_dense.data.map_pairs import image_stems
-from casvit_dense.data.voc import XML, read_objects
-from casvit_dense.data.yolo import labels_of, read_labels
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file, write_json, write_whole
 from casvit_dense.progress import counted

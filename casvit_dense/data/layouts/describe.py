@@ -6,13 +6,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from casvit_dense.data.coco_layout import (
-    annotation_files,
-    coco_facts,
-    image_folder,
-    read_files,
-    root_of,
-)
 from casvit_dense.data.description import (
     DataDescription,
     Division,
@@ -22,7 +15,14 @@ from casvit_dense.data.description import (
     read_description,
 )
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layout_files import (
+from casvit_dense.data.layouts.coco import (
+    annotation_files,
+    coco_facts,
+    image_folder,
+    read_files,
+    root_of,
+)
+from casvit_dense.data.layouts.files import (
     class_file,
     class_list,
     files_in,
@@ -31,9 +31,9 @@ from casvit_dense.data.layout_files import (
     split_of,
     subfolders,
 )
-from casvit_dense.data.maps_layout import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
-from casvit_dense.data.voc import find_voc, voc_classes
-from casvit_dense.data.yolo import has_polygons, read_yaml, yolo_of_folders, yolo_of_yaml
+from casvit_dense.data.layouts.maps import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
+from casvit_dense.data.layouts.voc import find_voc, voc_classes
+from casvit_dense.data.layouts.yolo import has_polygons, read_yaml, yolo_of_folders, yolo_of_yaml
 from casvit_dense.errors import UserError, shortlist, validation_message
 
 Splits = dict[SplitName, Split]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from casvit_dense.data.description import Split, SplitName
-from casvit_dense.data.layout_files import (
+from casvit_dense.data.layouts.files import (
     ALIASES,
     files_below,
     images_below,

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from casvit_dense.data.convert_objects import Object, Report, Size
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.findings import Kind
-from casvit_dense.data.layout_files import (
+from casvit_dense.data.layouts.files import (
     SPLIT_NAMES,
     class_file,
     files_below,
@@ -24,6 +23,7 @@ from casvit_dense.data.layout_files import (
     read_class_file,
     split_folders,
 )
+from casvit_dense.data.layouts.objects import Object, Report, Size
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file
 

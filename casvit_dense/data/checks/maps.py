@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from casvit_dense.data.check_images import (
+from casvit_dense.data.checks.image_facts import ImageFacts
+from casvit_dense.data.checks.images import (
     FOLDER_MISSING,
     IMAGE_MISSING,
     check_duplicates,
@@ -13,11 +14,10 @@ from casvit_dense.data.check_images import (
     short,
     spread,
 )
+from casvit_dense.data.checks.map_facts import MapFacts, map_facts
 from casvit_dense.data.description import DataDescription, Split
-from casvit_dense.data.file_facts import ImageFacts
 from casvit_dense.data.findings import Findings, Kind
-from casvit_dense.data.layout_files import IMAGE_SUFFIXES
-from casvit_dense.data.map_facts import MapFacts, map_facts
+from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.data.map_pairs import image_stems, names_in
 from casvit_dense.errors import shortlist
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from PIL import Image
 
-from casvit_dense.data.file_cache import look_at
+from casvit_dense.data.checks.file_cache import look_at
 
 #: The tag of EXIF that says how an image was held. OpenCV, which reads images for training, turns
 #: those of these formats.

@@ -10,10 +10,10 @@ from typing import Final
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from casvit_dense.data.convert_objects import Object, Report, Size
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.findings import Kind
-from casvit_dense.data.layout_files import files_below, has_files, split_folders, split_lists
+from casvit_dense.data.layouts.files import files_below, has_files, split_folders, split_lists
+from casvit_dense.data.layouts.objects import Object, Report, Size
 
 XML = Kind(
     "voc-xml",

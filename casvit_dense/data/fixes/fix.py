@@ -8,21 +8,21 @@ from typing import Any, Final
 
 import msgspec
 
-from casvit_dense.data.changes import Changes, EveryFinding
-from casvit_dense.data.check import check
-from casvit_dense.data.check_coco import Use, check_coco, images_of
-from casvit_dense.data.check_images import check_images
-from casvit_dense.data.check_maps import check_maps
+from casvit_dense.data.checks.check import check
+from casvit_dense.data.checks.coco import Use, check_coco, images_of
+from casvit_dense.data.checks.images import check_images
+from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.coco_file import CocoFile
 from casvit_dense.data.coco_masks import is_empty
-from casvit_dense.data.convert import materialise, present
 from casvit_dense.data.description import (
     DataDescription,
     Split,
     SplitName,
     write_description,
 )
-from casvit_dense.data.fix_coco import CocoFixer
+from casvit_dense.data.fixes.changes import Changes, EveryFinding
+from casvit_dense.data.fixes.coco import CocoFixer
+from casvit_dense.data.layouts.convert import materialise, present
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.data.subset import DESCRIPTION, inside, link_or_copy
 from casvit_dense.errors import UserError

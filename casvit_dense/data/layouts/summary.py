@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from casvit_dense.data.coco_file import read_coco
-from casvit_dense.data.convert import coco_content
 from casvit_dense.data.description import DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
+from casvit_dense.data.layouts.convert import coco_content
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import shortlist
 from casvit_dense.files import short_path

@@ -12,9 +12,9 @@ from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import short_path
 from casvit_dense.progress import Progress
 from casvit_dense.report.build import render
-from casvit_dense.report.data_samples import Found, RawSamples, Samples, choose
-from casvit_dense.report.data_truth import UNLABELLED, CocoTruth, Truth, truth_of
-from casvit_dense.report.data_widgets import data_widgets
+from casvit_dense.report.data.samples import Found, RawSamples, Samples, choose
+from casvit_dense.report.data.truth import UNLABELLED, CocoTruth, Truth, truth_of
+from casvit_dense.report.data.widgets import data_widgets
 from casvit_dense.report.gallery import OKABE_ITO, Gallery
 from casvit_dense.report.grid import Cell, Column, Grid
 from casvit_dense.report.pictures import Pictures

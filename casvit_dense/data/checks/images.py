@@ -7,7 +7,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Final, TypeVar
 
-from casvit_dense.data.file_facts import ImageFacts, digests, image_facts
+from casvit_dense.data.checks.image_facts import ImageFacts, digests, image_facts
 from casvit_dense.data.findings import EXAMPLES, Findings, Kind
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted

@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casvit_dense.data import file_cache, file_facts
-from casvit_dense.data.file_cache import look_at
-from casvit_dense.data.file_facts import ORIENTATION, digests, image_facts, read_deep, read_header
+from casvit_dense.data.checks import file_cache
+from casvit_dense.data.checks import image_facts as facts_room
+from casvit_dense.data.checks.file_cache import look_at
+from casvit_dense.data.checks.image_facts import (
+    ORIENTATION,
+    digests,
+    image_facts,
+    read_deep,
+    read_header,
+)
 from casvit_dense.errors import UserError
 
 
@@ -253,7 +260,7 @@ def test_many_files_are_read_by_processes(
     with caplog.at_level("INFO", "casvit_dense"):
         found = image_facts(paths)
     assert list(found) == paths
-    assert found == {path: file_facts.read_header(str(path)) for path in paths}
+    assert found == {path: facts_room.read_header(str(path)) for path in paths}
     assert "image 9 of 9" in caplog.text
     with pytest.raises(UserError, match="was killed: is memory short"):
         look_at(paths, die, "death", "file")

@@ -18,7 +18,7 @@ from pycocotools import mask as rle
 from casvit_dense.engine.config import first_cause
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted
-from casvit_dense.report.data_truth import UNLABELLED, Shown, Truth, read_picture
+from casvit_dense.report.data.truth import UNLABELLED, Shown, Truth, read_picture
 from casvit_dense.report.gallery import GalleryImage
 from casvit_dense.report.pictures import Pictures, outline_of
 

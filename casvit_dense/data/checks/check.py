@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from casvit_dense.data.check_coco import Use, check_coco, images_of
-from casvit_dense.data.check_images import check_images, check_shared, note_unlisted
-from casvit_dense.data.check_maps import check_maps
-from casvit_dense.data.convert import materialise
+from casvit_dense.data.checks.coco import Use, check_coco, images_of
+from casvit_dense.data.checks.file_cache import look_at
+from casvit_dense.data.checks.images import check_images, check_shared, note_unlisted
+from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.description import DataDescription, Split
-from casvit_dense.data.file_cache import look_at
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.convert import materialise
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
 
@@ -133,5 +133,5 @@ def _records(
 @cache
 def _own_code() -> str:
     """Changes with every change of the checks, whose earlier results then no longer count."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
+    modules = sorted(Path(__file__).parents[1].rglob("*.py"))
     return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()

@@ -7,19 +7,19 @@ from tempfile import TemporaryDirectory
 
 from mmengine.registry import DATASETS
 
-from casvit_dense.data.check import check
-from casvit_dense.data.convert import materialise
+from casvit_dense.data.checks.check import check
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts import LayoutOptions, describe
+from casvit_dense.data.layouts.convert import materialise
+from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.engine.check_data import check_loader, class_names, described
 from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.engine.own_data import find_data
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
-from casvit_dense.report.data_page import AUGMENTED, SAMPLES, build_data_page
-from casvit_dense.report.data_samples import PipelineSamples
+from casvit_dense.report.data.page import AUGMENTED, SAMPLES, build_data_page
+from casvit_dense.report.data.samples import PipelineSamples
 
 Log = Callable[[str], None]
 

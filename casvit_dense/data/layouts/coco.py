@@ -9,7 +9,7 @@ from typing import Final
 from casvit_dense.data.coco_file import CocoFile, read_coco
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layout_files import (
+from casvit_dense.data.layouts.files import (
     ALIASES,
     SPLIT_NAMES,
     files_in,

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from casvit_dense.data.file_cache import look_at
-from casvit_dense.data.file_facts import ImageFacts, open_file
+from casvit_dense.data.checks.file_cache import look_at
+from casvit_dense.data.checks.image_facts import ImageFacts, open_file
 
 #: Pillow's names for one whole number a pixel, of 8 bits at most.
 BYTES: Final = ("L", "P", "1")

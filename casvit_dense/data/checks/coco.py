@@ -10,8 +10,8 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from casvit_dense.data.balance import count_kept, report_balance
-from casvit_dense.data.check_boxes import (
+from casvit_dense.data.checks.balance import count_kept, report_balance
+from casvit_dense.data.checks.boxes import (
     MASK_OUTSIDE,
     check_against_masks,
     check_areas,

@@ -1,0 +1,1 @@
+"""Finds every fault of a data set before a training does."""

@@ -1,0 +1,1 @@
+"""Cleaned copies of data sets."""
