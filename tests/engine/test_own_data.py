@@ -208,10 +208,8 @@ def test_data_of_the_other_task_are_refused(sets: Path, tmp_path: Path) -> None:
         found(read_config(config_of("fpn")), tmp_path, data=sets / "one/annotations.json")
 
 
-@pytest.mark.parametrize(
-    "layout",
-    ["camvid", *(pytest.param(x, marks=pytest.mark.slow) for x in ("roboflow", "yolo", "voc"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["camvid", "roboflow", "yolo", "voc"])
 def test_one_flag_trains_and_everything_follows(
     layout: str, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
