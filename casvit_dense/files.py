@@ -40,7 +40,7 @@ def is_file(path: Path) -> bool:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Writes beside the target and renames; missing folders are made.
+    """Writes beside the target and renames; missing folders are made. Links and devices stay.
 
     Raises:
         UserError: it is a folder, or the disk or the permissions do not allow it; what was there
@@ -50,6 +50,9 @@ def write_whole(target: Path, content: bytes) -> None:
         raise UserError(f"{target} is a folder; give a file")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            target.write_bytes(content)  # /dev/stdout: a rename would take its place
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             unfinished.write_bytes(content)
