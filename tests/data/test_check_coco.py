@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Change, str, str, str]] = {
         lambda c: c["categories"].reverse(), "classes-differ", "error", "in the file's order",
     ),
     # --- boxes
-    "box missing": (lambda c: first(c).pop("bbox"), "box-form", "error", "annotation 1 (001.png)"),
+    "box missing": (lambda c: first(c).pop("bbox"), "box-form", "error", "bbox missing"),
     "box null": (set_in("annotations", "bbox", None), "box-form", "error", "None"),
     "box of three": (lambda c: first(c)["bbox"].pop(), "box-form", "error", "annotation 1"),
     "box of text": (set_box(0, "20"), "box-form", "error", "'20'"),

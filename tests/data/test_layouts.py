@@ -276,6 +276,37 @@ class TestYolo:
         with pytest.raises(UserError, match=message):
             describe(root)
 
+    def test_key_points_are_no_polygons(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.yolo(shapes, tmp_path / "y")
+        with (root / "data.yaml").open("a") as file:
+            file.write("kpt_shape: [4, 2]\n")
+        with pytest.raises(UserError, match="labels hold key points"):
+            describe(root)
+
+    def test_written_on_windows(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.yolo(shapes, tmp_path / "y")
+        expected = describe(root)
+        text = (root / "data.yaml").read_text().replace("images/", "images\\")
+        (root / "data.yaml").write_text(text)
+        assert describe(root) == expected
+
+    @pytest.mark.parametrize(
+        ("image", "names", "split"),
+        [
+            ("a.png", "classes.txt", "train"),
+            ("obj_train_data/a.png", "obj.names", "train"),
+            ("obj_Validation_data/in/a.png", "obj.names", "val"),
+        ],
+    )
+    def test_beside_the_images(self, image: str, names: str, split: str, tmp_path: Path) -> None:
+        file = picture(tmp_path / image).with_suffix(".txt")
+        file.write_text("1 0.5 0.5 0.5 0.5\n")
+        with pytest.raises(UserError, match="no data set"):
+            describe(tmp_path)
+        (tmp_path / names).write_text("cat\ndog\n")
+        folder = Path(image).parts[0] if "/" in image else "."
+        assert places(describe(tmp_path), tmp_path) == {split: (folder, folder)}
+
     def test_number_of_given_classes(self, shapes: Path, tmp_path: Path) -> None:
         root = made.yolo(shapes, tmp_path / "y")
         with pytest.raises(UserError, match="has 3 classes .* 2 are given"):
@@ -305,6 +336,13 @@ class TestVoc:
             "train": ("train", "train"),
             "val": ("val", "val"),
         }
+
+    def test_one_folder_for_all(self, shapes: Path, tmp_path: Path) -> None:
+        root = made.voc(shapes, tmp_path / "v")
+        (tmp_path / "r").mkdir()
+        for file in [*root.glob("*/*.xml"), *root.glob("*/*.png")]:
+            shutil.copy(file, tmp_path / "r")
+        assert places(describe(tmp_path / "r"), tmp_path / "r") == {"train": (".", ".")}
 
 
 class TestMaps:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from casvit_dense.data.coco_file import Annotation, CocoFile
@@ -170,7 +171,7 @@ def _is_power(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = "missing" if value is UNSET else str(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

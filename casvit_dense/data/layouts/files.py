@@ -91,6 +91,12 @@ def has_files(folder: Path, *suffixes: str) -> bool:
     return next(files_below(folder, *suffixes), None) is not None
 
 
+def has_pairs(folder: Path, suffix: str) -> bool:
+    """Whether such a file lies beside an image of its name, in or below a folder."""
+    images = {image.with_suffix("") for image in images_below(folder)}
+    return any(file.with_suffix("") in images for file in files_below(folder, suffix))
+
+
 def split_lists(folder: Path) -> dict[SplitName, Path]:
     """The files in a folder that list the images of each split."""
     found: dict[SplitName, Path] = {}

@@ -12,7 +12,13 @@ from xml.parsers import expat
 
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.findings import Kind
-from casvit_dense.data.layouts.files import files_below, has_files, split_folders, split_lists
+from casvit_dense.data.layouts.files import (
+    files_below,
+    has_files,
+    has_pairs,
+    split_folders,
+    split_lists,
+)
 from casvit_dense.data.layouts.objects import Object, Report, Size
 
 XML = Kind(
@@ -59,7 +65,10 @@ def find_voc(root: Path) -> dict[SplitName, Split]:
     if folders:
         return folders
     annotations = _annotations(root)
-    if annotations == root or not has_files(annotations, ".xml"):
+    if annotations == root:
+        pairs = has_pairs(root, ".xml")
+        return {"train": Split(images=root, annotations=root)} if pairs else {}
+    if not has_files(annotations, ".xml"):
         return {}
     files = split_lists(root / "ImageSets" / "Main")
     images = _images(root)

@@ -20,8 +20,11 @@ from casvit_dense.data.layouts.files import (
     class_file,
     files_below,
     has_files,
+    has_pairs,
     read_class_file,
     split_folders,
+    split_in,
+    subfolders,
 )
 from casvit_dense.data.layouts.objects import Object, Report, Size
 from casvit_dense.errors import UserError
@@ -96,6 +99,11 @@ def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
         UserError: a folder is missing, or names and ``nc`` do not fit.
     """
     content = read_yaml(file)
+    if "kpt_shape" in content:  # a box and even key points look like a polygon
+        raise UserError(
+            f"{file}: kpt_shape: its labels hold key points, which are not read; keep the first "
+            "five numbers of each line (class and box), and take out kpt_shape"
+        )
     splits: dict[SplitName, Split] = {}
     for split in SPLIT_NAMES:
         value = next((content[key] for key in YAML_KEYS[split] if key in content), None)
@@ -125,6 +133,7 @@ def _place(file: Path, base: Any, value: str) -> Path | None:
     inner = Path(*[part for part in Path(value).parts if part not in ("..", "/")])
     bases = [here / base, here] if isinstance(base, str) else [here]
     places = [base / value for base in bases] + [here / inner]
+    places += [base / value.replace("\\", "/") for base in bases]  # written on Windows
     there = (place for place in places if os.path.exists(place))  # noqa: PTH110 (odd names)
     return next((place.resolve() for place in there), None)
 
@@ -173,11 +182,17 @@ def yolo_of_folders(root: Path) -> dict[SplitName, Split]:
             found[split] = Split(images=folder / "images", annotations=folder / "labels")
     if not found and (root / "images").is_dir():
         found["train"] = Split(images=root / "images", annotations=root / "labels")
-    return {
+    found = {
         name: split
         for name, split in found.items()
         if split.annotations is not None and has_files(split.annotations, ".txt")
     }
+    if not found and class_file(root):  # without names, text beside images may be captions
+        folders = {f: split_in(f.name) for f in subfolders(root) if f.match("obj_*_data")}  # CVAT
+        for folder, name in (folders or {root: None}).items():
+            if has_pairs(folder, ".txt"):
+                found[name or "train"] = Split(images=folder, annotations=folder)
+    return found
 
 
 def has_polygons(splits: dict[SplitName, Split]) -> bool:
