@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from casvit_dense.data.coco_masks import NO_MASK, mask_area
+from casvit_dense.data.coco_masks import NO_MASK, is_empty, mask_area
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.errors import UserError
-from casvit_dense.files import short_path
+from casvit_dense.files import short_path, write_whole
 
 UNREADABLE = Kind(
     "json-unreadable",
@@ -105,16 +105,8 @@ class CocoFile:
 
 
 def load_coco(path: Path) -> dict[str, Any]:
-    """The content of an annotation file, as COCO's packages and mmdet index it.
-
-    Raises:
-        UserError: it cannot be read as a COCO file.
-    """
-    findings = Findings()
-    file = read_coco(path, findings)
-    findings.raise_errors()
-    assert file is not None  # otherwise something was found
-    return as_content(file)
+    """The content of an annotation file, as COCO's packages and mmdet index it; see `open_coco`."""
+    return as_content(open_coco(path))
 
 
 def as_content(file: CocoFile) -> dict[str, Any]:
@@ -131,9 +123,39 @@ def _as_dict(annotation: Annotation) -> dict[str, Any]:
     if record["ignore"] is UNSET:
         del record["ignore"]
     mask = record.pop("segmentation")
-    if bytes(mask) not in (b"", b"null"):
+    if not is_empty(mask):
         record["segmentation"] = msgspec.json.decode(mask)
     return record
+
+
+def write_coco(file: CocoFile, target: Path) -> None:
+    """Writes records to an annotation file, whole or not at all, without keys that they lack."""
+    content = {
+        kind: [_written(record) for record in getattr(file, kind)]
+        for kind in ("images", "annotations", "categories")
+        if getattr(file, kind) is not None
+    }
+    write_whole(target, msgspec.json.encode(content))
+
+
+def _written(record: msgspec.Struct) -> dict[str, Any]:
+    values = {k: v for k, v in msgspec.structs.asdict(record).items() if v is not UNSET}
+    if "segmentation" in values and is_empty(values["segmentation"]):
+        del values["segmentation"]
+    return values
+
+
+def open_coco(path: Path) -> CocoFile:
+    """Reads an annotation file.
+
+    Raises:
+        UserError: it cannot be read as a COCO file.
+    """
+    findings = Findings()
+    file = read_coco(path, findings)
+    findings.raise_errors()
+    assert file is not None  # otherwise something was found
+    return file
 
 
 def read_coco(path: Path, findings: Findings) -> CocoFile | None:

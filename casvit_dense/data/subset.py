@@ -1,17 +1,15 @@
 """Makes a small data set of a large one, by seed, with every class in it that can be."""
 
-import os
 import random
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from casvit_dense.data.checks.map_facts import map_facts
-from casvit_dense.data.coco_file import as_content, read_coco
+from casvit_dense.data.coco_file import open_coco
+from casvit_dense.data.copies import DESCRIPTION, Log, copy_coco, copy_maps, new_folder
 from casvit_dense.data.description import (
     DataDescription,
     Split,
@@ -19,15 +17,11 @@ from casvit_dense.data.description import (
     write_description,
 )
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts.convert import materialise, present
+from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
-from casvit_dense.errors import UserError, shortlist
-from casvit_dense.files import write_json
-from casvit_dense.progress import Progress, counted
+from casvit_dense.errors import shortlist
+from casvit_dense.progress import counted
 
-DESCRIPTION: Final = "data.yaml"
-
-Log = Callable[[str], None]
 Key = TypeVar("Key")
 #: Takes the classes of each image, returns the images to keep.
 Choose = Callable[[Mapping[Any, set[str]]], set[Any]]
@@ -64,15 +58,11 @@ def subset(
     Raises:
         UserError: ``out`` holds files, or the data cannot be read.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files; give a folder that does not exist")
-    out.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+    with new_folder(out) as unfinished:
         findings = Findings()
-        whole = materialise(description, Path(scratch) / "whole", findings)
+        whole = materialise(description, unfinished.with_name("whole"), findings)
         findings.raise_errors()
-        unfinished = Path(scratch) / "part"
         part_of = _maps_part if whole.task == "segmentation" else _coco_part
         splits: dict[SplitName, Split] = {}
         for name in whole.splits:
@@ -81,9 +71,6 @@ def subset(
         layout = whole.layout if whole.task == "segmentation" else "coco"
         part = whole.model_copy(update={"splits": splits, "layout": layout})
         write_description(part, unfinished / DESCRIPTION)
-        if out.is_dir():
-            out.rmdir()
-        unfinished.rename(out)
     return lines
 
 
@@ -92,44 +79,24 @@ def _coco_part(
 ) -> Split:
     split = description.splits[name]
     assert split.annotations is not None
-    findings = Findings()
-    file = read_coco(split.annotations, findings)
-    findings.raise_errors()
-    assert file is not None  # otherwise something was found
-    content = as_content(file)
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    classes: dict[Any, set[str]] = {image["id"]: set() for image in content["images"]}
-    for a in content["annotations"]:
-        if names.get(a["category_id"]) in description.classes and a["image_id"] in classes:
-            classes[a["image_id"]].add(names[a["category_id"]])
+    file = open_coco(split.annotations)
+    names = {category.id: category.name for category in file.categories}
+    classes: dict[Any, set[str]] = {image.id: set() for image in file.images}
+    for a in file.annotations or ():
+        if names.get(a.category_id) in description.classes and a.image_id in classes:
+            classes[a.image_id].add(names[a.category_id])
     chosen = choose(classes)
-    images = [present(image) for image in content["images"] if image["id"] in chosen]
-    folder = out / name
-    part = {"images": images, "categories": content["categories"]}
+    file.images = [image for image in file.images if image.id in chosen]
     if file.annotations is not None:
-        part["annotations"] = [
-            present(a) for a in content["annotations"] if a["image_id"] in chosen
-        ]
-    sources = [split.images / image["file_name"] for image in images]
-    for image in images:
-        image["file_name"] = inside(image["file_name"])
-    link_or_copy(zip(sources, [folder / image["file_name"] for image in images], strict=True), log)
-    target = out / "annotations" / f"instances_{name}.json"
-    write_json(target, part)
-    return Split(images=folder, annotations=target)
-
-
-def inside(name: str) -> str:
-    """A file name that stays in its folder; lists of images may name others."""
-    return "/".join(part for part in PurePosixPath(name).parts if part not in ("..", "/"))
+        file.annotations = [a for a in file.annotations if a.image_id in chosen]
+    return copy_coco(file, split.images, out, name, log)
 
 
 def _maps_part(
     description: DataDescription, name: SplitName, choose: Choose, out: Path, log: Log
 ) -> Split:
     split = description.splits[name]
-    targets = Split(images=out / "images" / name, annotations=out / "annotations" / name)
-    assert split.annotations is not None and targets.annotations is not None
+    assert split.annotations is not None
     maps = {
         stem: split.annotations / f"{stem}{description.map_suffix}"
         for stem in image_stems(split, description)
@@ -144,19 +111,7 @@ def _maps_part(
             for stem, file in maps.items()
         }
     )
-    image, label_map = description.image_suffix, description.map_suffix
-    link_or_copy(
-        [
-            pair
-            for stem in sorted(chosen)
-            for pair in (
-                (split.images / f"{stem}{image}", targets.images / f"{stem}{image}"),
-                (maps[stem], targets.annotations / f"{stem}{label_map}"),
-            )
-        ],
-        log,
-    )
-    return targets
+    return copy_maps(sorted(chosen), description, out, name, log)
 
 
 def _choose(
@@ -181,15 +136,3 @@ def _choose(
     count = f"{name}: {len(chosen):,} of {counted(len(order), 'image')}"
     lines.append(f"{count}, {kept}" if there else count)
     return set(chosen)
-
-
-def link_or_copy(pairs: Iterable[tuple[Path, Path]], log: Log) -> None:
-    pairs = list(pairs)
-    for source, target in Progress("file", len(pairs), seconds=5).track(pairs, log):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not source.is_file():
-            raise UserError(f"no file {source}; casvit-dense data check names all that are missing")
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or not allowed
-            shutil.copy2(source, target)

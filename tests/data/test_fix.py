@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from casvit_dense.cli import main
+from casvit_dense.data import copies
 from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.fixes import fix as fixing
 from casvit_dense.data.fixes.changes import Changes
 from casvit_dense.data.fixes.fix import fix
 from casvit_dense.data.layouts.describe import describe
@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(fixing, "link_or_copy", full)
+    monkeypatch.setattr(copies, "link_or_copy", full)
     with pytest.raises(OSError, match="No space left"):
         fix(describe(source), tmp_path / "out", print)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["source"]

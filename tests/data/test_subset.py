@@ -153,7 +153,7 @@ class TestFiles:
         def refuse(*_: object) -> None:
             raise OSError(18, "Invalid cross-device link")
 
-        monkeypatch.setattr("casvit_dense.data.subset.os.link", refuse)
+        monkeypatch.setattr("casvit_dense.data.copies.os.link", refuse)
         make(found, tmp_path / "b", images=1)
         (copied,) = (tmp_path / "b/train").iterdir()
         assert copied.stat().st_nlink == 1

@@ -1,19 +1,15 @@
 """A cleaned copy of a data set; the source is never touched."""
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from casvit_dense.data.checks.check import check
 from casvit_dense.data.checks.coco import Use, check_coco, images_of
 from casvit_dense.data.checks.images import check_images
 from casvit_dense.data.checks.maps import check_maps
-from casvit_dense.data.coco_file import CocoFile
-from casvit_dense.data.coco_masks import is_empty
+from casvit_dense.data.coco_file import write_coco
+from casvit_dense.data.copies import DESCRIPTION, Log, copy_coco, copy_maps, new_folder
 from casvit_dense.data.description import (
     DataDescription,
     Split,
@@ -22,16 +18,13 @@ from casvit_dense.data.description import (
 )
 from casvit_dense.data.fixes.changes import Changes, EveryFinding
 from casvit_dense.data.fixes.coco import CocoFixer
-from casvit_dense.data.layouts.convert import materialise, present
+from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
-from casvit_dense.data.subset import DESCRIPTION, inside, link_or_copy
 from casvit_dense.errors import UserError
-from casvit_dense.files import short_path, write_json, write_whole
+from casvit_dense.files import short_path, write_json
 
 #: What was changed, in the cleaned copy.
 CHANGES: Final = "changes.json"
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,21 +53,17 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         UserError: ``out`` holds files or lies in the source, a file cannot be read, or nothing
             usable would be left.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files; give a folder that does not exist")
     for split in description.splits.values():
         for source in (split.images, split.annotations):
             if source is not None and out.absolute().is_relative_to(source.absolute()):
                 raise UserError(f"{out}: lies in the source; give a folder outside of it")
-    out.parent.mkdir(parents=True, exist_ok=True)
     changes = Changes()
     work = _Work(changes, log, deep)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+    with new_folder(out) as unfinished:
         converting = EveryFinding()
-        whole = materialise(description, Path(scratch) / "whole", converting)
+        whole = materialise(description, unfinished.with_name("whole"), converting)
         for kind, file, where in converting.faulty():
             changes.add(f"left out: {kind.code}", Path(file), where)
-        unfinished = Path(scratch) / "fixed"
         fix_split = _fix_maps if whole.task == "segmentation" else _fix_coco
         splits = {}
         for name, split in whole.splits.items():
@@ -87,9 +76,6 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         changes.left.rename(str(short_path(unfinished)), str(short_path(out)))
         changes.left.rename(str(unfinished), str(out))
         write_json(unfinished / CHANGES, changes.to_dict(), indent=2)
-        if out.is_dir():
-            out.rmdir()
-        unfinished.rename(out)
     return changes
 
 
@@ -108,7 +94,7 @@ def _fix_coco(
         )
     target = out / "annotations" / f"instances_{name}.json"
     while True:  # what a check still names is left out
-        _write(file, target)
+        write_coco(file, target)
         found = EveryFinding()
         checked = check_coco(target, name, Use(), found)
         if checked is not None:
@@ -120,31 +106,7 @@ def _fix_coco(
             f"{called}: no image with a usable object would be left; casvit-dense data check says "
             "why"
         )
-    folder = out / name
-    sources = [split.images / image.file_name for image in file.images]
-    for image in file.images:
-        image.file_name = inside(image.file_name)
-    _write(file, target)
-    targets = [folder / image.file_name for image in file.images]
-    link_or_copy(zip(sources, targets, strict=True), work.log)
-    return Split(images=folder, annotations=target)
-
-
-def _write(file: CocoFile, target: Path) -> None:
-    """Writes an annotation file; masks go into it as the JSON that they are."""
-    content = {
-        kind: [_record(record) for record in getattr(file, kind)]
-        for kind in ("images", "annotations", "categories")
-        if getattr(file, kind) is not None
-    }
-    write_whole(target, msgspec.json.encode(content))
-
-
-def _record(record: msgspec.Struct) -> dict[str, Any]:
-    values = present(msgspec.structs.asdict(record))
-    if "segmentation" in values and is_empty(values["segmentation"]):
-        del values["segmentation"]
-    return values
+    return copy_coco(file, split.images, out, name, work.log)
 
 
 def _fix_maps(
@@ -169,10 +131,4 @@ def _fix_maps(
             f"{called}: no pair of image and map is without a fault; casvit-dense data check says "
             "what they have in common"
         )
-    images, maps = out / "images" / name, out / "annotations" / name
-    pairs = [(split.images / f"{stem}{image}", images / f"{stem}{image}") for stem in kept]
-    pairs += [
-        (split.annotations / f"{stem}{label_map}", maps / f"{stem}{label_map}") for stem in kept
-    ]
-    link_or_copy(pairs, work.log)
-    return Split(images=images, annotations=maps)
+    return copy_maps(kept, description, out, name, work.log)

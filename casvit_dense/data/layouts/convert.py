@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import UNSET
-
 from casvit_dense.data.checks.image_facts import image_facts
-from casvit_dense.data.coco_file import load_coco
+from casvit_dense.data.coco_file import CocoFile, open_coco, write_coco
 from casvit_dense.data.description import DataDescription, Division, Split, SplitName
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.layouts.files import CLASS_FILES, files_below, images_below
@@ -215,29 +213,22 @@ def _divide_coco(
 ) -> dict[SplitName, Split]:
     whole = description.splits["train"]
     assert whole.annotations is not None
-    content = load_coco(whole.annotations)
-    divided = divide([str(image["file_name"]) for image in content["images"]], division)
+    content = open_coco(whole.annotations)
+    divided = divide([str(image.file_name) for image in content.images], division)
     # Ids may be anything in a file with faults, which the check names.
-    held_out = {repr(i["id"]) for i in content["images"] if str(i["file_name"]) in divided["val"]}
+    held_out = {repr(i.id) for i in content.images if str(i.file_name) in divided["val"]}
     parts: dict[SplitName, Split] = {}
     for split in divided:
-        part = {
-            kind: [
-                present(record)
-                for record in content[kind]
-                if (repr(record[image]) in held_out) == (split == "val")
-            ]
-            for kind, image in (("images", "id"), ("annotations", "image_id"))
-        }
+        images = [i for i in content.images if (repr(i.id) in held_out) == (split == "val")]
+        objects = [
+            a
+            for a in content.annotations or ()
+            if (repr(a.image_id) in held_out) == (split == "val")
+        ]
         file = folder / f"{split}.json"
-        write_json(file, part | {"categories": content["categories"]})
+        write_coco(CocoFile(file, images, objects, content.categories), file)
         parts[split] = Split(images=whole.images, annotations=file)
     return parts
-
-
-def present(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of a COCO file without the keys that it did not have."""
-    return {key: value for key, value in record.items() if value is not UNSET}
 
 
 def divide(names: Sequence[str], division: Division) -> dict[SplitName, set[str]]:

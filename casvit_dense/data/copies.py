@@ -1,0 +1,98 @@
+"""Copies of images and of their truth, as data sets of their own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from casvit_dense.data.coco_file import CocoFile, write_coco
+from casvit_dense.data.description import DataDescription, Split, SplitName
+from casvit_dense.errors import UserError
+from casvit_dense.progress import Progress
+
+#: The description of a copy, in its folder.
+DESCRIPTION: Final = "data.yaml"
+
+Log = Callable[[str], None]
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which appears as ``out`` at the end; after an error nothing appears.
+
+    Raises:
+        UserError: ``out`` holds files.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out}: holds files; give a folder that does not exist")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        unfinished = Path(scratch) / "new"
+        yield unfinished
+        if out.is_dir():
+            out.rmdir()
+        unfinished.rename(out)
+
+
+def copy_coco(file: CocoFile, images: Path, out: Path, name: SplitName, log: Log) -> Split:
+    """Makes a split of some records, whose images lie below a folder; file names stay inside."""
+    folder, pairs = out / name, []
+    for image in file.images:
+        source = images / image.file_name
+        image.file_name = inside(image.file_name)
+        pairs.append((source, folder / image.file_name))
+    link_or_copy(pairs, log)
+    target = out / "annotations" / f"instances_{name}.json"
+    write_coco(file, target)
+    return Split(images=folder, annotations=target)
+
+
+def copy_maps(
+    stems: Sequence[str], description: DataDescription, out: Path, name: SplitName, log: Log
+) -> Split:
+    """Makes a split of some images and index maps of a split."""
+    whole = description.splits[name]
+    part = Split(images=out / "images" / name, annotations=out / "annotations" / name)
+    assert whole.annotations is not None and part.annotations is not None
+    folders = (
+        (whole.images, part.images, description.image_suffix),
+        (whole.annotations, part.annotations, description.map_suffix),
+    )
+    link_or_copy(
+        [
+            (source / f"{stem}{suffix}", target / f"{stem}{suffix}")
+            for stem in stems
+            for source, target, suffix in folders
+        ],
+        log,
+    )
+    return part
+
+
+def inside(name: str) -> str:
+    """A file name that stays in its folder; lists of images may name others."""
+    return "/".join(part for part in PurePosixPath(name).parts if part not in ("..", "/"))
+
+
+def link_or_copy(pairs: Iterable[tuple[Path, Path]], log: Log) -> None:
+    """Gives files further places, by hard links where the file system allows it.
+
+    Args:
+        pairs: source and target of each.
+        log: takes lines of progress.
+
+    Raises:
+        UserError: a source is missing.
+    """
+    pairs = list(pairs)
+    for source, target in Progress("file", len(pairs), seconds=5).track(pairs, log):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not source.is_file():
+            raise UserError(f"no file {source}; casvit-dense data check names all that are missing")
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or not allowed
+            shutil.copy2(source, target)
