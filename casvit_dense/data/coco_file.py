@@ -104,6 +104,14 @@ class CocoFile:
     categories: list[Category]
 
 
+def shown(value: object, length: int = 40) -> str:
+    """A JSON value for a message."""
+    if value is UNSET:
+        return "missing"
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def load_coco(path: Path) -> dict[str, Any]:
     """The content of an annotation file, as COCO's packages and mmdet index it; see `open_coco`."""
     return as_content(open_coco(path))

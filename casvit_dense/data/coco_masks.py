@@ -16,8 +16,9 @@ from casvit_dense.progress import Progress
 
 #: What an annotation without the key ``segmentation`` has.
 NO_MASK: Final = Raw(b"")
-#: The same in other spellings: boxes alone, as Roboflow and others write them.
+#: The same in other spellings, without spaces: boxes alone, as Roboflow and others write them.
 EMPTY: Final = (b"", b"null", b"[]", b"{}", b'""')
+LONGEST_EMPTY: Final = 99  # with its spaces: long masks are not copied to be compared
 
 MASK_FORM = Kind(
     "mask-form",
@@ -66,7 +67,8 @@ class MaskFaultError(Exception):
 
 def is_empty(mask: Raw) -> bool:
     """Whether an annotation has no mask."""
-    return bytes(mask) in EMPTY
+    text = bytes(mask)
+    return len(text) <= LONGEST_EMPTY and b"".join(text.split()) in EMPTY
 
 
 def read_mask(mask: Raw) -> list[list[float]] | RunLengths:

@@ -388,3 +388,18 @@ def test_a_file_is_checked_again_when_it_changes(
         assert told() == first
     file.write_text(json.dumps(content()))
     assert told()["findings"] == []
+
+
+@pytest.mark.parametrize("empty", ["[ ]", "[\n]", "{ }", "null"])
+def test_masks_that_are_empty_in_any_spelling(tmp_path: Path, empty: str) -> None:
+    """An exporter that puts a space into them once got the mask of the next object, or a crash."""
+    file = tmp_path / "train.json"
+    text = json.dumps(
+        {**content(), "annotations": [{**content()["annotations"][0], "segmentation": 0}]}
+    )
+    file.write_text(text.replace('"segmentation": 0', f'"segmentation": {empty}'))
+    assert "segmentation" not in load_coco(file)["annotations"][0]
+    findings = Findings()
+    check_coco(file, "train", Use(masks=False), findings)
+    assert not findings.errors()
+    assert findings.splits["train"]["masks"] == 0

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from msgspec import UNSET
 from numpy.typing import NDArray
 
-from casvit_dense.data.coco_file import Annotation, CocoFile
+from casvit_dense.data.coco_file import Annotation, CocoFile, shown
 from casvit_dense.data.coco_masks import Measured
 from casvit_dense.data.findings import Findings, Kind
 
@@ -120,7 +119,7 @@ def check_boxes(
     for row, annotation in enumerate(annotations):
         box = annotation.bbox
         if not isinstance(box, list) or len(box) != 4:
-            report(BOX_FORM, row, f"bbox {_short(box)}")
+            report(BOX_FORM, row, _held(box))
             continue
         x1, y1, w, h = box
         if (
@@ -132,47 +131,50 @@ def check_boxes(
             if max(box) < LARGEST and min(box) > -LARGEST:
                 boxes[row] = box
             else:
-                report(BOX_NUMBER, row, f"bbox {_short(box)}")
+                report(BOX_NUMBER, row, _held(box))
         else:
             absurd = any(v in ("NaN", "Infinity", "-Infinity") or _is_power(v) for v in box)
-            report(BOX_NUMBER if absurd else BOX_FORM, row, f"bbox {_short(box)}")
+            report(BOX_NUMBER if absurd else BOX_FORM, row, _held(box))
     x, y, width, height = boxes.T
-    shapes = np.array([size or (np.nan, np.nan) for size in sizes]).reshape(-1, 2)
+    high, wide = _sides(sizes)
     known = ~np.isnan(width)
     if known.any() and (np.nanmax(boxes) <= 1) and (np.nanmin(boxes) >= 0):
-        findings.add(
-            BOXES_NORMALISED, file.path, example=f"bbox {_short(boxes[known][0].tolist())}"
-        )
+        findings.add(BOXES_NORMALISED, file.path, example=_held(boxes[known][0].tolist()))
         return boxes
-    for row in np.flatnonzero((width < 0) | (height < 0)):
-        report(BOX_NEGATIVE, int(row), f"bbox {_short(annotations[row].bbox)}")
-    for row in np.flatnonzero((width == 0) | (height == 0)):
-        report(BOX_EMPTY, int(row), f"bbox {_short(annotations[row].bbox)}")
-    outside = (x >= shapes[:, 1]) | (y >= shapes[:, 0]) | (x + width <= 0) | (y + height <= 0)
-    over = np.stack([-x, -y, x + width - shapes[:, 1], y + height - shapes[:, 0]]).max(0)
+    _report_rows(BOX_NEGATIVE, (width < 0) | (height < 0), annotations, report)
+    _report_rows(BOX_EMPTY, (width == 0) | (height == 0), annotations, report)
+    outside = (x >= wide) | (y >= high) | (x + width <= 0) | (y + height <= 0)
+    over = np.stack([-x, -y, x + width - wide, y + height - high]).max(0)
     beyond = (over > SLACK) & (width > 0) & (height > 0)
     if known.sum() >= 5 and (beyond & ~outside).sum() > 0.5 * known.sum():
         corners = (width > x) & (height > y)
         if corners[beyond].all():
             row = int(np.flatnonzero(beyond)[0])
-            report(
-                BOXES_CORNERS, row, f"bbox {_short(annotations[row].bbox)}", count=int(beyond.sum())
-            )
+            report(BOXES_CORNERS, row, _held(annotations[row].bbox), count=int(beyond.sum()))
             return boxes
-    for row in np.flatnonzero(outside & known & (width > 0) & (height > 0)):
-        report(BOX_OUTSIDE, int(row), f"bbox {_short(annotations[row].bbox)}")
-    for row in np.flatnonzero(beyond & ~outside):
-        report(BOX_BEYOND, int(row), f"bbox {_short(annotations[row].bbox)}")
+    _report_rows(BOX_OUTSIDE, outside & known & (width > 0) & (height > 0), annotations, report)
+    _report_rows(BOX_BEYOND, beyond & ~outside, annotations, report)
     return boxes
+
+
+def _report_rows(
+    kind: Kind, rows: NDArray[np.bool_], annotations: Sequence[Annotation], report: Report
+) -> None:
+    for row in np.flatnonzero(rows).tolist():
+        report(kind, row, _held(annotations[row].bbox))
+
+
+def _held(box: object) -> str:
+    return f"bbox {shown(box, 60)}"
+
+
+def _sides(sizes: Sizes) -> NDArray[np.float64]:
+    """Heights and widths ``(2, N)``, NaN where they are not known."""
+    return np.array([size or (np.nan, np.nan) for size in sizes], float).reshape(-1, 2).T
 
 
 def _is_power(value: object) -> bool:
     return isinstance(value, str) and value[:1].isdigit() and "e" in value.lower()
-
-
-def _short(value: object) -> str:
-    text = "missing" if value is UNSET else str(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def check_against_masks(
@@ -184,9 +186,9 @@ def check_against_masks(
 ) -> None:
     """Compares polygons with images and with boxes."""
     x1, y1, x2, y2 = measured.extents.T
-    shapes = np.array([size or (np.nan, np.nan) for size in sizes]).reshape(-1, 2)
-    over = np.stack([-x1, -y1, x2 - shapes[:, 1], y2 - shapes[:, 0]]).max(0)
-    far = (over > shapes.max(1)) | (np.abs(measured.extents).max(1) > LARGEST)
+    high, wide = _sides(sizes)
+    over = np.stack([-x1, -y1, x2 - wide, y2 - high]).max(0)
+    far = (over > np.maximum(high, wide)) | (np.abs(measured.extents).max(1) > LARGEST)
     for row in np.flatnonzero(far):
         report(MASK_OUTSIDE, int(row), f"from {x1[row]:g}, {y1[row]:g} to {x2[row]:g}, {y2[row]:g}")
     for row in np.flatnonzero((over > SLACK) & ~far):
@@ -196,9 +198,8 @@ def check_against_masks(
     apart = np.abs(apart).max(0)
     allowed = np.maximum(SLACK, 0.1 * np.maximum(width, height))
     for row in np.flatnonzero((apart > allowed) & ~far):
-        report(
-            BOX_MASK, int(row), f"bbox {_short(annotations[row].bbox)}, {apart[row]:.0f} pixels off"
-        )
+        held = f"{_held(annotations[row].bbox)}, {apart[row]:.0f} pixels off"
+        report(BOX_MASK, int(row), held)
 
 
 def check_areas(
@@ -214,7 +215,7 @@ def check_areas(
         if type(area) in (int, float) and 0 <= area < LARGEST**2:
             areas[row] = area
         else:
-            report(AREA_FORM, row, f"area {_short(area)}")
+            report(AREA_FORM, row, f"area {shown(area, 60)}")
     of_box = boxes[:, 2] * boxes[:, 3]
     low = np.fmin(of_box, measured.areas)
     high = np.fmax(of_box, measured.areas)

@@ -1,7 +1,7 @@
 """Checks every value of a COCO annotation file, and counts what a loader keeps of it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from casvit_dense.data.checks.boxes import (
     check_areas,
     check_boxes,
 )
-from casvit_dense.data.coco_file import Annotation, CocoFile, as_content, read_coco
+from casvit_dense.data.coco_file import CocoFile, as_content, read_coco, shown
 from casvit_dense.data.coco_masks import (
     MASK_FORM,
     MASK_NUMBER,
@@ -295,14 +295,6 @@ def hashable(value: object) -> bool:
     return not isinstance(value, (list, dict))
 
 
-def shown(value: object, length: int = 40) -> str:
-    """A JSON value for a message."""
-    if value is UNSET:
-        return "missing"
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    return text if len(text) <= length else f"{text[:length]}…"
-
-
 def images_of(file: CocoFile) -> dict[str, tuple[int, int]]:
     """Width and height by file name, of the records that have both."""
     return {
@@ -310,8 +302,3 @@ def images_of(file: CocoFile) -> dict[str, tuple[int, int]]:
         for image in file.images
         if isinstance(image.file_name, str) and image_size(image.height, image.width)
     }
-
-
-def class_counts(annotations: Iterable[Annotation]) -> Counter[Any]:
-    """Objects by category id."""
-    return Counter(a.category_id for a in annotations if hashable(a.category_id))

@@ -8,9 +8,9 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from casvit_dense.data.checks.boxes import BOXES_CORNERS, BOXES_NORMALISED
-from casvit_dense.data.checks.coco import LARGEST_ID, Use, check_coco, image_size, shown
+from casvit_dense.data.checks.coco import LARGEST_ID, Use, check_coco, image_size
 from casvit_dense.data.checks.image_facts import ImageFacts, image_facts
-from casvit_dense.data.coco_file import AREA_ZERO, Annotation, Category, CocoFile, Image
+from casvit_dense.data.coco_file import AREA_ZERO, Annotation, Category, CocoFile, Image, shown
 from casvit_dense.data.coco_masks import NO_MASK, is_empty
 from casvit_dense.data.fixes.changes import Changes, EveryFinding
 from casvit_dense.data.fixes.objects import (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from casvit_dense.data.coco_file import CocoFile, read_coco
+from casvit_dense.data.coco_masks import is_empty
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.files import (
@@ -27,9 +28,6 @@ ROBOFLOW: Final = "_annotations.coco.json"
 #: Beginnings of COCO's files for other tasks; the lists of test images come last.
 OTHER_TASKS: Final = ("captions", "person_keypoints", "panoptic", "stuff")
 ONLY_IMAGES: Final = "image_info"
-
-#: Masks that are none.
-EMPTY: Final = frozenset({b"", b"null", b"[]", b"{}", b"[[]]", b'""'})
 
 SAMPLE: Final = 10  # images of a file that are looked for
 DEPTH: Final = 3  # of folders that are searched for them
@@ -180,7 +178,7 @@ def coco_facts(read: dict[SplitName, CocoFile | None], findings: Findings) -> Co
     for content in contents.values():
         for annotation in content.annotations or ():
             objects += 1
-            masks += bytes(annotation.segmentation) not in EMPTY
+            masks += not is_empty(annotation.segmentation)
             if isinstance(annotation.category_id, int):
                 used.add(annotation.category_id)
     spare = bool(used) and 0 not in used

@@ -16,6 +16,7 @@ from casvit_dense.data.description import (
 )
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.coco import (
+    ROBOFLOW,
     annotation_files,
     coco_facts,
     image_folder,
@@ -175,7 +176,7 @@ def _coco(
         wanted = class_list(options.classes)
         _check_known(wanted, classes, root)
         classes = [name for name in classes if name in wanted]  # mmdet keeps the file's order
-    roboflow = all(file.name == "_annotations.coco.json" for file in files.values())
+    roboflow = all(file.name == ROBOFLOW for file in files.values())
     return DataDescription(
         task="detection",
         layout="roboflow" if roboflow else "coco",
