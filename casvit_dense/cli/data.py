@@ -157,8 +157,7 @@ def _print_findings(findings: "Findings") -> None:
     for line in findings.notes:
         print(f"note: {line}")
     for name, facts in findings.splits.items():
-        kept = balance(facts) if "objects" in facts else counted(facts["images"], "image")
-        print(f"{name}: {kept}")
+        print(f"{name}: {balance(facts)}")
     errors, all_found = len(findings.errors()), len(findings.all())
     print(f"{counted(errors, 'error')}, {counted(all_found - errors, 'warning')}")
 

@@ -5,7 +5,7 @@ a person as a small YAML, or taken from a config.
 """
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -100,12 +100,7 @@ def read_description(file: Path) -> DataDescription:
     Raises:
         UserError: it cannot be read, or a key is missing, unknown or wrong.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: not YAML ({error})") from error
+    content = read_yaml(file, yaml.SafeLoader)
     try:
         description = DataDescription.model_validate(content)
     except ValidationError as error:
@@ -118,6 +113,23 @@ def read_description(file: Path) -> DataDescription:
         for name, split in description.splits.items()
     }
     return description.model_copy(update={"splits": splits})
+
+
+def read_yaml(file: Path, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:
+    """The content of a YAML file.
+
+    Args:
+        loader: ``yaml.BaseLoader`` leaves every value as text.
+
+    Raises:
+        UserError: it cannot be read or is not YAML.
+    """
+    try:
+        return yaml.load(file.read_text(encoding="utf-8-sig"), loader)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: not YAML ({error})") from error
 
 
 def write_description(description: DataDescription, file: Path) -> None:

@@ -3,43 +3,36 @@
 import os
 from pathlib import Path
 
-from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.description import Split
 from casvit_dense.errors import UserError
 
 
-def pairs(split: Split, description: DataDescription) -> list[tuple[Path, Path]]:
-    """The images of a split that a loader reads, each with the place of its map.
+def image_stems(split: Split, suffix: str) -> list[str]:
+    """Names of a split's images relative to their folder, without their suffix.
 
     Folders are searched in depth for names that end in the suffix, in its upper and lower case.
 
     Raises:
-        UserError: the folder or the file of names cannot be read, or the split has no maps.
-    """
-    if split.annotations is None:
-        raise UserError(f"{split.images}: the split has no maps")
-    suffixes = (description.image_suffix, description.map_suffix)
-    return [
-        (split.images / (stem + suffixes[0]), split.annotations / (stem + suffixes[1]))
-        for stem in image_stems(split, description)
-    ]
-
-
-def image_stems(split: Split, description: DataDescription) -> list[str]:
-    """Names of a split's images relative to their folder, without the suffix.
-
-    Raises:
         UserError: the folder or the file of names cannot be read.
     """
-    suffix = description.image_suffix
-    if split.files is None:
-        if not split.images.is_dir():
-            raise UserError(f"no image folder {split.images}")
-        names = names_in(split.images)
-        return [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    if split.files is not None:
+        return read_list(split.files)
+    if not split.images.is_dir():
+        raise UserError(f"no image folder {split.images}")
+    names = names_in(split.images)
+    return [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list of files, without empty ones.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        lines = split.files.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{split.files} cannot be read: {error}") from error
+        raise UserError(f"{file} cannot be read: {error}") from error
     return [line.strip() for line in lines if line.strip()]
 
 

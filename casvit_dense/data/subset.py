@@ -99,7 +99,7 @@ def _maps_part(
     assert split.annotations is not None
     maps = {
         stem: split.annotations / f"{stem}{description.map_suffix}"
-        for stem in image_stems(split, description)
+        for stem in image_stems(split, description.image_suffix)
     }
     facts = map_facts(maps.values())
     first = int(description.reduce_zero_label)

@@ -67,16 +67,13 @@ def check_data(cfg: Config, loaders: Iterable[str], truth: bool = True) -> list[
             check_loader(cfg, key, findings, sample=LOOKED_INTO, truth=truth)
     findings.raise_errors()
     return [
-        *(f"{name}: {summary(facts)}" for name, facts in findings.splits.items()),
+        *(
+            f"{name}: {balance(facts)}, {counted(facts['num_classes'], 'class')}"
+            for name, facts in findings.splits.items()
+        ),
         *(found.lines()[0] for found in findings.all()),
         *findings.notes,
     ]
-
-
-def summary(facts: dict[str, Any]) -> str:
-    """What a loader keeps of a data set, in one line."""
-    kept = balance(facts) if "objects" in facts else counted(facts["images"], "image")
-    return f"{kept}, {counted(facts['num_classes'], 'class')}".replace("classs", "classes")
 
 
 def check_loader(

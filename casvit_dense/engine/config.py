@@ -129,12 +129,17 @@ def register_scope(cfg: Config) -> str:
         raise UserError(
             f"{cfg.filename}: default_scope is {scope!r}; set it to {' or '.join(SCOPES)}"
         )
-    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
-        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
+    register_modules(scope)
     init_default_scope(scope)
     if scope == "mmdet":
         import_module("casvit_dense.engine.coco_api").read_by_us()
     return scope
+
+
+def register_modules(scope: str) -> None:
+    """Fills the registries of a framework."""
+    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
+        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
 
 
 def apply_recipe_options(

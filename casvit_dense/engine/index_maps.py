@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
+from casvit_dense.data.description import IGNORE_LABEL, Split
 from casvit_dense.data.map_pairs import image_stems
 
 
@@ -33,22 +33,13 @@ class IndexMapDataset(BaseSegDataset):
             annotations=maps and Path(maps),
             files=Path(self.ann_file) if self.ann_file else None,
         )
-        description = DataDescription(
-            task="segmentation",
-            layout="maps",
-            classes=list(self.metainfo["classes"]),
-            splits={"train": split},
-            image_suffix=self.img_suffix,
-            map_suffix=self.seg_map_suffix,
-        )
         ignored = self.ignore_label != IGNORE_LABEL
         common = {
             "label_map": {self.ignore_label: IGNORE_LABEL} if ignored else None,
             "reduce_zero_label": self.reduce_zero_label,
-            "seg_fields": [],
         }
         records = []
-        for stem in image_stems(split, description):
+        for stem in image_stems(split, self.img_suffix):
             record = {"img_path": str(split.images / (stem + self.img_suffix)), **common}
             if split.annotations is not None:
                 record["seg_map_path"] = str(split.annotations / (stem + self.seg_map_suffix))

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from torch import nn
 from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.engine.check_data import class_names
-from casvit_dense.engine.config import SCOPES, read_config
+from casvit_dense.engine.config import SCOPES, read_config, register_modules
 from casvit_dense.engine.config_tree import LOADERS, leaf_datasets
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
@@ -160,8 +159,7 @@ def check_content(content: Mapping[str, Any], file: Path) -> None:
 
 def registered_names(scope: str) -> set[str]:
     """The names of everything that configs of a framework can build, operators of mmcv included."""
-    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
-        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
+    register_modules(scope)
     modules = (mmengine.registry, import_module(f"{scope}.registry"))
     found = [v for module in modules for v in vars(module).values() if isinstance(v, Registry)]
     return {name for registry in found for name in registry.module_dict} | set(vars(mmcv.ops))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.data.coco_file import read_coco
-from casvit_dense.data.description import DataDescription, Split, SplitName
+from casvit_dense.data.description import DataDescription, Split, SplitName, Task
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import LayoutOptions, describe
@@ -18,11 +18,12 @@ from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads
 from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.options import RunOptions
+from casvit_dense.progress import counted
 
 #: The resolved description of a run, in its folder.
 DATA_FILE: Final = "data.yaml"
 
-TASKS: Final = {"mmdet": "detection", "mmseg": "segmentation"}
+TASKS: Final[dict[str, Task]] = {"mmdet": "detection", "mmseg": "segmentation"}
 
 #: Options that say what cannot be found in the data.
 ABOUT_DATA: Final = ("classes", "ignore_label", "split", "group_by", "images")
@@ -78,15 +79,8 @@ def find_data(
     if task is None:
         raise UserError(f"{cfg.filename}: default_scope must be {' or '.join(TASKS)} for --data")
     findings = Findings()
-    layout = LayoutOptions(
-        classes=options.classes,
-        ignore_label=options.ignore_label,
-        split=options.split,
-        seed=options.seed or 0,
-        group_by=options.group_by,
-        images=options.images,
-        task="detection" if task == "detection" else "segmentation",
-    )
+    said = {name: getattr(options, name) for name in ABOUT_DATA}
+    layout = LayoutOptions(**said, seed=options.seed or 0, task=task)
     as_it_lies = describe(options.data, layout, findings)
     check_task(cfg, as_it_lies, task, options.data)
     description = materialise(as_it_lies, folder_for(cfg, options, as_it_lies), findings)
@@ -104,9 +98,9 @@ def find_data(
             f"{options.data}: neither test nor val with annotations, only "
             f"{shortlist(list(description.splits))}; --split 0.8 divides train by seed"
         )
-    said = messages(options.data, as_it_lies.layout, description, tested, training)
+    lines = messages(options.data, as_it_lies.layout, description, tested, training)
     faults = [found.lines()[0] for found in findings.all()]
-    return OwnData(description, tested, (*said, *faults, *findings.notes))
+    return OwnData(description, tested, (*lines, *faults, *findings.notes))
 
 
 def messages(
@@ -114,10 +108,8 @@ def messages(
 ) -> list[str]:
     """What was found, and how it is used."""
     classes = description.classes
-    line = (
-        f"{path}: {description.task}, {layout}, {len(classes)} "
-        f"class{'es' * (len(classes) != 1)} ({shortlist(classes)})"
-    )
+    line = f"{path}: {description.task}, {layout}, {counted(len(classes), 'class')} "
+    line += f"({shortlist(classes)})"
     if training and "val" not in annotated(description):
         return [line, "no val: trains without validation, so that no best checkpoint is chosen"]
     return [line] if training else [line, f"evaluated on {tested}"]

@@ -47,6 +47,11 @@ class Length:
     def unit(self) -> str:
         return "epochs" if self.by_epoch else "iterations"
 
+    @property
+    def key(self) -> str:
+        """Of ``train_cfg``."""
+        return "max_epochs" if self.by_epoch else "max_iters"
+
 
 def apply_schedule(cfg: Config, options: RunOptions) -> None:
     """Applies the flags of length, batch, learning rate and image size.
@@ -127,18 +132,13 @@ def set_length(cfg: Config, new: Length, flag: str) -> None:
     train_cfg = cfg.train_cfg
     interval = scaled_interval(train_cfg.get("val_interval", 1), old, new)
     if old.by_epoch == new.by_epoch:
-        train_cfg["max_epochs" if new.by_epoch else "max_iters"] = new.count
+        train_cfg[new.key] = new.count
         train_cfg.val_interval = interval
         for key in ("val_begin", "dynamic_intervals"):
             train_cfg.pop(key, None)
-    elif new.by_epoch:
-        cfg.train_cfg = ConfigDict(
-            type="EpochBasedTrainLoop", max_epochs=new.count, val_interval=interval
-        )
     else:
-        cfg.train_cfg = ConfigDict(
-            type="IterBasedTrainLoop", max_iters=new.count, val_interval=interval
-        )
+        loop = "EpochBasedTrainLoop" if new.by_epoch else "IterBasedTrainLoop"
+        cfg.train_cfg = ConfigDict({"type": loop, new.key: new.count, "val_interval": interval})
     hooks = cfg.get("default_hooks") or {}
     checkpoints = hooks.get("checkpoint")
     if checkpoints and checkpoints.get("by_epoch", True) == old.by_epoch:

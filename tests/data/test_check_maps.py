@@ -19,7 +19,7 @@ from casvit_dense.data.checks.map_facts import read_map
 from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.map_pairs import pairs
+from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
 
 CLASSES = ["sky", "road", "tree"]
@@ -247,10 +247,7 @@ def test_suffixes_make_pairs(root: Path) -> None:
         path.rename(path.with_name(f"{path.stem}_L.png"))
     description = described(root, map_suffix="_L.png")
     assert found(description) == {}
-    assert pairs(description.splits["train"], description) == [
-        (root / "images" / name, root / "maps" / name.replace(".", "_L."))
-        for name in ("0.png", "1.png", "2.png", "more/3.png")
-    ]
+    assert image_stems(description.splits["train"], ".png") == ["0", "1", "2", "more/3"]
     findings = found(described(root))
     assert {code: f.count for code, f in findings.items()} == {
         "map-missing": 4,
@@ -282,7 +279,7 @@ def test_folders_that_are_not_there(tmp_path: Path) -> None:
     findings = found(described(tmp_path))
     assert findings["image-folder-missing"].count == 1
     with pytest.raises(UserError, match="no image folder"):
-        pairs(described(tmp_path).splits["train"], described(tmp_path))
+        image_stems(described(tmp_path).splits["train"], ".png")
 
 
 def test_images_without_maps_are_checked_alone(root: Path) -> None:

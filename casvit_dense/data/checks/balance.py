@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from casvit_dense.data.coco_file import CocoFile
 from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.progress import counted
 
 OBJECTS_LOST = Kind(
     "objects-lost",
@@ -147,11 +148,13 @@ def report_balance(path: Path, facts: Mapping[str, Any], findings: Findings) -> 
 
 
 def balance(facts: Mapping[str, Any]) -> str:
-    """One line: ``3 of 4 images, 25 of 27 objects (2 dropped: outside the image)``."""
+    """One line: ``3 of 4 images, 25 of 27 objects (2 outside the image)``; of maps ``4 images``."""
+    if "objects" not in facts:
+        return counted(facts["images"], "image")
     parts = []
     for noun, lost in (("images", facts["images_dropped"]), ("objects", facts["dropped"])):
         total, used = facts[noun], facts[f"{noun}_used"]
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
-        counted = f"{used:,} of {total:,} {noun}" if used != total else f"{total:,} {noun}"
-        parts.append(counted + (f" ({reasons})" if reasons else ""))
+        kept = f"{used:,} of {total:,} {noun}" if used != total else f"{total:,} {noun}"
+        parts.append(kept + (f" ({reasons})" if reasons else ""))
     return ", ".join(parts)

@@ -102,7 +102,7 @@ def check_split(
             return []
         return [
             split.images / (stem + description.image_suffix)
-            for stem in image_stems(split, description)
+            for stem in image_stems(split, description.image_suffix)
         ]
     if split.annotations is None:
         return []

@@ -132,7 +132,7 @@ def check_maps(
         findings.add(FOLDER_MISSING, folder)
     if missing:
         return
-    stems = image_stems(split, description)
+    stems = image_stems(split, description.image_suffix)
     facts["images"] = len(stems)
     there = names_in(images)
     _check_names(split, description, stems, there, findings)

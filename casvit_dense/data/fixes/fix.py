@@ -120,7 +120,7 @@ def _fix_maps(
     faulty = {where: kind for kind, _, where in found.faulty() if where}
     image, label_map = description.image_suffix, description.map_suffix
     kept = []
-    for stem in image_stems(split, description):
+    for stem in image_stems(split, description.image_suffix):
         kind = faulty.get(stem + image) or faulty.get(stem + label_map)
         if kind is None:
             kept.append(stem)

@@ -14,7 +14,7 @@ from casvit_dense.data.layouts.files import CLASS_FILES, files_below, images_bel
 from casvit_dense.data.layouts.objects import Object, Size
 from casvit_dense.data.layouts.voc import XML, read_objects
 from casvit_dense.data.layouts.yolo import labels_of, read_labels
-from casvit_dense.data.map_pairs import image_stems
+from casvit_dense.data.map_pairs import image_stems, read_list
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file, write_json, write_whole
 from casvit_dense.progress import counted
@@ -154,19 +154,6 @@ def _stem(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def read_list(file: Path) -> list[str]:
-    """The lines of a list of files, without empty ones.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
 def _read(
     labels: Path, size: Size, description: DataDescription, split: Split, findings: Findings
 ) -> tuple[Size, list[Object]]:
@@ -199,7 +186,7 @@ def _divide_maps(
     description: DataDescription, division: Division, folder: Path
 ) -> dict[SplitName, Split]:
     whole = description.splits["train"]
-    names = image_stems(whole, description)
+    names = image_stems(whole, description.image_suffix)
     parts: dict[SplitName, Split] = {}
     for split, part in divide(names, division).items():
         file = folder / f"{split}.txt"

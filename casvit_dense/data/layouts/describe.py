@@ -34,7 +34,7 @@ from casvit_dense.data.layouts.files import (
 )
 from casvit_dense.data.layouts.maps import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
 from casvit_dense.data.layouts.voc import find_voc, voc_classes
-from casvit_dense.data.layouts.yolo import has_polygons, read_yaml, yolo_of_folders, yolo_of_yaml
+from casvit_dense.data.layouts.yolo import has_polygons, read_texts, yolo_of_folders, yolo_of_yaml
 from casvit_dense.errors import UserError, shortlist, validation_message
 
 Splits = dict[SplitName, Split]
@@ -97,7 +97,7 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
     if path.is_file():
         return _describe_file(path, options, findings)
     for file in files_in(path, ".yaml", ".yml"):
-        content = read_yaml(file)
+        content = read_texts(file)
         if "splits" in content or "names" in content:
             return _describe_file(file, options, findings)
     tasks = (_detection, _segmentation)
@@ -135,7 +135,7 @@ def _describe_file(path: Path, options: LayoutOptions, findings: Findings) -> Da
         return _coco({split_of(path): path}, root_of(path), options, findings)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{path}: give a folder, a COCO file (.json) or a description (.yaml)")
-    if "names" in read_yaml(path):
+    if "names" in read_texts(path):
         return _yolo(path, *yolo_of_yaml(path), options)
     found = read_description(path)
     changes: dict[str, Any] = {}

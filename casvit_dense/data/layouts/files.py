@@ -61,6 +61,12 @@ def subfolders(folder: Path) -> list[Path]:
         )
 
 
+def one_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first folder in a folder that has one of these names, given in lower case."""
+    there = {inner.name.lower(): inner for inner in subfolders(folder)}
+    return next((there[name] for name in names if name in there), None)
+
+
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
     """The files in a folder by name, without hidden ones; suffixes in lower case."""
     if not folder.is_dir():

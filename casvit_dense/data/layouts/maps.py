@@ -11,6 +11,7 @@ from casvit_dense.data.layouts.files import (
     ALIASES,
     files_below,
     images_below,
+    one_of,
     split_folders,
     split_lists,
     subfolders,
@@ -64,7 +65,7 @@ Pairs = dict[SplitName, tuple[Path, Path]]
 
 def _by_kind(root: Path) -> Pairs:
     """``images/train`` and ``masks/train``."""
-    images, maps = _one_of(root, IMAGE_FOLDERS), _one_of(root, MAP_FOLDERS)
+    images, maps = one_of(root, IMAGE_FOLDERS), one_of(root, MAP_FOLDERS)
     if images is None or maps is None:
         return {}
     folders = split_folders(maps)
@@ -75,7 +76,7 @@ def _by_split(root: Path) -> Pairs:
     """``train/images`` and ``train/masks``."""
     found: Pairs = {}
     for split, folder in split_folders(root).items():
-        images, maps = _one_of(folder, IMAGE_FOLDERS), _one_of(folder, MAP_FOLDERS)
+        images, maps = one_of(folder, IMAGE_FOLDERS), one_of(folder, MAP_FOLDERS)
         if images is not None and maps is not None:
             found[split] = (images, maps)
     return found
@@ -96,7 +97,7 @@ def _side_by_side(root: Path) -> Pairs:
 
 def _undivided(root: Path) -> Pairs:
     """``images`` and ``masks``."""
-    images, maps = _one_of(root, IMAGE_FOLDERS), _one_of(root, MAP_FOLDERS)
+    images, maps = one_of(root, IMAGE_FOLDERS), one_of(root, MAP_FOLDERS)
     return {"train": (images, maps)} if images is not None and maps is not None else {}
 
 
@@ -104,11 +105,6 @@ def _among_images(root: Path) -> Pairs:
     """``train/1.jpg`` and ``train/1_mask.png``."""
     folders = split_folders(root)
     return {s: (f, f) for s, f in folders.items() if next(files_below(f, AMONG_IMAGES), None)}
-
-
-def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
-    there = {inner.name.lower(): inner for inner in subfolders(folder)}
-    return next((there[name] for name in names if name in there), None)
 
 
 def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:

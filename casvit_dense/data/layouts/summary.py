@@ -34,7 +34,7 @@ def summarise(description: DataDescription, findings: Findings) -> list[str]:
     splits = []
     for name, split in description.splits.items():
         if description.task == "segmentation":
-            count = counted(len(image_stems(split, description)), "image")
+            count = counted(len(image_stems(split, description.image_suffix)), "image")
         else:
             images, found = _count(description, name, findings)
             objects += found

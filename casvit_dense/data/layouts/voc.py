@@ -16,6 +16,7 @@ from casvit_dense.data.layouts.files import (
     files_below,
     has_files,
     has_pairs,
+    one_of,
     split_folders,
     split_lists,
 )
@@ -52,7 +53,7 @@ OBJECT_NAME = Kind(
     "Correct the name, or add it to the classes",
 )
 
-IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "img")
+IMAGE_FOLDERS: Final = ("jpegimages", "images", "img")
 
 
 def find_voc(root: Path) -> dict[SplitName, Split]:
@@ -81,13 +82,11 @@ def find_voc(root: Path) -> dict[SplitName, Split]:
 
 
 def _annotations(folder: Path) -> Path:
-    places = (folder / "Annotations", folder / "annotations")
-    return next((place for place in places if place.is_dir()), folder)
+    return one_of(folder, ["annotations"]) or folder
 
 
 def _images(folder: Path) -> Path:
-    places = (folder / name for name in IMAGE_FOLDERS)
-    return next((place for place in places if place.is_dir()), folder)
+    return one_of(folder, IMAGE_FOLDERS) or folder
 
 
 def voc_classes(splits: dict[SplitName, Split]) -> list[str]:

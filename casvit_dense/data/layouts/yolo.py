@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from casvit_dense.data.description import Split, SplitName
+from casvit_dense.data.description import Split, SplitName, read_yaml
 from casvit_dense.data.findings import Kind
 from casvit_dense.data.layouts.files import (
     SPLIT_NAMES,
@@ -74,19 +74,13 @@ NOTHING: Final = ("", "~", "null")
 SAMPLE: Final = 50  # label files by which boxes are told from polygons
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def read_texts(file: Path) -> dict[str, Any]:
     """The keys of a YAML file, all values as text; none if it holds something else.
 
     Raises:
         UserError: it cannot be read or is not YAML.
     """
-    try:
-        # Otherwise a class called no would be False.
-        content = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: not YAML ({error})") from error
+    content = read_yaml(file, yaml.BaseLoader)  # otherwise a class called no would be False
     if not isinstance(content, dict):
         return {}
     return {key: value for key, value in content.items() if value not in NOTHING}
@@ -98,7 +92,7 @@ def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
     Raises:
         UserError: a folder is missing, or names and ``nc`` do not fit.
     """
-    content = read_yaml(file)
+    content = read_texts(file)
     if "kpt_shape" in content:  # a box and even key points look like a polygon
         raise UserError(
             f"{file}: kpt_shape: its labels hold key points, which are not read; keep the first "

@@ -142,7 +142,7 @@ class MapTruth:
         self.folder, self._maps = split.images, split.annotations
         self._about = description
         suffix = description.image_suffix
-        self.names = [stem + suffix for stem in image_stems(split, description)]
+        self.names = [stem + suffix for stem in image_stems(split, suffix)]
         if not self.names:
             raise UserError(f"{self.folder}: no image ends in {suffix}")
 
