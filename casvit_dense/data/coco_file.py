@@ -104,6 +104,11 @@ class CocoFile:
     categories: list[Category]
 
 
+def hashable(value: object) -> bool:
+    """Whether a JSON value can be looked up; lists and objects cannot."""
+    return not isinstance(value, (list, dict))
+
+
 def shown(value: object, length: int = 40) -> str:
     """A JSON value for a message."""
     if value is UNSET:

@@ -63,7 +63,7 @@ def copy_maps(
     )
     link_or_copy(
         [
-            (source / f"{stem}{suffix}", target / f"{stem}{suffix}")
+            (source / f"{stem}{suffix}", target / inside(f"{stem}{suffix}"))
             for stem in stems
             for source, target, suffix in folders
         ],
@@ -85,10 +85,14 @@ def link_or_copy(pairs: Iterable[tuple[Path, Path]], log: Log) -> None:
         log: takes lines of progress.
 
     Raises:
-        UserError: a source is missing.
+        UserError: a source is missing, or two have one target.
     """
-    pairs = list(pairs)
-    for source, target in Progress("file", len(pairs), seconds=5).track(pairs, log):
+    sources: dict[Path, Path] = {}
+    for source, target in pairs:
+        if sources.setdefault(target, source) != source:  # a copy would go through the first link
+            raise UserError(f"{sources[target]} and {source} would both become {target.name}")
+    tracked = Progress("file", len(sources), seconds=5).track(sources.items(), log)
+    for target, source in tracked:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not source.is_file():
             raise UserError(f"no file {source}; casvit-dense data check names all that are missing")

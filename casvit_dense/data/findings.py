@@ -86,12 +86,16 @@ class Finding:
 class Findings:
     """Collects what the checks of one run find, and counts what repeats.
 
+    Args:
+        named: records that a finding names; None: all.
+
     Attributes:
         notes: harmless oddities that are read as they were meant, one line each.
         splits: facts of each split by its name: numbers of images, objects, labels.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, named: int | None = EXAMPLES) -> None:
+        self._named = named
         self._found: dict[tuple[str, str], Finding] = {}
         self.notes: list[str] = []
         self.splits: dict[str, dict[str, Any]] = {}
@@ -119,7 +123,7 @@ class Findings:
         if severity == "error":
             found.severity = severity
         for text, kept in ((where, found.where), (example, found.examples)):
-            if text and len(kept) < EXAMPLES:
+            if text and (self._named is None or len(kept) < self._named):
                 kept.append(text)
 
     def note(self, line: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from casvit_dense.data.checks.map_facts import map_facts
-from casvit_dense.data.coco_file import open_coco
+from casvit_dense.data.coco_file import hashable, open_coco
 from casvit_dense.data.copies import DESCRIPTION, Log, copy_coco, copy_maps, new_folder
 from casvit_dense.data.description import (
     DataDescription,
@@ -19,7 +19,7 @@ from casvit_dense.data.description import (
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
-from casvit_dense.errors import shortlist
+from casvit_dense.errors import UserError, shortlist
 from casvit_dense.progress import counted
 
 Key = TypeVar("Key")
@@ -80,15 +80,22 @@ def _coco_part(
     split = description.splits[name]
     assert split.annotations is not None
     file = open_coco(split.annotations)
-    names = {category.id: category.name for category in file.categories}
+    if not all(hashable(image.id) and isinstance(image.file_name, str) for image in file.images):
+        raise UserError(
+            f"{split.annotations}: images without id or file name; casvit-dense data check names "
+            "them"
+        )
+    names = {c.id: c.name for c in file.categories if hashable(c.id)}
     classes: dict[Any, set[str]] = {image.id: set() for image in file.images}
-    for a in file.annotations or ():
-        if names.get(a.category_id) in description.classes and a.image_id in classes:
-            classes[a.image_id].add(names[a.category_id])
+    objects = [a for a in file.annotations or () if hashable(a.image_id) and a.image_id in classes]
+    for a in objects:
+        name_of_class = names.get(a.category_id) if hashable(a.category_id) else None
+        if name_of_class in description.classes:
+            classes[a.image_id].add(name_of_class)
     chosen = choose(classes)
     file.images = [image for image in file.images if image.id in chosen]
     if file.annotations is not None:
-        file.annotations = [a for a in file.annotations if a.image_id in chosen]
+        file.annotations = [a for a in objects if a.image_id in chosen]
     return copy_coco(file, split.images, out, name, log)
 
 

@@ -169,6 +169,32 @@ class TestFiles:
         part = read(tmp_path / "o/annotations/instances_train.json")
         assert part["images"][0]["file_name"] == "images/0.png"
 
+    @pytest.mark.parametrize("second", ["0.png", "../0.png"])
+    def test_files_of_one_name_leave_the_source_alone(self, tmp_path: Path, second: str) -> None:
+        root = rare_classes(tmp_path / "s", [[0], [0]])
+        (root / "0.png").write_bytes(b"another image")
+        before = (root / "images/0.png").read_bytes()
+        content = read(root / "train.json")
+        content["images"][1]["file_name"] = second
+        made.write_json(root / "train.json", content)
+        found = describe(root / "train.json", LayoutOptions(images=root / "images"))
+        if second == "0.png":  # listed twice
+            make(found, tmp_path / "o", images=2)
+        else:
+            with pytest.raises(UserError, match=r"would both become 0.png"):
+                make(found, tmp_path / "o", images=2)
+        assert (root / "images/0.png").read_bytes() == before
+
+    @pytest.mark.parametrize(("key", "value"), [("id", [1]), ("file_name", None)])
+    def test_images_that_cannot_be_called(self, tmp_path: Path, key: str, value: object) -> None:
+        root = rare_classes(tmp_path / "s", [[0], [0]])
+        content = read(root / "train.json")
+        content["images"][1][key] = value
+        content["annotations"][0]["category_id"] = {}
+        made.write_json(root / "train.json", content)
+        with pytest.raises(UserError, match="images without id or file name"):
+            make(describe(root), tmp_path / "o", images=2)
+
     def test_test_images_without_truth(self, shapes: Path, tmp_path: Path) -> None:
         found = describe(shapes / "coco")
         content = read(shapes / "coco/annotations/instances_val2017.json")

@@ -17,7 +17,7 @@ from casvit_dense.data.checks.boxes import (
     check_areas,
     check_boxes,
 )
-from casvit_dense.data.coco_file import CocoFile, as_content, read_coco, shown
+from casvit_dense.data.coco_file import CocoFile, as_content, hashable, read_coco, shown
 from casvit_dense.data.coco_masks import (
     MASK_FORM,
     MASK_NUMBER,
@@ -288,11 +288,6 @@ def _check_masks_present(measured: Measured, use: Use, report: Callable[..., Non
         return
     for row in np.flatnonzero(~measured.present):
         report(MASK_MISSING, int(row))
-
-
-def hashable(value: object) -> bool:
-    """Whether a JSON value can be looked up; lists and objects cannot."""
-    return not isinstance(value, (list, dict))
 
 
 def images_of(file: CocoFile) -> dict[str, tuple[int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.data.findings import Findings, Kind, Severity
+from casvit_dense.data.findings import Findings
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 
@@ -56,37 +56,4 @@ class Changes:
         lines = [f"{file}: {what}: {counted(n, 'time')}" for (what, file), n in counts.items()]
         return (lines or ["nothing was to be changed"]) + [
             f"left as it is: {found.lines()[0]}" for found in self.left.all()
-        ]
-
-
-class EveryFinding(Findings):
-    """Findings that also keep every record, where others keep the first ones.
-
-    Attributes:
-        records: kind, severity, file and record of all.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[tuple[Kind, Severity, str, str]] = []
-
-    def add(
-        self,
-        kind: Kind,
-        file: str | Path,
-        where: str = "",
-        example: str = "",
-        count: int = 1,
-        severity: Severity | None = None,
-    ) -> None:
-        """See `Findings.add`."""
-        super().add(kind, file, where, example, count, severity)
-        self.records.append((kind, severity or kind.severity, str(file), where))
-
-    def faulty(self) -> list[tuple[Kind, str, str]]:
-        """Kind, file and record of all errors."""
-        return [
-            (kind, file, where)
-            for kind, severity, file, where in self.records
-            if severity == "error"
         ]

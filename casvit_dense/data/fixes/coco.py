@@ -12,7 +12,8 @@ from casvit_dense.data.checks.coco import LARGEST_ID, Use, check_coco, image_siz
 from casvit_dense.data.checks.image_facts import ImageFacts, image_facts
 from casvit_dense.data.coco_file import AREA_ZERO, Annotation, Category, CocoFile, Image, shown
 from casvit_dense.data.coco_masks import NO_MASK, is_empty
-from casvit_dense.data.fixes.changes import Changes, EveryFinding
+from casvit_dense.data.findings import EXAMPLES, Findings
+from casvit_dense.data.fixes.changes import Changes
 from casvit_dense.data.fixes.objects import (
     Box,
     area_of,
@@ -41,9 +42,9 @@ class CocoFixer:
             changes: takes what is done.
         """
         self.path, self.images, self.changes = called, images, changes
-        found = EveryFinding()
+        found = Findings(named=None)
         self.file = check_coco(path, "", Use(), found)
-        self.named = {where.partition(" (")[0] for *_, where in found.records}
+        self.named = {where.partition(" (")[0] for one in found.all() for where in one.where}
         self.resized: set[int] = set()
         codes = {finding.kind for finding in found.all()}
         self.normalised, self.corners = BOXES_NORMALISED in codes, BOXES_CORNERS in codes
@@ -51,8 +52,8 @@ class CocoFixer:
             self._say("read as it was meant", line)
         for finding in found.all():
             if finding.kind == AREA_ZERO:  # mended while reading
-                more = finding.count - len(finding.where)
-                records = ", ".join(finding.where) + f" and {more:,} more" * (more > 0)
+                more = finding.count - EXAMPLES
+                records = ", ".join(finding.where[:EXAMPLES]) + f" and {more:,} more" * (more > 0)
                 self._say("area computed", records, 0)
 
     def fix(self) -> CocoFile | None:
@@ -268,9 +269,9 @@ class CocoFixer:
             record.id = new
         self._say(f"{kind} numbered anew", kind)
 
-    def drop(self, file: CocoFile, found: EveryFinding) -> bool:
+    def drop(self, file: CocoFile, found: Findings) -> bool:
         """Leaves out what a check still names; whether there was anything."""
-        named: dict[str, str] = {where: kind.code for kind, _, where in found.faulty()}
+        named = {where: error.kind.code for error in found.errors() for where in error.where}
         objects = {int(m[1]) for where in named if (m := re.match(r"annotation (-?\d+)\b", where))}
         kept = [image for image in file.images if not _named(image, named)]
         ids = {image.id for image in kept}

@@ -16,7 +16,8 @@ from casvit_dense.data.description import (
     SplitName,
     write_description,
 )
-from casvit_dense.data.fixes.changes import Changes, EveryFinding
+from casvit_dense.data.findings import Findings
+from casvit_dense.data.fixes.changes import Changes
 from casvit_dense.data.fixes.coco import CocoFixer
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
@@ -60,10 +61,11 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
     changes = Changes()
     work = _Work(changes, log, deep)
     with new_folder(out) as unfinished:
-        converting = EveryFinding()
+        converting = Findings(named=None)
         whole = materialise(description, unfinished.with_name("whole"), converting)
-        for kind, file, where in converting.faulty():
-            changes.add(f"left out: {kind.code}", Path(file), where)
+        for error in converting.errors():
+            for where in error.where:
+                changes.add(f"left out: {error.kind.code}", Path(error.file), where)
         fix_split = _fix_maps if whole.task == "segmentation" else _fix_coco
         splits = {}
         for name, split in whole.splits.items():
@@ -95,7 +97,7 @@ def _fix_coco(
     target = out / "annotations" / f"instances_{name}.json"
     while True:  # what a check still names is left out
         write_coco(file, target)
-        found = EveryFinding()
+        found = Findings(named=None)
         checked = check_coco(target, name, Use(), found)
         if checked is not None:
             check_images(split.images, images_of(checked), found, deep=work.deep)
@@ -115,9 +117,9 @@ def _fix_maps(
     split = description.splits[name]
     if split.annotations is None:
         raise UserError(f"{split.images}: {name} has no maps, there is nothing to correct")
-    found = EveryFinding()
+    found = Findings(named=None)
     check_maps(split, description, name, found, deep=work.deep)
-    faulty = {where: kind for kind, _, where in found.faulty() if where}
+    faulty = {where: error.kind for error in found.errors() for where in error.where}
     image, label_map = description.image_suffix, description.map_suffix
     kept = []
     for stem in image_stems(split, description.image_suffix):
