@@ -163,7 +163,6 @@ def _print_findings(findings: "Findings") -> None:
 
 
 def _fix(args: argparse.Namespace) -> int:
-    from casvit_dense.data.findings import Findings
     from casvit_dense.data.fixes.fix import CHANGES, fix
     from casvit_dense.data.layouts.describe import describe
     from casvit_dense.errors import UserError
@@ -171,9 +170,7 @@ def _fix(args: argparse.Namespace) -> int:
 
     if Path(args.path).suffix == ".py":
         raise UserError(f"--fix: {args.path} is a config; give the folder of its data")
-    changes = fix(
-        describe(Path(args.path), layout_options(args), Findings()), args.fix, say, args.deep
-    )
+    changes = fix(describe(Path(args.path), layout_options(args)), args.fix, say, args.deep)
     print("\n".join(changes.lines()))
     print(f"written: {args.fix} ({counted(len(changes.made), 'change')}, see {CHANGES} in it)")
     return 1 if changes.left.errors() else 0
@@ -234,12 +231,11 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 def run_subset(args: argparse.Namespace) -> None:
     """Chooses images by seed and writes them with their truth."""
-    from casvit_dense.data.findings import Findings
     from casvit_dense.data.layouts.describe import describe
     from casvit_dense.data.subset import SubsetSize, subset
 
     size = SubsetSize(args.images, args.share)
     args.images = None  # elsewhere the folder of an annotation file's images
-    description = describe(args.path, layout_options(args), Findings())
+    description = describe(args.path, layout_options(args))
     for line in subset(description, args.out, size, args.seed, say):
         print(line)

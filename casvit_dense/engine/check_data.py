@@ -12,8 +12,9 @@ from mmengine.registry import DATASETS
 from casvit_dense.data.checks.balance import balance
 from casvit_dense.data.checks.check import check_split
 from casvit_dense.data.checks.coco import Use
-from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
+from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
+from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.errors import UserError
@@ -21,7 +22,7 @@ from casvit_dense.options import RunOptions
 from casvit_dense.progress import counted
 
 #: Formats that turbojpeg cannot read, by suffix.
-NO_JPEG: Final = {".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+NO_JPEG: Final = (IMAGE_SUFFIXES | {".gif"}) - {".jpg", ".jpeg"}
 
 #: Image files of a split that are looked into before a run; ``data check`` looks into all.
 LOOKED_INTO: Final = 256
@@ -139,18 +140,17 @@ def image_folder(dataset: ConfigDict) -> Path:
     return Path(dataset.get("data_root") or "", prefix.get("img") or prefix.get("img_path") or "")
 
 
-def described(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> DataDescription | None:
-    """A data set of a config as a description whose one split is called ``train``.
-
-    None: it is of a kind that we do not know.
-    """
+def described(
+    dataset: ConfigDict, kind: Any, classes: Sequence[str], name: SplitName = "train"
+) -> DataDescription | None:
+    """A data set of a config as a description of one split; None: of a kind that we do not know."""
     root, prefix = Path(dataset.get("data_root") or ""), dataset.get("data_prefix") or {}
     bases = {base.__name__ for base in kind.__mro__}
     images = image_folder(dataset)
     if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
         split = Split(images=images, annotations=root / dataset.ann_file)
         return DataDescription(
-            task="detection", layout="coco", classes=list(classes), splits={"train": split}
+            task="detection", layout="coco", classes=list(classes), splits={name: split}
         )
     maps, names = prefix.get("seg_map_path"), dataset.get("ann_file")
     if "BaseSegDataset" in bases and maps and (not names or "IndexMapDataset" in bases):
@@ -159,7 +159,7 @@ def described(dataset: ConfigDict, kind: Any, classes: Sequence[str]) -> DataDes
             task="segmentation",
             layout="maps",
             classes=list(classes),
-            splits={"train": Split(images=images, annotations=root / maps, files=files)},
+            splits={name: Split(images=images, annotations=root / maps, files=files)},
             image_suffix=setting(dataset, kind, "img_suffix"),
             map_suffix=setting(dataset, kind, "seg_map_suffix"),
             reduce_zero_label=reduces_zero_label(dataset, kind),

@@ -12,9 +12,10 @@ from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.files import (
     ALIASES,
+    IMAGE_SUFFIXES,
     SPLIT_NAMES,
     files_in,
-    images_below,
+    has_files,
     split_folders,
     split_in,
     split_of,
@@ -143,7 +144,7 @@ def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | N
             break
     if best is None:  # names that are wrong, and images that are missing, are for the check to tell
         there = (folder for folder in usual if folder in tried)
-        best = next((folder for folder in there if next(images_below(folder), None)), root)
+        best = next((folder for folder in there if has_files(folder, *IMAGE_SUFFIXES)), root)
     return best
 
 

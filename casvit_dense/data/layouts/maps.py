@@ -9,7 +9,9 @@ from typing import Final
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.layouts.files import (
     ALIASES,
+    IMAGE_SUFFIXES,
     files_below,
+    has_files,
     images_below,
     one_of,
     split_folders,
@@ -49,7 +51,7 @@ def find_maps(root: Path) -> dict[SplitName, Split]:
         found = {
             split: Split(images=images, annotations=maps)
             for split, (images, maps) in look(root).items()
-            if next(files_below(maps, *MAP_SUFFIXES), None) and next(images_below(images), None)
+            if has_files(maps, *MAP_SUFFIXES) and has_files(images, *IMAGE_SUFFIXES)
         }
         lists = split_lists(root / "ImageSets" / "Segmentation")
         if found and look is _undivided and lists:  # as VOC does it
@@ -104,7 +106,7 @@ def _undivided(root: Path) -> Pairs:
 def _among_images(root: Path) -> Pairs:
     """``train/1.jpg`` and ``train/1_mask.png``."""
     folders = split_folders(root)
-    return {s: (f, f) for s, f in folders.items() if next(files_below(f, AMONG_IMAGES), None)}
+    return {s: (f, f) for s, f in folders.items() if has_files(f, AMONG_IMAGES)}
 
 
 def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:

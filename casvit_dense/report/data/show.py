@@ -77,10 +77,10 @@ def _of_config(path: Path, split: SplitName, log: Log, count: int, options: RunO
         raise UserError(f"{path}: has no {split}_dataloader; give another --split")
     dataset = next(leaf_datasets(loader.dataset))
     kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
-    description = None if kind is None else described(dataset, kind, class_names(dataset, kind))
+    classes = class_names(dataset, kind) if kind is not None else ()
+    description = None if kind is None else described(dataset, kind, classes, split)
     if description is None:
         raise UserError(f"{path}: data sets of type {dataset.type} cannot be shown")
-    description = description.model_copy(update={"splits": {split: description.splits["train"]}})
     findings = Findings()
     check_loader(cfg, f"{split}_dataloader", findings, sample=None)
     samples = None
