@@ -65,9 +65,14 @@ def subset(
         findings.raise_errors()
         part_of = _maps_part if whole.task == "segmentation" else _coco_part
         splits: dict[SplitName, Split] = {}
-        for name in whole.splits:
+        for name, split in whole.splits.items():
+            if split.annotations is None:
+                lines.append(f"{name}: left out, its images have no truth")
+                continue
             choose = partial(_choose, size=size, seed=seed, name=name, lines=lines)
             splits[name] = part_of(whole, name, choose, unfinished, log)
+        if not splits:
+            raise UserError("no split has truth by which images could be chosen")
         layout = whole.layout if whole.task == "segmentation" else "coco"
         part = whole.model_copy(update={"splits": splits, "layout": layout})
         write_description(part, unfinished / DESCRIPTION)

@@ -242,6 +242,14 @@ def test_one_class_alone_may_be_all_there_is(root: Path) -> None:
     assert list(found(described(root, classes=["leaf", "stem"]))) == ["map-one-class"]
 
 
+@pytest.mark.parametrize(("ignored", "codes"), [(65535, []), (300, ["map-label"])])
+def test_ignored_labels_of_sixteen_bits(root: Path, ignored: int, codes: list[str]) -> None:
+    """Loaders keep eight bits: 65535 becomes 255, 300 would be class 44."""
+    for path in (root / "maps").rglob("*.png"):
+        changed(lambda a: np.where(a == 255, ignored, a.astype(int)).astype(np.uint16))(path)
+    assert list(found(described(root, ignore_label=ignored))) == codes
+
+
 def test_suffixes_make_pairs(root: Path) -> None:
     for path in [*(root / "maps").rglob("*.png")]:
         path.rename(path.with_name(f"{path.stem}_L.png"))

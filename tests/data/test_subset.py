@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from casvit_dense.cli import main
-from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.description import DataDescription, Split, write_description
 from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.data.subset import SubsetSize, subset
 from casvit_dense.errors import UserError
@@ -194,6 +194,24 @@ class TestFiles:
         made.write_json(root / "train.json", content)
         with pytest.raises(UserError, match="images without id or file name"):
             make(describe(root), tmp_path / "o", images=2)
+
+    def test_a_split_without_truth(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = rare_classes(tmp_path / "s", [[0], [0]])
+        found = describe(root)
+        alone = Split(images=root / "images")
+        both = found.model_copy(update={"splits": {**found.splits, "test": alone}})
+        write_description(both, tmp_path / "d.yaml")
+        assert main(["data", "describe", str(tmp_path / "d.yaml")]) == 0
+        assert "test     2 images, 0 objects" in capsys.readouterr().out
+        assert make(both, tmp_path / "o", images=1) == [
+            "train: 1 of 2 images, all 1 classes",
+            "test: left out, its images have no truth",
+        ]
+        only = found.model_copy(update={"splits": {"test": alone}})
+        with pytest.raises(UserError, match="no split has truth"):
+            make(only, tmp_path / "p", images=1)
 
     def test_test_images_without_truth(self, shapes: Path, tmp_path: Path) -> None:
         found = describe(shapes / "coco")

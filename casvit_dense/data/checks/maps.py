@@ -15,7 +15,7 @@ from casvit_dense.data.checks.images import (
     spread,
 )
 from casvit_dense.data.checks.map_facts import MapFacts, map_facts
-from casvit_dense.data.description import DataDescription, Split
+from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
 from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.data.map_pairs import image_stems, names_in
@@ -223,6 +223,11 @@ def _check_map(
         labels.check_map(name, maps, found, findings)
 
 
+def _wraps(label: int) -> bool:
+    """Whether a label becomes another in eight bits; 65535 becomes what is ignored."""
+    return label > LARGEST_LABEL and label % 256 != IGNORE_LABEL
+
+
 class _Labels:
     """Counts the labels of a split as a loader reads them."""
 
@@ -242,7 +247,7 @@ class _Labels:
         strange = [
             label
             for label, _ in found.labels
-            if label not in self.ignored and not self.first <= label <= last
+            if (label not in self.ignored and not self.first <= label <= last) or _wraps(label)
         ]
         self.maps += 1
         self.counts.update(dict(found.labels))
@@ -252,6 +257,8 @@ class _Labels:
                 f"label {shortlist(strange)}; {self.first} to {last} are classes, "
                 f"{shortlist(sorted(self.ignored))} ignored"
             )
+            if wrapped := [label for label in strange if label in self.ignored]:
+                example += f"; loaders keep eight bits, by which {wrapped[0]} is {wrapped[0] % 256}"
             findings.add(MAP_LABEL, maps, name, example)
         elif all(label in self.ignored for label, _ in found.labels):
             self.empty.append(name)

@@ -62,10 +62,12 @@ def materialise(description: DataDescription, folder: Path, findings: Findings) 
     """
     if description.layout in ("yolo", "voc"):
         splits = {}
-        for name in description.splits:
+        for name, split in description.splits.items():
             file = folder / f"{name}.json"
-            write_json(file, coco_content(description, name, findings))
-            splits[name] = Split(images=description.splits[name].images, annotations=file)
+            splits[name] = split
+            if split.annotations is not None:
+                write_json(file, coco_content(description, name, findings))
+                splits[name] = Split(images=split.images, annotations=file)
         description = description.model_copy(update={"splits": splits, "layout": "coco"})
     if description.division is None:
         return description

@@ -8,6 +8,7 @@ from casvit_dense.data.coco_file import read_coco
 from casvit_dense.data.description import DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import coco_content
+from casvit_dense.data.layouts.files import images_below
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import shortlist
 from casvit_dense.files import short_path
@@ -75,12 +76,13 @@ def _count(
 ) -> tuple[int, Counter[str]]:
     """Images of a split, and objects by class."""
     split = description.splits[name]
-    if description.layout in ("yolo", "voc"):
+    if split.annotations is not None and description.layout in ("yolo", "voc"):
         content = coco_content(description, name, findings)
         labels = Counter(a["category_id"] for a in content.get("annotations", ()))
         found = {description.classes[label - 1]: count for label, count in labels.items()}
         return len(content["images"]), Counter(found)
-    assert split.annotations is not None
+    if split.annotations is None:
+        return sum(1 for _ in images_below(split.images)), Counter()
     file = read_coco(split.annotations, findings)
     if file is None:
         return 0, Counter()
