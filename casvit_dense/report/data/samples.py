@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -32,17 +31,6 @@ NAMED = 0.02
 FAULTY = 0.5
 
 
-class Samples(Protocol):
-    """Images of a split that can be shown."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of all images of the split."""
-
-    def take(self, index: int, pictures: Pictures) -> GalleryImage:
-        """One of them with its truth."""
-
-
 def choose(names: Sequence[str], found: Found, count: int) -> list[int]:
     """Indices of images, always the same: up to half with findings, the others by chance."""
     shuffled = random.Random(0).sample(range(len(names)), len(names))
@@ -59,7 +47,7 @@ class RawSamples:
         self._truth, self.names = truth, truth.names
 
     def take(self, index: int, pictures: Pictures) -> GalleryImage:
-        """See `Samples`."""
+        """One of them with its truth."""
         file = self._truth.folder / self.names[index]
         image = read_picture(file)
         shown = self._truth.shown(index)
@@ -82,7 +70,7 @@ class PipelineSamples:
         self.names = [_short(path, dataset) for path in paths]
 
     def take(self, index: int, pictures: Pictures) -> GalleryImage:
-        """See `Samples`."""
+        """One of them as it comes out of the pipeline, always the same."""
         name = self.names[index]
         random.seed(index)
         np.random.seed(index)
@@ -95,6 +83,9 @@ class PipelineSamples:
         image = sample["inputs"].numpy()[::-1].transpose(1, 2, 0)  # to RGB
         data = sample["data_samples"]
         return sample_of(name, image.astype(np.uint8), "", _shown_of(data), pictures)
+
+
+Samples = RawSamples | PipelineSamples
 
 
 def _short(path: str, dataset: ConfigDict) -> str:
