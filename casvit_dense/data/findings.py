@@ -163,6 +163,8 @@ class Findings:
         """Calls files by another folder's name."""
         for found in self._found.values():
             found.file = found.file.replace(old, new)
+            found.where = [text.replace(old, new) for text in found.where]
+            found.examples = [text.replace(old, new) for text in found.examples]
         self.notes = [line.replace(old, new) for line in self.notes]
 
     def all(self) -> list[Finding]:

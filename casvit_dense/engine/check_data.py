@@ -115,7 +115,10 @@ def _check_files(
     for step in dicts_in(dataset.get("pipeline")):
         check_images_decodable(images, step.get("imdecode_backend", "cv2"))
     if not images.is_dir():
-        raise UserError(f"no image folder {images}; --data-root names the data set's folder")
+        raise UserError(
+            f"no image folder {images}; --data-root says where the data of a recipe are, and "
+            "--data where your own are"
+        )
     description = described(dataset, kind, classes)
     if description is None:
         return

@@ -17,6 +17,7 @@ from casvit_dense.data.layouts.describe import LayoutOptions, describe
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.files import is_file
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import counted
 
@@ -147,8 +148,9 @@ def check_task(cfg: Config, description: DataDescription, task: str, path: Path)
     learns_masks = "segm" in kinds or any(name.endswith("mask_head") for name, _ in heads_of(cfg))
     if learns_masks and task == "detection" and not description.masks:
         stem = Path(cfg.filename).stem
-        boxes = stem.replace("mask-rcnn", "retinanet")
-        named = f"configs/retinanet/{boxes}.py" if boxes != stem else "a config of RetinaNet"
+        named = cfg.filename.replace("mask-rcnn", "retinanet").replace("mask_rcnn", "retinanet")
+        if named == cfg.filename or not is_file(Path(named)):
+            named = "a config of RetinaNet"
         raise UserError(
             f"{path}: has boxes and no masks, and {stem} learns masks; train boxes by {named}"
         )

@@ -88,6 +88,16 @@ def run(source: Path, out: Path) -> Changes:
     return changes
 
 
+def test_what_is_left_names_the_copy(tmp_path: Path) -> None:
+    source = write(tmp_path / "source")
+    annotations = source / "annotations/instances_train.json"
+    shutil.copy(annotations, annotations.with_name("instances_val.json"))
+    (found,) = run(source, tmp_path / "out").left.all()
+    assert found.kind.code == "image-shared"
+    assert str(tmp_path / "out/train/1.png") in found.where[0] + "".join(found.examples)
+    assert ".out-" not in "".join([*found.where, *found.examples])
+
+
 def fixed(tmp_path: Path, content: Any) -> tuple[Content, list[str]]:
     changes = run(write(tmp_path / "source", content), tmp_path / "out")
     result = json.loads((tmp_path / "out/annotations/instances_train.json").read_bytes())

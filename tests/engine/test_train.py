@@ -284,7 +284,7 @@ def test_user_errors_are_one_message_and_exit_code_2(
     recipe = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
     cases = {
         ("train", recipe): "no pretrained weights at pretrained/casvit-xs_in1k.pth",
-        ("train", recipe, "--from-scratch", "--data-root", tmp_path): "no image folder",
+        ("train", recipe, "--from-scratch", "--data-root", tmp_path): "--data where your own are",
         ("train", tmp_path / "none.py"): "no config file",
         ("test", config_of("fpn"), tmp_path / "none.pth"): "none.pth does not exist",
         ("train", recipe, "--pretrained", __file__): "no weight file",
