@@ -9,10 +9,9 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from casvit_dense.data.checks.map_facts import MapFacts, map_facts
-from casvit_dense.data.coco_file import Annotation, read_coco
+from casvit_dense.data.coco_file import Annotation, open_coco
 from casvit_dense.data.coco_masks import MaskFaultError, RunLengths, is_empty, read_mask
 from casvit_dense.data.description import DataDescription, Split
-from casvit_dense.data.findings import Findings
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
@@ -53,11 +52,7 @@ class CocoTruth:
             UserError: it cannot be read as a COCO file.
         """
         assert split.annotations is not None
-        findings = Findings()
-        file = read_coco(split.annotations, findings)
-        if file is None:
-            lines = [line for found in findings.errors() for line in found.lines()]
-            raise UserError("\n".join(lines))
+        file = open_coco(split.annotations)
         self.folder = split.images
         images = [image for image in file.images if isinstance(image.file_name, str)]
         self.names = [image.file_name for image in images]
