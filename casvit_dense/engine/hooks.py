@@ -17,7 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.engine.console import LOG, format_metrics, show_prints
-from casvit_dense.errors import UserError
+from casvit_dense.errors import UserError, shortlist
 from casvit_dense.progress import Progress
 from casvit_dense.results.hashes import digest, plain
 
@@ -184,6 +184,19 @@ class ModelRecordHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["meta"][MODEL_RECORD] = dict(self.record)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Refuses to go on with other classes, which the class layers would take for the old."""
+        before = checkpoint["meta"].get(MODEL_RECORD)
+        if not runner.cfg.get("resume") or not isinstance(before, Mapping):
+            return
+        then, now = before.get("classes"), self.record["classes"]
+        if then is not None and list(then) != list(now):
+            raise UserError(
+                f"{runner.cfg.load_from} cannot be resumed: its classes are {shortlist(then)}, "
+                f"those of the data {shortlist(now)}; --init begins a training with its weights, "
+                "and the class layers anew"
+            )
 
 
 class TrainingRecordHook(Hook):

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from casvit_dense.engine import hooks
-from casvit_dense.engine.hooks import RepeatableHook
+from casvit_dense.engine.hooks import ModelRecordHook, RepeatableHook
+from casvit_dense.errors import UserError
 
 
 @pytest.mark.parametrize("moment", ["before_train_epoch", "before_train_iter", "after_train_iter"])
@@ -26,3 +28,19 @@ def test_processes_and_iterations_draw_other_numbers(
     assert draws(4) == first
     for place in range(3):
         assert len({numbers[place] for numbers in (first, *others)}) == 4
+
+
+def test_a_run_of_other_classes_is_not_resumed() -> None:
+    runner = SimpleNamespace(cfg=Config({"resume": True, "load_from": "iter_2.pth"}))
+    checkpoint: dict = {"meta": {}}
+    hook = ModelRecordHook({"classes": ["cat", "dog"]})
+    hook.after_load_checkpoint(runner, checkpoint)  # from elsewhere, without a record
+    hook.before_save_checkpoint(runner, checkpoint)
+    hook.after_load_checkpoint(runner, checkpoint)
+    for classes in (["dog", "cat"], ["car", "bus"]):
+        other = ModelRecordHook({"classes": classes})
+        with pytest.raises(UserError, match="classes are cat, dog, those of the data .*--init"):
+            other.after_load_checkpoint(runner, checkpoint)
+        runner.cfg["resume"] = False
+        other.after_load_checkpoint(runner, checkpoint)
+        runner.cfg["resume"] = True
