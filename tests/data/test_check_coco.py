@@ -219,7 +219,9 @@ def test_a_fault_is_found_and_named(name: str, tmp_path: Path) -> None:
         assert not findings.errors()
 
 
-@pytest.mark.parametrize("code", ["mask-form", "mask-points", "mask-outside", "mask-runs"])
+@pytest.mark.parametrize(
+    "code", ["mask-form", "mask-missing", "mask-points", "mask-outside", "mask-runs"]
+)
 def test_masks_that_nobody_reads_are_warnings(code: str, tmp_path: Path) -> None:
     change = next(change for change, found, *_ in FAULTS.values() if found == code)
     findings = found_in(tmp_path, change, Use(classes=CLASSES, masks=False))

@@ -98,7 +98,10 @@ MASK_MISSING = Kind(
 )
 
 #: Faults that do not matter where only boxes are used.
-MASK_KINDS: Final = (MASK_FORM, MASK_NUMBER, MASK_POINTS, MASK_RUNS, MASK_OUTSIDE)
+MASK_KINDS: Final = (
+    *(MASK_FORM, MASK_MISSING, MASK_NUMBER),
+    *(MASK_OUTSIDE, MASK_POINTS, MASK_RUNS),
+)
 
 #: The largest id that packages can hold.
 LARGEST_ID: Final = 2**63 - 1
@@ -284,7 +287,7 @@ def _check_references(file: CocoFile, report: Callable[..., None]) -> None:
 
 def _check_masks_present(measured: Measured, use: Use, report: Callable[..., None]) -> None:
     some, every = measured.present.any(), measured.present.all()
-    if use.masks is False or every or not (some or use.masks):
+    if every or not (some or use.masks):
         return
     for row in np.flatnonzero(~measured.present):
         report(MASK_MISSING, int(row))
