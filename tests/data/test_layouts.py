@@ -544,3 +544,18 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         describe(tmp_path)
     with pytest.raises(UserError, match="give a folder"):
         describe(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (LayoutOptions(ignore_label=3), "data for detection.*--ignore-label does not fit"),
+        (LayoutOptions(group_by="_"), "--group-by is for --split"),
+    ],
+)
+def test_what_has_no_effect_is_refused(
+    options: LayoutOptions, message: str, tmp_path: Path
+) -> None:
+    coco(tmp_path / "annotations/train.json", "a.png")
+    with pytest.raises(UserError, match=message):
+        describe(tmp_path, options)

@@ -155,6 +155,6 @@ def balance(facts: Mapping[str, Any]) -> str:
     for noun, lost in (("images", facts["images_dropped"]), ("objects", facts["dropped"])):
         total, used = facts[noun], facts[f"{noun}_used"]
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
-        kept = f"{used:,} of {total:,} {noun}" if used != total else f"{total:,} {noun}"
+        kept = f"{used:,} of {total:,} {noun}" if used != total else counted(total, noun[:-1])
         parts.append(kept + (f" ({reasons})" if reasons else ""))
     return ", ".join(parts)

@@ -88,9 +88,26 @@ def describe(
         raise UserError(f"no file or folder {path}")
     try:
         found = _describe(path.absolute(), options, Findings() if findings is None else findings)
+        _check_used(found, options, path)
         return _with_division(found, options, path)
     except ValidationError as error:
         raise UserError(f"{path}: {validation_message(error)}") from error
+
+
+def _check_used(found: DataDescription, options: LayoutOptions, path: Path) -> None:
+    """Refuses what was said of the data and has no effect on them."""
+    unused = {
+        "--ignore-label": options.ignore_label is not None and found.task == "detection",
+        "--images": options.images is not None and found.layout not in ("coco", "roboflow"),
+        "--group-by": options.group_by is not None and options.split is None,
+    }
+    for flag, is_unused in unused.items():
+        if is_unused:
+            reason = "is for --split" if flag == "--group-by" else "does not fit them"
+            raise UserError(
+                f"{path}: data for {found.task}, layout {found.layout}; {flag} {reason}: leave it "
+                "out"
+            )
 
 
 def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:
