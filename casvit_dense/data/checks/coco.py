@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 
 from casvit_dense.data.checks.balance import count_kept, report_balance
 from casvit_dense.data.checks.boxes import (
-    MASK_OUTSIDE,
     check_against_masks,
     check_areas,
     check_boxes,
 )
 from casvit_dense.data.coco_file import CocoFile, as_content, hashable, read_coco, shown
 from casvit_dense.data.coco_masks import (
-    MASK_FORM,
-    MASK_NUMBER,
-    MASK_POINTS,
-    MASK_RUNS,
     Measured,
     measure_masks,
 )
@@ -95,12 +90,6 @@ MASK_MISSING = Kind(
     "error",
     "objects have no mask though others or the model need them",
     "Draw them, or train a recipe for boxes (RetinaNet)",
-)
-
-#: Faults that do not matter where only boxes are used.
-MASK_KINDS: Final = (
-    *(MASK_FORM, MASK_MISSING, MASK_NUMBER),
-    *(MASK_OUTSIDE, MASK_POINTS, MASK_RUNS),
 )
 
 #: The largest id that packages can hold.
@@ -258,8 +247,6 @@ def _check_annotations(
         image = of_object[row]
         where = f"annotation {shown(annotation.id)}"
         where += f" ({image.file_name})" if image is not None else ""
-        if use.masks is False and kind in MASK_KINDS:
-            more["severity"] = "warning"  # nobody reads them
         findings.add(kind, file.path, where, example, **more)
 
     _check_references(file, report)
@@ -289,8 +276,9 @@ def _check_masks_present(measured: Measured, use: Use, report: Callable[..., Non
     some, every = measured.present.any(), measured.present.all()
     if every or not (some or use.masks):
         return
+    severity = "warning" if use.masks is False else None  # a recipe for boxes reads none
     for row in np.flatnonzero(~measured.present):
-        report(MASK_MISSING, int(row))
+        report(MASK_MISSING, int(row), severity=severity)
 
 
 def images_of(file: CocoFile) -> dict[str, tuple[int, int]]:
