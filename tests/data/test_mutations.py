@@ -104,7 +104,7 @@ LOOSE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @given(mutation=mutations())
-@settings(max_examples=30, **LOOSE)
+@settings(max_examples=20, **LOOSE)
 def test_mutations(sound: Path, mutation: Any) -> None:
     judge(sound, mutation)
 
@@ -117,7 +117,7 @@ def test_two_thousand_mutations(sound: Path, mutation: Any) -> None:
 
 
 @given(place=st.floats(0, 1), bytes_=st.binary(min_size=0, max_size=4), cut=st.integers(0, 40))
-@settings(max_examples=50, **LOOSE)
+@settings(max_examples=30, **LOOSE)
 def test_changed_bytes(sound: Path, place: float, bytes_: bytes, cut: int) -> None:
     file = sound / "annotations/train.json"
     text = json.dumps(content()).encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from demo_runs import TASKS, Runs, config_of, options_of
+from demo_runs import Runs, config_of, options_of
 from exported_models import Models
 
 from casvit_dense.checkpoint import convert, read_checkpoint
@@ -25,7 +25,9 @@ from casvit_dense.results.ledger import read_ledger
 Copied = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", ["retinanet", pytest.param("mask-rcnn", marks=pytest.mark.slow), "fpn"]
+)
 def test_a_checkpoint_alone_is_evaluated_as_with_its_config(
     task: str, copied: Copied, shapes: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_converted_files_keep_it(suffix: str, runs: Runs, shapes: Path, tmp_path
     assert torch.equal(found.pred_instances.scores, expected.pred_instances.scores)
 
 
+@pytest.mark.slow  # the export
 def test_predict_and_export_take_it_alone(
     copied: Copied, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

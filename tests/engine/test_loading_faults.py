@@ -117,6 +117,7 @@ def test_an_image_of_objects_is_named_with_its_id(
         read(dataset, workers)
 
 
+@pytest.mark.slow  # each worker imports everything
 def test_spawned_workers_name_records_too(data: Path) -> None:
     dataset = built("fpn", data)
     no_bytes(data / "ade" / IMAGE)
