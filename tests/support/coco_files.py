@@ -7,6 +7,11 @@ from typing import Any
 
 from PIL import Image
 
+from casvit_dense.data.checks.coco import Use, check_coco
+from casvit_dense.data.findings import Findings
+
+Change = Callable[[dict[str, Any]], object]
+
 #: Width and height of the pictures; no two alike and none square, so that nothing can be swapped.
 SIZES = ((120, 90), (100, 140), (160, 110), (130, 95))
 CLASSES = ("cat", "dog", "bird")
@@ -45,9 +50,7 @@ def content() -> dict[str, Any]:
     }
 
 
-def write(
-    root: Path, change: Callable[[dict[str, Any]], object] = lambda _: None, split: str = "train"
-) -> Path:
+def write(root: Path, change: Change = lambda _: None, split: str = "train") -> Path:
     """Writes the set with a change in COCO's layout; returns the annotation file."""
     images = root / split
     images.mkdir(parents=True)
@@ -59,3 +62,26 @@ def write(
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(made), encoding="utf-8")
     return file
+
+
+def found_in(root: Path, change: Change, use: Use | None = None) -> Findings:
+    """What the check finds in the changed set."""
+    findings = Findings()
+    check_coco(write(root, change), "train", use or Use(classes=CLASSES), findings)
+    return findings
+
+
+def first(c: dict[str, Any]) -> dict[str, Any]:
+    return c["annotations"][0]
+
+
+def each(key: str, value: Any) -> Change:
+    def change(c: dict[str, Any]) -> None:
+        for record in c["annotations"]:
+            record[key] = value
+
+    return change
+
+
+def set_box(place: int, value: Any) -> Change:
+    return lambda c: first(c)["bbox"].__setitem__(place, value)

@@ -1,4 +1,4 @@
-"""Generated shapes in the layouts that tools export: Roboflow, YOLO, Pascal VOC, CamVid.
+"""Generated shapes in the layouts that tools export, and sets of a picture or two by hand.
 
 Any COCO set with ``annotations/instances_{train,val}2017.json`` can take the place of ``coco`` in
 the folder of the shapes.
@@ -13,6 +13,7 @@ import numpy as np
 from hotcoco import COCO
 from PIL import Image
 
+from casvit_dense.data.description import DataDescription
 from casvit_dense.data.shapes import ShapesSpec, annotation_file, generate_shapes, image_folders
 
 SPLITS = ("train", "val")
@@ -144,3 +145,44 @@ def camvid(root: Path, out: Path, ignore: int = 11) -> Path:
             Image.fromarray(labels).save(maps / f"{split}_{file.name}")
     (out / "classes.txt").write_text("\n".join(MAP_CLASSES) + "\n")
     return out
+
+
+def places(found: DataDescription, root: Path) -> dict[str, tuple[str, str]]:
+    """Images and annotations of each split, relative to the set."""
+    return {
+        name: (
+            split.images.relative_to(root).as_posix(),
+            split.annotations.relative_to(root).as_posix() if split.annotations else "",
+        )
+        for name, split in found.splits.items()
+    }
+
+
+def picture(file: Path, size: int = 8) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(file)
+    return file
+
+
+def index_map(file: Path, size: int = 8) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((size, size), np.uint8)).save(file)
+    return file
+
+
+def coco(file: Path, *names: str, categories: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """A COCO file of images with one box each, of the first category."""
+    return write_json(
+        file,
+        {
+            "images": [
+                {"id": n, "file_name": name, "width": 8, "height": 8}
+                for n, name in enumerate(names, 1)
+            ],
+            "annotations": [
+                {"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16}
+                for n in range(1, len(names) + 1)
+            ],
+            "categories": [{"id": n, "name": name} for n, name in enumerate(categories, 1)],
+        },
+    )
