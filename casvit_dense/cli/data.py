@@ -126,9 +126,13 @@ def say(line: str) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Checks, prints and writes the findings."""
     from casvit_dense.data.checks.check import check_path
+    from casvit_dense.data.copies import check_outside
     from casvit_dense.data.findings import Findings
     from casvit_dense.files import write_json
 
+    _refuse_unused(args)
+    if args.fix is not None:
+        check_outside(args.fix, Path(args.path))
     findings = Findings()
     if Path(args.path).suffix == ".py":
         from casvit_dense.engine.check_data import check_config
@@ -145,6 +149,23 @@ def run_check(args: argparse.Namespace) -> int:
     if args.fix is not None:
         return _fix(args)
     return 1 if findings.errors() else 0
+
+
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """Refuses flags without effect: a config says itself which data it has, data say where."""
+    from casvit_dense.errors import UserError
+
+    if Path(args.path).suffix != ".py":
+        if args.data_root is not None:
+            raise UserError(f"--data-root is for a config (.py), and {args.path} is none")
+        return
+    names = ("classes", "ignore_label", "task", "images", "fix")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
+    if given:
+        raise UserError(
+            f"{', '.join(given)}: {args.path} is a config, which is checked as it is; leave it "
+            "out, or give the folder of the data in place of the config"
+        )
 
 
 def _print_findings(findings: "Findings") -> None:
@@ -165,11 +186,8 @@ def _print_findings(findings: "Findings") -> None:
 def _fix(args: argparse.Namespace) -> int:
     from casvit_dense.data.fixes.fix import CHANGES, fix
     from casvit_dense.data.layouts.describe import describe
-    from casvit_dense.errors import UserError
     from casvit_dense.progress import counted
 
-    if Path(args.path).suffix == ".py":
-        raise UserError(f"--fix: {args.path} is a config; give the folder of its data")
     changes = fix(describe(Path(args.path), layout_options(args)), args.fix, say, args.deep)
     print("\n".join(changes.lines()))
     print(f"written: {args.fix} ({counted(len(changes.made), 'change')}, see {CHANGES} in it)")
@@ -231,9 +249,11 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 def run_subset(args: argparse.Namespace) -> None:
     """Chooses images by seed and writes them with their truth."""
+    from casvit_dense.data.copies import check_outside
     from casvit_dense.data.layouts.describe import describe
     from casvit_dense.data.subset import SubsetSize, subset
 
+    check_outside(args.out, args.path)
     size = SubsetSize(args.images, args.share)
     args.images = None  # elsewhere the folder of an annotation file's images
     description = describe(args.path, layout_options(args))

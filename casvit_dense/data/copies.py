@@ -19,13 +19,29 @@ DESCRIPTION: Final = "data.yaml"
 Log = Callable[[str], None]
 
 
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which appears as ``out`` at the end; after an error nothing appears.
+def check_outside(out: Path, *sources: Path | None) -> None:
+    """Refuses a folder in the data that it would be made of, which would then hold both.
 
     Raises:
-        UserError: ``out`` holds files.
+        UserError: ``out`` is or lies in one of the folders.
     """
+    for source in filter(None, sources):
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"{out}: lies in the source {source}; give a folder outside of it")
+
+
+@contextmanager
+def new_folder(out: Path, description: DataDescription) -> Iterator[Path]:
+    """A folder to fill, which appears as ``out`` at the end; after an error nothing appears.
+
+    Args:
+        description: of the data that it is made of.
+
+    Raises:
+        UserError: ``out`` holds files, or lies in the data.
+    """
+    for split in description.splits.values():
+        check_outside(out, split.images, split.annotations)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out}: holds files; give a folder that does not exist")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -56,10 +56,10 @@ def subset(
         Lines that say what was chosen of each split, and which classes were lost.
 
     Raises:
-        UserError: ``out`` holds files, or the data cannot be read.
+        UserError: ``out`` holds files or lies in the data, or these cannot be read.
     """
     lines: list[str] = []
-    with new_folder(out) as unfinished:
+    with new_folder(out, description) as unfinished:
         findings = Findings()
         whole = materialise(description, unfinished.with_name("whole"), findings)
         findings.raise_errors()

@@ -54,13 +54,9 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         UserError: ``out`` holds files or lies in the source, a file cannot be read, or nothing
             usable would be left.
     """
-    for split in description.splits.values():
-        for source in (split.images, split.annotations):
-            if source is not None and out.absolute().is_relative_to(source.absolute()):
-                raise UserError(f"{out}: lies in the source; give a folder outside of it")
     changes = Changes()
     work = _Work(changes, log, deep)
-    with new_folder(out) as unfinished:
+    with new_folder(out, description) as unfinished:
         converting = Findings(named=None)
         whole = materialise(description, unfinished.with_name("whole"), converting)
         for error in converting.errors():
