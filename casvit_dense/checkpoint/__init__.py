@@ -9,15 +9,18 @@ from casvit_dense.checkpoint.loading import (
     load_pretrained,
 )
 from casvit_dense.checkpoint.reader import install_safe_loader, read_checkpoint
+from casvit_dense.checkpoint.training_state import check_fits, read_training_state
 
 __all__ = [
     "CASViTWeights",
     "ConversionReport",
     "LoadReport",
+    "check_fits",
     "convert",
     "init_strictly",
     "install_safe_loader",
     "load_model",
     "load_pretrained",
     "read_checkpoint",
+    "read_training_state",
 ]

@@ -151,8 +151,16 @@ def install_safe_loader() -> None:
 
 # mmengine logs a loader's name without its first ten letters, hence the names.
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Loader of paths without a scheme."""
-    return read_checkpoint(filename, map_location)
+    """Loader of paths without a scheme.
+
+    Files of mmcv 1.x keep their config's text as ``meta.config``, which mmengine would run as a
+    program to see for how many GPUs it was. It is left out.
+    """
+    content = read_checkpoint(filename, map_location)
+    meta = content.get("meta")
+    if isinstance(meta, dict):
+        meta.pop("config", None)
+    return content
 
 
 def load_from_remote(filename: str, map_location: Any = None) -> dict[str, Any]:

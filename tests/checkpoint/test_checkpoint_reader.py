@@ -221,6 +221,18 @@ def test_a_training_run_resumes_through_the_safe_loader(module, tmp_path, safe_l
     assert len(continued) == 4
 
 
+def test_the_config_in_a_checkpoint_is_not_run(marker, tmp_path, safe_loader):
+    """mmengine does, where it is called ``config`` as in files of mmcv 1.x."""
+    toy_runner(tmp_path / "first").train()
+    checkpoint = tmp_path / "first" / "epoch_1.pth"
+    content = torch.load(checkpoint, weights_only=False)
+    content["meta"]["config"] = f"import pathlib; pathlib.Path({str(marker)!r}).touch()"
+    torch.save(content, checkpoint)
+    toy_runner(tmp_path / "second", load_from=str(checkpoint), resume=True).load_or_resume()
+    assert not marker.exists()
+    assert "config" in read_checkpoint(checkpoint)["meta"]
+
+
 @pytest.mark.parametrize("scheme", ["https://", "http://", "s3://", "torchvision://", "mmcls://"])
 def test_remote_weights_are_refused(scheme, safe_loader):
     with pytest.raises(UserError, match="remote weights are not fetched"):
