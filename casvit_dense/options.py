@@ -3,9 +3,12 @@
 Nothing here imports torch, so that ``--help`` stays fast.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from casvit_dense.data.description import Task
 
 #: Packages that evaluate boxes and masks, by their distributions' names; the first is the default.
 COCO_BACKENDS: Final = ("faster-coco-eval", "pycocotools")
@@ -18,7 +21,7 @@ AMP_DTYPES: Final = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def flag(default: Any = None, *, commands: str, exported: str = "", **arguments: Any) -> Any:
-    """A field of `RunOptions` and the flag of the command line that sets it.
+    """A field of `LayoutOptions` or `RunOptions` and the flag of the command line that sets it.
 
     Args:
         default: value without the flag.
@@ -33,7 +36,53 @@ def flag(default: Any = None, *, commands: str, exported: str = "", **arguments:
 
 
 @dataclass
-class RunOptions:
+class LayoutOptions:
+    """What a person may say about a data set that cannot be found in it."""
+
+    classes: str | None = flag(
+        commands="train test check describe show subset",
+        metavar="NAMES",
+        help="class names, a,b,c or a file with one a line; of a COCO file: those to be used",
+    )
+    ignore_label: int | None = flag(
+        commands="train test check describe show subset",
+        type=int,
+        metavar="N",
+        help="label of pixels that do not count (default 255); 0: classes count from 1",
+    )
+    split: float | None = flag(
+        commands="train test describe subset",
+        type=float,
+        metavar="SHARE",
+        help="share of the images for training, where the data are not divided, e.g. 0.8",
+    )
+    group_by: str | None = flag(
+        commands="train test describe subset",
+        metavar="TEXT",
+        help="with --split: images with equal names before TEXT stay together",
+    )
+    images: Path | None = flag(
+        commands="train test check describe show",
+        type=Path,
+        metavar="DIR",
+        help="images of an annotation file",
+    )
+    task: "Task | None" = flag(
+        commands="check describe show subset",
+        choices=("detection", "segmentation"),
+        help="where a folder holds both",
+    )
+    seed: int | None = flag(
+        commands="train test describe subset", type=int, help="seed of every random choice"
+    )
+
+
+#: Fields that speak of the data alone.
+ABOUT_DATA: Final = tuple(about.name for about in fields(LayoutOptions) if about.name != "seed")
+
+
+@dataclass
+class RunOptions(LayoutOptions):
     """Options of training and evaluation. Spelling is mmdetection's; the help of each flag says
     what it does.
     """
@@ -42,42 +91,14 @@ class RunOptions:
         commands="train test", type=Path, metavar="DIR", help="default: work_dirs/<config stem>"
     )
     data: Path | None = flag(
-        commands="train test",
+        commands="train test show",
         type=Path,
         metavar="PATH",
         help="your own data: folder, COCO file, data.yaml or description; classes, heads, loaders "
         "and evaluators follow",
     )
-    classes: str | None = flag(
-        commands="train test",
-        metavar="NAMES",
-        help="with --data: class names, a,b,c or a file with one a line",
-    )
-    ignore_label: int | None = flag(
-        commands="train test",
-        type=int,
-        metavar="N",
-        help="with --data: label of pixels that do not count; 0: classes count from 1",
-    )
-    split: float | None = flag(
-        commands="train test",
-        type=float,
-        metavar="SHARE",
-        help="with --data: share of undivided images for training, by --seed, e.g. 0.8",
-    )
-    group_by: str | None = flag(
-        commands="train test",
-        metavar="TEXT",
-        help="with --split: images with equal names before TEXT stay together",
-    )
-    images: Path | None = flag(
-        commands="train test",
-        type=Path,
-        metavar="DIR",
-        help="with --data: images of an annotation file",
-    )
     data_root: str | None = flag(
-        commands="train test doctor",
+        commands="train test doctor check show",
         metavar="DIR",
         help="folder of the data set, in place of the config's",
     )
@@ -147,7 +168,6 @@ class RunOptions:
         help="fold the backbone's fixed BatchNorm at each step: same gradients, for less time, or "
         "for less memory",
     )
-    seed: int | None = flag(commands="train test", type=int, help="seed of every random generator")
     deterministic: bool = flag(
         False, commands="train test", action="store_true", help="deterministic algorithms"
     )

@@ -4,13 +4,10 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from casvit_dense.errors import UserError
 from casvit_dense.files import CONFIG_SUFFIXES, DEFAULT_LEDGER
-
-if TYPE_CHECKING:
-    from casvit_dense.data.layouts.describe import LayoutOptions
 
 Value = TypeVar("Value", int, float)
 
@@ -118,46 +115,3 @@ def folder_to_write(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file; give a folder")
     return path
-
-
-def add_layout_options(parser: argparse.ArgumentParser, division: bool = True) -> None:
-    """Adds what a person may say about a data set that cannot be found, but ``--images``.
-
-    Args:
-        division: of images into those for training and those for validation, too.
-    """
-    group = parser.add_argument_group("what cannot be found in the data")
-    group.add_argument(
-        "--classes", metavar="NAMES", help="class names: a,b,c or a file with one a line"
-    )
-    group.add_argument(
-        "--ignore-label",
-        type=whole_number(0),
-        metavar="N",
-        help="label of pixels that do not count (default 255); 0: classes count from 1",
-    )
-    group.add_argument(
-        "--task", choices=("detection", "segmentation"), help="where a folder holds both"
-    )
-    if not division:
-        return
-    group.add_argument(
-        "--split",
-        type=number_between(0, 1),
-        metavar="SHARE",
-        help="share of the images for training, where the data are not divided, e.g. 0.8",
-    )
-    group.add_argument("--seed", type=whole_number(0), default=0, help="of that choice (default 0)")
-    group.add_argument(
-        "--group-by", metavar="TEXT", help="images with equal names before TEXT stay together"
-    )
-
-
-def layout_options(args: argparse.Namespace) -> "LayoutOptions":
-    """The flags of `add_layout_options`."""
-    from dataclasses import fields
-
-    from casvit_dense.data.layouts.describe import LayoutOptions
-
-    names = [field.name for field in fields(LayoutOptions)]
-    return LayoutOptions(**{name: getattr(args, name) for name in names if name in args})

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casvit_dense.cli.arguments import (
-    add_layout_options,
     file_to_write,
     folder_to_write,
-    layout_options,
     number_between,
     whole_number,
 )
+from casvit_dense.cli.options import add_run_options, run_options
+from casvit_dense.options import ABOUT_DATA
 
 if TYPE_CHECKING:
     from casvit_dense.data.findings import Findings
@@ -28,11 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(metavar="TASK", required=True)
     check = tasks.add_parser("check", help="find every fault before a training does")
     check.add_argument("path", help="data folder, annotation file, description (.yaml) or config")
-    check.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
-    check.add_argument("--data-root", metavar="DIR", help="folder of the data of a config")
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
-    add_layout_options(check, division=False)
+    add_run_options(check, "check")
     check.add_argument(
         "--fix",
         type=folder_to_write,
@@ -46,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     describe.add_argument(
         "--out", type=file_to_write, metavar="FILE", help="write it as a description (.yaml)"
     )
-    describe.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
-    add_layout_options(describe)
+    add_run_options(describe, "describe")
     describe.set_defaults(run_task=run_describe)
     show = tasks.add_parser("show", help="write one HTML page of samples, figures and findings")
     show.add_argument("path", type=Path, help="data folder, annotation file, description or config")
@@ -72,12 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="train",
         help="which part of the data (default %(default)s)",
     )
-    show.add_argument(
-        "--data", type=Path, metavar="PATH", help="your own data, in place of a config's"
-    )
-    show.add_argument("--data-root", metavar="DIR", help="folder of the data of a config")
-    show.add_argument("--images", type=Path, metavar="DIR", help="images of an annotation file")
-    add_layout_options(show, division=False)
+    add_run_options(show, "show")
     show.set_defaults(run_task=run_show)
     prepare = tasks.add_parser("prepare", help="fetch COCO or ADE20K to where the recipes look")
     prepare.add_argument("name", choices=("coco", "ade"), help="COCO 2017 (21 GB) or ADE20K (1 GB)")
@@ -91,11 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subset.add_argument("path", type=Path, help="data folder, annotation file or description")
     subset.add_argument("out", type=folder_to_write, help="folder to make")
     size = subset.add_mutually_exclusive_group(required=True)
-    size.add_argument("--images", type=whole_number(1), metavar="N", help="images of each split")
+    size.add_argument(
+        "--images", dest="count", type=whole_number(1), metavar="N", help="images of each split"
+    )
     size.add_argument(
         "--share", type=number_between(0, 1), help="share of each split's images, e.g. 0.1"
     )
-    add_layout_options(subset)
+    add_run_options(subset, "subset")
     subset.set_defaults(run_task=run_subset)
 
 
@@ -142,7 +136,7 @@ def run_check(args: argparse.Namespace) -> int:
             check_config(Path(args.path), findings, args.data_root, args.deep)
     else:
         with log_shown():
-            check_path(Path(args.path), findings, layout_options(args), args.deep)
+            check_path(Path(args.path), findings, run_options(args), args.deep)
     if args.json is not None:
         write_json(args.json, findings.to_dict(), indent=2)
     _print_findings(findings)
@@ -159,8 +153,8 @@ def _refuse_unused(args: argparse.Namespace) -> None:
         if args.data_root is not None:
             raise UserError(f"--data-root is for a config (.py), and {args.path} is none")
         return
-    names = ("classes", "ignore_label", "task", "images", "fix")
-    given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
+    names = (*ABOUT_DATA, "fix")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n, None) is not None]
     if given:
         raise UserError(
             f"{', '.join(given)}: {args.path} is a config, which is checked as it is; leave it "
@@ -188,7 +182,7 @@ def _fix(args: argparse.Namespace) -> int:
     from casvit_dense.data.layouts.describe import describe
     from casvit_dense.progress import counted
 
-    changes = fix(describe(Path(args.path), layout_options(args)), args.fix, say, args.deep)
+    changes = fix(describe(Path(args.path), run_options(args)), args.fix, say, args.deep)
     print("\n".join(changes.lines()))
     print(f"written: {args.fix} ({counted(len(changes.made), 'change')}, see {CHANGES} in it)")
     return 1 if changes.left.errors() else 0
@@ -203,7 +197,7 @@ def run_describe(args: argparse.Namespace) -> None:
     from casvit_dense.progress import counted
 
     findings = Findings()
-    description = describe(args.path, layout_options(args), findings)
+    description = describe(args.path, run_options(args), findings)
     print("\n".join(summarise(description, findings)))
     for line in findings.notes:
         print(f"note     {line}")
@@ -220,9 +214,8 @@ def run_show(args: argparse.Namespace) -> None:
     from casvit_dense.files import write_whole
     from casvit_dense.report.data.show import show
 
-    layout = layout_options(args)
     with log_shown():
-        page = show(args.path, args.part, say, args.n, layout, args.data, args.data_root)
+        page = show(args.path, args.part, say, args.n, run_options(args))
     write_whole(args.out, page)
     print(f"written: {args.out} ({len(page) / 1e6:.1f} MB)")
 
@@ -254,8 +247,7 @@ def run_subset(args: argparse.Namespace) -> None:
     from casvit_dense.data.subset import SubsetSize, subset
 
     check_outside(args.out, args.path)
-    size = SubsetSize(args.images, args.share)
-    args.images = None  # elsewhere the folder of an annotation file's images
-    description = describe(args.path, layout_options(args))
-    for line in subset(description, args.out, size, args.seed, say):
+    size = SubsetSize(args.count, args.share)
+    description = describe(args.path, run_options(args))
+    for line in subset(description, args.out, size, args.seed or 0, say):
         print(line)

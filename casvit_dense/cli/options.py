@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from casvit_dense.options import RunOptions
+from casvit_dense.options import ABOUT_DATA, RunOptions
 
 #: Options of which a run takes one.
 EXCLUSIVE = ("pretrained", "from_scratch")
@@ -52,7 +52,7 @@ def parse_value(text: str) -> Any:
 
 def add_run_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Adds the flags that `RunOptions` declares for a command."""
-    weights = None
+    about_data = weights = None
     for option in dataclasses.fields(RunOptions):
         if command not in option.metadata.get("commands", ()):
             continue
@@ -62,6 +62,9 @@ def add_run_options(parser: argparse.ArgumentParser, command: str) -> None:
         target: argparse._ActionsContainer = parser
         if option.name in EXCLUSIVE:
             target = weights = weights or parser.add_mutually_exclusive_group()
+        elif option.name in ABOUT_DATA:
+            title = "what cannot be found in the data"
+            target = about_data = about_data or parser.add_argument_group(title)
         target.add_argument(f"--{option.name.replace('_', '-')}", **arguments)
     if command in ("train", "test"):
         # Launchers of old torch versions pass it; torchrun sets the environment instead.

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -13,21 +13,18 @@ from casvit_dense.data.coco_file import read_coco
 from casvit_dense.data.description import DataDescription, Split, SplitName, Task
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import is_file
-from casvit_dense.options import RunOptions
+from casvit_dense.options import ABOUT_DATA, RunOptions
 from casvit_dense.progress import counted
 
 #: The resolved description of a run, in its folder.
 DATA_FILE: Final = "data.yaml"
 
 TASKS: Final[dict[str, Task]] = {"mmdet": "detection", "mmseg": "segmentation"}
-
-#: Options that say what cannot be found in the data.
-ABOUT_DATA: Final = ("classes", "ignore_label", "split", "group_by", "images")
 
 #: Ends of keys that ``--data`` sets.
 SET_BY_DATA: Final = frozenset(
@@ -80,9 +77,7 @@ def find_data(
     if task is None:
         raise UserError(f"{cfg.filename}: default_scope must be {' or '.join(TASKS)} for --data")
     findings = Findings()
-    said = {name: getattr(options, name) for name in ABOUT_DATA}
-    layout = LayoutOptions(**said, seed=options.seed or 0, task=task)
-    as_it_lies = describe(options.data, layout, findings)
+    as_it_lies = describe(options.data, replace(options, task=task), findings)
     check_task(cfg, as_it_lies, task, options.data)
     description = materialise(as_it_lies, folder_for(cfg, options, as_it_lies), findings)
     findings.raise_errors()

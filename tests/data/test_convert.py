@@ -14,8 +14,9 @@ from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.description import Division, Split
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import divide, materialise
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 
 @pytest.fixture(scope="module")

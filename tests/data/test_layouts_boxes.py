@@ -8,8 +8,9 @@ import pytest
 import yaml
 from data_layouts import picture, places
 
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 
 class TestYolo:

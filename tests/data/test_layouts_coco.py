@@ -9,8 +9,9 @@ import pytest
 from data_layouts import coco, picture, places
 
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 
 class TestCoco:

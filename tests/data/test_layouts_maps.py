@@ -8,8 +8,9 @@ from data_layouts import index_map, picture, places
 
 from casvit_dense.data.checks.check import check
 from casvit_dense.data.findings import Findings
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 
 class TestMaps:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from casvit_dense.cli import main
 from casvit_dense.data.description import DataDescription, Split, write_description
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.data.subset import SubsetSize, subset
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 
 @pytest.fixture(scope="module")

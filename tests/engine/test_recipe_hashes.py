@@ -11,8 +11,7 @@ from mmengine.config import Config
 
 from casvit_dense.engine import config as resolving
 from casvit_dense.engine.config import read_config, resolve
-from casvit_dense.engine.own_data import ABOUT_DATA
-from casvit_dense.options import RunOptions
+from casvit_dense.options import ABOUT_DATA, RunOptions
 from casvit_dense.results.hashes import hashes_of
 
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"

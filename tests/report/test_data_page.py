@@ -15,8 +15,8 @@ from PIL import Image
 from report_page import Page
 
 from casvit_dense.cli import main
-from casvit_dense.data.layouts.describe import LayoutOptions
 from casvit_dense.errors import UserError
+from casvit_dense.options import RunOptions
 from casvit_dense.report.data.samples import choose, name_spots
 from casvit_dense.report.data.show import show
 
@@ -53,8 +53,8 @@ def truth(shapes: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def maps(shapes: Path) -> Page:
-    options = LayoutOptions(classes=",".join(CLASSES), ignore_label=0)
-    return Page(show(shapes / "ade", "train", silent, layout=options))
+    options = RunOptions(classes=",".join(CLASSES), ignore_label=0)
+    return Page(show(shapes / "ade", "train", silent, options=options))
 
 
 def test_every_object_is_drawn_where_it_is(coco: Page, truth: dict[str, Any]) -> None:
@@ -179,7 +179,7 @@ def augmented(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         "train_dataloader = dict(dataset=dict(pipeline=pipeline,\n"
         "    filter_cfg=dict(filter_empty_gt=True, min_size=8)))\n"
     )
-    return show(config, "train", silent, data_root=str(root))
+    return show(config, "train", silent, options=RunOptions(data_root=str(root)))
 
 
 def test_samples_are_what_the_network_sees(augmented: bytes) -> None:
@@ -242,7 +242,7 @@ def test_choice_of_samples() -> None:
 def test_a_config_whose_pipeline_cannot_read_the_data_shows_them_raw(faulty: Path) -> None:
     config = CONFIGS / "demo/retinanet_casvit-mini_fpn_shapes.py"
     (faulty / "train2017").symlink_to(faulty / "images")
-    page = Page(show(config, "train", silent, data_root=str(faulty)))
+    page = Page(show(config, "train", silent, options=RunOptions(data_root=str(faulty))))
     assert data_of(page, "gallery")["images"]
 
 
@@ -258,8 +258,8 @@ def test_the_command(shapes: Path, tmp_path: Path, capsys: Any) -> None:
 
 def test_own_data_through_the_pipeline_of_a_config(shapes: Path, tmp_path: Path) -> None:
     config = CONFIGS / "demo/fpn_casvit-mini_shapes.py"
-    options = LayoutOptions(classes=",".join(CLASSES), ignore_label=0)
-    page = Page(show(config, "train", silent, 2, options, data=shapes / "ade"))
+    options = RunOptions(classes=",".join(CLASSES), ignore_label=0, data=shapes / "ade")
+    page = Page(show(config, "train", silent, 2, options))
     gallery = data_of(page, "gallery")
     assert gallery["kind"] == "maps" and gallery["classes"] == list(CLASSES)
     assert len(widget(page, "Pixels of each class")["rows"]) == 4
@@ -267,7 +267,7 @@ def test_own_data_through_the_pipeline_of_a_config(shapes: Path, tmp_path: Path)
         labels = picture(page, image["truth"])
         assert set(np.unique(labels)) <= {0, 1, 2, 3, 255} and (labels == 0).any()
     with pytest.raises(UserError, match="no config"):
-        show(shapes / "coco", "train", silent, data=shapes / "ade")
+        show(shapes / "coco", "train", silent, options=options)
 
 
 def test_a_set_without_truth_is_refused(shapes: Path, tmp_path: Path) -> None:
@@ -328,8 +328,8 @@ def test_in_a_browser(
 
 def test_maps_in_a_browser(browser: Any, shapes: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    options = LayoutOptions(classes=",".join(CLASSES), ignore_label=0)
-    file.write_bytes(show(shapes / "ade", "train", silent, layout=options))
+    options = RunOptions(classes=",".join(CLASSES), ignore_label=0)
+    file.write_bytes(show(shapes / "ade", "train", silent, options=options))
     with Tab(browser, file) as page:
         scroll_through(page)
         page.locator("canvas.map").first.wait_for()

@@ -9,7 +9,8 @@ from PIL import Image
 from casvit_dense.data.description import DataDescription
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import coco_content, materialise
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
+from casvit_dense.options import LayoutOptions
 
 
 def read(file: Path | None) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
+from casvit_dense.options import LayoutOptions
 
 #: What mmdet's loaders leave out of training: images with a shorter side, in pixels.
 MIN_SIZE: Final = 32

@@ -1,6 +1,5 @@
 """Finds out how a data set lies on disk: a path in, a description out."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from casvit_dense.data.description import (
     Division,
     Split,
     SplitName,
-    Task,
     read_description,
 )
 from casvit_dense.data.findings import Findings
@@ -36,6 +34,7 @@ from casvit_dense.data.layouts.maps import ADE20K, ADE20K_CLASSES, find_maps, fi
 from casvit_dense.data.layouts.voc import find_voc, voc_classes
 from casvit_dense.data.layouts.yolo import has_polygons, read_texts, yolo_of_folders, yolo_of_yaml
 from casvit_dense.errors import UserError, shortlist, validation_message
+from casvit_dense.options import LayoutOptions
 
 Splits = dict[SplitName, Split]
 
@@ -44,29 +43,6 @@ LAYOUTS = (
     "and labels), Pascal VOC (Annotations/*.xml), images and index maps (images and masks, labels "
     "or annotations, with train and val in or above them; train and trainannot)"
 )
-
-
-@dataclass(frozen=True)
-class LayoutOptions:
-    """What a person may say about a data set that cannot be found.
-
-    Attributes:
-        classes: names, ``a,b,c`` or a file with one a line; of a COCO file, those to be used.
-        ignore_label: label of pixels that do not count; 0: classes count from 1.
-        split: share of the images that stay in ``train``, where there is no ``val``.
-        seed: of that choice.
-        group_by: images whose names are equal before this text stay together.
-        images: folder of an annotation file's images.
-        task: the one to look for first, where a folder holds data for both.
-    """
-
-    classes: str | None = None
-    ignore_label: int | None = None
-    split: float | None = None
-    seed: int = 0
-    group_by: str | None = None
-    images: Path | None = None
-    task: Task | None = None
 
 
 def describe(
@@ -171,7 +147,7 @@ def _with_division(found: DataDescription, options: LayoutOptions, path: Path) -
             f"{path}: has the splits {shortlist(list(found.splits))}; only a set of train without "
             "val can be divided"
         )
-    division = Division(share=options.split, seed=options.seed, group_by=options.group_by)
+    division = Division(share=options.split, seed=options.seed or 0, group_by=options.group_by)
     return found.model_copy(update={"division": division})
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from casvit_dense.data.checks.check import check
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
-from casvit_dense.data.layouts.describe import LayoutOptions, describe
+from casvit_dense.data.layouts.describe import describe
 from casvit_dense.engine.check_data import check_loader, class_names, described
 from casvit_dense.engine.config import read_config, register_scope, resolve
 from casvit_dense.engine.config_tree import leaf_datasets
@@ -29,9 +30,7 @@ def show(
     split: SplitName,
     log: Log,
     count: int = SAMPLES,
-    layout: LayoutOptions | None = None,
-    data: Path | None = None,
-    data_root: str | None = None,
+    options: RunOptions | None = None,
 ) -> bytes:
     """The page of a data set.
 
@@ -40,30 +39,20 @@ def show(
             config (.py): as its pipeline delivers them.
         log: gets lines of progress.
         count: samples.
-        layout: what cannot be found in the data.
-        data: data in place of a config's.
-        data_root: folder of the data set, in place of a config's.
+        options: what cannot be found in the data, and where those of a config are.
 
     Raises:
         UserError: the data or the config cannot be read, or there is no such split.
     """
+    options = options or RunOptions()
     with TemporaryDirectory(prefix="casvit-dense-") as folder, warnings.catch_warnings():
         if path.suffix == ".py":
             warnings.filterwarnings("ignore", message="`reduce_zero_label`")  # mmseg's, of itself
-            layout = layout or LayoutOptions()
-            options = RunOptions(
-                data=data,
-                data_root=data_root,
-                classes=layout.classes,
-                ignore_label=layout.ignore_label,
-                images=layout.images,
-                work_dir=Path(folder),
-            )
-            return _of_config(path, split, log, count, options)
-        if data is not None or data_root is not None:
+            return _of_config(path, split, log, count, replace(options, work_dir=Path(folder)))
+        if options.data is not None or options.data_root is not None:
             raise UserError(f"{path} is no config (.py): --data and --data-root are for configs")
         findings = Findings()
-        description = materialise(describe(path, layout, findings), Path(folder), findings)
+        description = materialise(describe(path, options, findings), Path(folder), findings)
         check(description, findings)
         return build_data_page(str(path), description, split, findings, log, count=count)
 
