@@ -1,12 +1,14 @@
 """What we add to mmengine's runner.
 
-Importing this package, which every config of ours does, registers the hooks and makes all of
-mmengine's checkpoint loading safe.
+Importing this package, which every config of ours does, registers the hooks, makes all of
+mmengine's checkpoint loading safe, and has processes gather results without files.
 """
 
 from casvit_dense.checkpoint import install_safe_loader
 from casvit_dense.engine.hooks import BackboneRecordHook, FiniteLossHook, ProgressHook
+from casvit_dense.training.processes import install_gathering
 
 __all__ = ["BackboneRecordHook", "FiniteLossHook", "ProgressHook"]
 
 install_safe_loader()
+install_gathering()

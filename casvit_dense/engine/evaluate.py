@@ -38,9 +38,6 @@ from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
     make_folder,
-    on_main_process,
-    open_process_group,
-    process_group_closed,
     unwrapped,
 )
 from casvit_dense.engine.sense import remarks
@@ -55,6 +52,11 @@ from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows, check_writable
 from casvit_dense.results.row import row_id
+from casvit_dense.training.processes import (
+    on_main_process,
+    open_process_group,
+    process_group_closed,
+)
 
 
 @quiet_console()
@@ -102,14 +104,15 @@ def evaluate(
     log_entry("device", cpu_name() if is_exported(checkpoint) else device_name())
     for line in data.messages if data is not None else ():
         log_entry("data", line)
-    for line in check_data(cfg, ("test_dataloader",), truth=not options.format_only):
+    open_process_group(cfg)
+    truth = not options.format_only
+    for line in on_main_process(lambda: check_data(cfg, ("test_dataloader",), truth)):
         log_entry("data", line)
     if is_exported(checkpoint):
         replace_with_exported(cfg, checkpoint, options)
     work_dir = Path(cfg.work_dir)
     ledger = options.ledger or work_dir.parent / LEDGER
 
-    open_process_group(cfg)
     if not options.format_only:
         on_main_process(lambda: check_writable(ledger))
     folder = on_main_process(lambda: new_evaluation(work_dir))

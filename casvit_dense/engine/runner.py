@@ -1,21 +1,17 @@
-"""mmengine's runner for a resolved config, and what its processes must do together."""
+"""mmengine's runner for a resolved config."""
 
-import gc
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
-from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
 from casvit_dense.checkpoint.start import load_start
@@ -28,60 +24,8 @@ from casvit_dense.engine.loading import name_batches, name_records
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
-
-Result = TypeVar("Result")
-
-
-@contextmanager
-def process_group_closed() -> Iterator[None]:
-    """Closes the process group after a run that went well.
-
-    A process that leaves while another works aborts it (gloo), and so does a group that is still
-    held by a model when the interpreter ends.
-    """
-    yield
-    if torch.distributed.is_initialized():
-        gc.collect()
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
-def open_process_group(cfg: Config) -> None:
-    """Opens the process group of a launcher, as mmengine's runner does later.
-
-    The processes need it earlier: the first one decides where an evaluation goes.
-    """
-    if cfg.launcher == "none" or is_distributed():
-        return
-    environment = cfg.get("env_cfg") or {}
-    # Before `init_dist`, which would have loaders spawn their workers.
-    set_multi_processing(**environment.get("mp_cfg", {}), distributed=True)
-    if torch.cuda.is_available():
-        init_dist(cfg.launcher, **environment.get("dist_cfg", {}))
-    else:  # mmengine would select a GPU first
-        torch.distributed.init_process_group(backend="gloo")
-
-
-def on_main_process(task: Callable[[], Result]) -> Result:
-    """Runs a task in the first process; all processes get its result.
-
-    Args:
-        task: returns something that can be pickled.
-
-    Raises:
-        UserError: the task did, in every process: none waits for one that has stopped.
-    """
-    answer: list[Any] = [None, None]
-    if is_main_process():
-        try:
-            answer[0] = task()
-        except UserError as error:
-            answer[1] = str(error)
-    broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise UserError(answer[1])
-    result: Result = answer[0]
-    return result
+from casvit_dense.training.processes import open_process_group
+from casvit_dense.training.processes import process_group_closed as process_group_closed
 
 
 def check_once_each(images: Sequence[Hashable]) -> None:

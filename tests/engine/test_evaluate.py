@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 import torch
 from demo_runs import SMALL, TASKS, Runs, config_of, log_of, options_of, save_lively, take_as_truth
 from exported_models import Models
-from processes import forked
+from processes import run_together
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense import evaluations
@@ -185,33 +183,6 @@ def test_fused_form_gives_the_same_metrics(
     assert not any(isinstance(m, _BatchNorm) for m in fused[0].backbone.network.modules())
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def run_two_processes(work: Callable[[], int], logs: Path) -> list[int]:
-    """Runs something in two processes that a launcher seems to have started.
-
-    Returns:
-        Their exit codes.
-    """
-    port = free_port()
-
-    def start(rank: int) -> int:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_WORLD_SIZE="2")
-        return work()
-
-    with ExitStack() as stack:
-        pids = [
-            stack.enter_context(forked(lambda rank=rank: start(rank), logs / f"rank{rank}.log"))
-            for rank in range(2)
-        ]
-        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-
-
 def test_two_processes_evaluate_as_one(
     detecting: tuple[str, Path, Path], shapes: Path, tmp_path: Path
 ) -> None:
@@ -227,7 +198,7 @@ def test_two_processes_evaluate_as_one(
         evaluate(config_of(task), checkpoint, options)
         return 0
 
-    codes = run_two_processes(work, tmp_path)
+    codes = run_together(work, 2, tmp_path)
     speaking, silent = ((tmp_path / f"rank{rank}.log").read_text() for rank in range(2))
     assert codes == [0, 0], speaking[-2000:]
     assert len(re.findall(r"^config ", speaking, re.MULTILINE)) == 1
@@ -253,7 +224,7 @@ def test_what_the_first_process_cannot_write_stops_both(
     """The other one would wait for it for half an hour."""
     flags = ["--data-root", shapes / "ade", "--work-dir", tmp_path / "work", "--ledger", tmp_path]
     arguments = ["test", config_of("fpn"), runs["fpn"], "--launcher", "pytorch", *flags]
-    codes = run_two_processes(lambda: main([str(a) for a in arguments]), tmp_path)
+    codes = run_together(lambda: main([str(a) for a in arguments]), 2, tmp_path)
     assert codes == [2, 2]
     assert "is a folder; give a file" in (tmp_path / "rank0.log").read_text()
     assert not (tmp_path / "work").exists()

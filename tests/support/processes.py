@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -44,3 +45,30 @@ def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def run_together(work: Callable[[], int], count: int, logs: Path) -> list[int]:
+    """Runs something in processes that a launcher seems to have started; gives their exit codes.
+
+    What each says is in ``rank<N>.log``.
+    """
+    port = free_port()
+
+    def start(rank: int) -> int:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        os.environ.update(WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        return work()
+
+    with contextlib.ExitStack() as stack:
+        pids = [
+            stack.enter_context(forked(lambda rank=rank: start(rank), logs / f"rank{rank}.log"))
+            for rank in range(count)
+        ]
+        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

@@ -1,0 +1,1 @@
+"""Mechanisms that make a training exact, guarded and interruptible."""
