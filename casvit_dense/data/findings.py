@@ -126,6 +126,10 @@ class Findings:
             if text and (self._named is None or len(kept) < self._named):
                 kept.append(text)
 
+    def has(self, kind: Kind, file: Path | None) -> bool:
+        """Whether a file has such a fault."""
+        return (kind.code, str(file)) in self._found
+
     def note(self, line: str) -> None:
         """Keeps a line about a harmless oddity, once."""
         if line not in self.notes:

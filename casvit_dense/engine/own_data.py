@@ -106,8 +106,6 @@ def messages(
     classes = description.classes
     line = f"{path}: {description.task}, {layout}, {counted(len(classes), 'class')} "
     line += f"({shortlist(classes)})"
-    if training and "val" not in annotated(description):
-        return [line, "no val: trains without validation, so that no best checkpoint is chosen"]
     return [line] if training else [line, f"evaluated on {tested}"]
 
 

@@ -124,10 +124,10 @@ class TestCoco:
         coco(tmp_path / "annotations/train.json", "a.png")
         coco(tmp_path / "annotations/val.json", "a.png", categories=("cat", "cow"))
         picture(tmp_path / "images/a.png")
-        with pytest.raises(UserError, match="dog; only in the former: cow"):
+        with pytest.raises(UserError, match="dog; only in this one: cow"):
             describe(tmp_path)
         coco(tmp_path / "annotations/val.json", "a.png", categories=("dog", "cat"))
-        with pytest.raises(UserError, match="another order"):
+        with pytest.raises(UserError, match="order differs"):
             describe(tmp_path)
 
     def test_unreadable_files_are_found(self, tmp_path: Path) -> None:

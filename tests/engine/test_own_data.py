@@ -128,7 +128,7 @@ def test_undivided_data_are_divided_by_seed(sets: Path, tmp_path: Path) -> None:
 def test_without_val_there_is_no_validation_and_it_is_said(sets: Path, tmp_path: Path) -> None:
     cfg = read_config(config_of("retinanet"))
     data = found(cfg, tmp_path, data=sets / "one")
-    assert any("trains without validation" in line for line in data.messages)
+    assert any("goes without validation" in line for line in data.messages)
     cfg = resolve(cfg, RunOptions(data=sets / "one"), data).config
     assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
     assert cfg.test_dataloader.dataset.ann_file == cfg.train_dataloader.dataset.ann_file

@@ -17,6 +17,7 @@ from casvit_dense.data.description import DataDescription, Split
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import describe
+from casvit_dense.data.layouts.files import SPLIT_CLASSES
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
 from casvit_dense.options import LayoutOptions
@@ -43,9 +44,10 @@ def check_path(
     """
     try:
         description = describe(path, options, findings)
-    except UserError:
-        if findings.errors():  # why it cannot be described
-            return
+    except UserError as error:
+        faults = findings.errors()
+        if faults and all(fault.lines()[0] in str(error) for fault in faults):
+            return  # they are why it cannot be described
         raise
     with TemporaryDirectory(prefix="casvit-dense-") as folder:
         check(materialise(description, Path(folder), findings), findings, deep)
@@ -70,7 +72,7 @@ def check(description: DataDescription, findings: Findings, deep: bool = False) 
     for name, split in description.splits.items():
         trained = name == "train"
         use = Use(
-            classes=description.classes,
+            classes=None if findings.has(SPLIT_CLASSES, split.annotations) else description.classes,
             more_categories=True,
             min_size=MIN_SIZE if trained else 0,
             keeps_empty=not trained,

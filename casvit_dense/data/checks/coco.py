@@ -16,6 +16,7 @@ from casvit_dense.data.checks.boxes import (
     check_areas,
     check_boxes,
 )
+from casvit_dense.data.class_names import difference
 from casvit_dense.data.coco_file import CocoFile, as_content, hashable, read_coco, shown
 from casvit_dense.data.coco_masks import (
     Measured,
@@ -219,7 +220,7 @@ def _check_categories(file: CocoFile, use: Use, findings: Findings) -> None:
     if missing or (extra and not use.more_categories):
         example = (
             f"its {len(names)} categories are not the {len(use.classes)} classes of the config; "
-            f"only in the config: {shortlist(missing)}; only in the file: {shortlist(extra)}"
+            + difference(use.classes, names, "the config", "the file")
         )
         findings.add(CLASSES, file.path, example=example)
         return

@@ -1,6 +1,6 @@
 """Finds COCO files and the folders of their images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from casvit_dense.data.layouts.files import (
     ALIASES,
     IMAGE_SUFFIXES,
     SPLIT_NAMES,
+    compare_classes,
     files_in,
     has_files,
     split_folders,
@@ -22,7 +23,7 @@ from casvit_dense.data.layouts.files import (
     subfolders,
 )
 from casvit_dense.errors import UserError, shortlist
-from casvit_dense.files import is_file
+from casvit_dense.files import is_file, short_path
 
 ROBOFLOW: Final = "_annotations.coco.json"
 
@@ -66,10 +67,10 @@ def annotation_files(root: Path) -> Files:
     for folder in (root / "annotations", root / "Annotations"):
         if files := files_in(folder, ".json"):
             return _by_name(files, folder)
-    return _by_name([f for f in files_in(root, ".json") if split_in(f.stem) or _is_coco(f)], root)
+    return _by_name([f for f in files_in(root, ".json") if split_in(f.stem) or is_coco(f)], root)
 
 
-def _is_coco(file: Path) -> bool:
+def is_coco(file: Path) -> bool:
     """Whether a file that may be anything speaks of images, in any encoding, at one of its ends."""
     with file.open("rb") as stream:
         head = stream.read(PEEK)
@@ -127,25 +128,39 @@ def read_files(files: Files, findings: Findings) -> dict[SplitName, CocoFile | N
 
 
 def image_folder(split: SplitName, file: Path, root: Path, content: CocoFile | None) -> Path:
-    """The folder in which the images are that an annotation file names; a guess if none is."""
+    """The folder in which the images are that an annotation file names; a guess if none is.
+
+    Raises:
+        UserError: several folders have images of these names, and none is a usual one.
+    """
     names = [image.file_name for image in content.images] if content else []
     sample = [n for n in names[:: max(1, len(names) // SAMPLE)] if isinstance(n, str) and n]
-    best, most = None, 0
-    tried: list[Path] = []
     usual = [*_usual_places(split, file, root), root]
+    hits: dict[Path, set[str]] = {}
     for folder in chain(usual, _folders_below(root, DEPTH), [file.parent]):
-        if folder in tried or not folder.is_dir():
-            continue
-        tried.append(folder)
-        hits = sum(is_file(folder / name) for name in sample)
-        if hits > most:
-            best, most = folder, hits
-        if most == len(sample) > 0:
-            break
-    if best is None:  # names that are wrong, and images that are missing, are for the check to tell
-        there = (folder for folder in usual if folder in tried)
-        best = next((folder for folder in there if has_files(folder, *IMAGE_SUFFIXES)), root)
+        if folder not in hits and folder.is_dir():
+            hits[folder] = {name for name in sample if is_file(folder / name)}
+            if folder in usual and 2 * len(hits[folder]) > len(sample):  # some may be missing
+                return folder
+    best = max(hits, key=lambda folder: len(hits[folder]))
+    if not hits[best]:  # names that are wrong, and images that are missing, are for the check
+        there = (folder for folder in usual if folder in hits)
+        return next((folder for folder in there if has_files(folder, *IMAGE_SUFFIXES)), root)
+    if best not in usual:
+        _check_only_one(file, best, hits)
     return best
+
+
+def _check_only_one(file: Path, best: Path, hits: dict[Path, set[str]]) -> None:
+    """Refuses images that other folders have, too: equal names are often of different images."""
+    for folder, names in hits.items():
+        both = names & hits[best]
+        if both and folder.resolve() != best.resolve():
+            raise UserError(
+                f"{file}: which images are meant? {min(both)} is in {short_path(best)} and in "
+                f"{short_path(folder)}. Name the folder by --images, or in a description "
+                "(.yaml); or write it into file_name"
+            )
 
 
 def _usual_places(split: SplitName, file: Path, root: Path) -> Iterator[Path]:
@@ -164,14 +179,20 @@ def _folders_below(folder: Path, depth: int) -> Iterator[Path]:
             yield from _folders_below(inner, depth - 1)
 
 
-def coco_facts(read: dict[SplitName, CocoFile | None], findings: Findings) -> CocoFacts:
+def coco_facts(
+    read: dict[SplitName, CocoFile | None], wanted: Sequence[str] | None, findings: Findings
+) -> CocoFacts:
     """Classes and masks of a set by its annotation files; those not read are left to the check.
 
     The category with the id 0 that no object has is left out and noted: Roboflow puts the name of
     the set there.
 
+    Args:
+        wanted: the classes that will be used; None: all.
+        findings: takes classes of a split that differ from those of the first.
+
     Raises:
-        UserError: no class names, or the splits' differ.
+        UserError: no class names.
     """
     contents = {split: content for split, content in read.items() if content is not None}
     used: set[int] = set()
@@ -184,7 +205,12 @@ def coco_facts(read: dict[SplitName, CocoFile | None], findings: Findings) -> Co
                 used.add(annotation.category_id)
     spare = bool(used) and 0 not in used
     names = {content.path: _names(content, spare, findings) for content in contents.values()}
-    return CocoFacts(_common_names(names), masks=2 * masks > objects)
+    first = next((file for file in names if names[file]), None)
+    if first is None:
+        listed = shortlist([str(file) for file in names])
+        raise UserError(f"{listed}: no class names; categories need an id and a name")
+    compare_classes(names, first, wanted, findings)
+    return CocoFacts(names[first], masks=2 * masks > objects)
 
 
 def _names(content: CocoFile, spare: bool, findings: Findings) -> list[str]:
@@ -199,27 +225,3 @@ def _names(content: CocoFile, spare: bool, findings: Findings) -> list[str]:
         for category in content.categories
         if isinstance(category.name, str) and not (spare and category.id == 0)
     ]
-
-
-def _common_names(names: dict[Path, list[str]]) -> list[str]:
-    """The class names that all files have, in one order."""
-    first = next((file for file in names if names[file]), None)
-    if first is None:
-        listed = shortlist([str(file) for file in names])
-        raise UserError(f"{listed}: no class names; categories need an id and a name")
-    for file, others in names.items():
-        missing = sorted(set(names[first]) - set(others))
-        extra = sorted(set(others) - set(names[first]))
-        if missing or extra:
-            raise UserError(
-                f"{file}: its classes are not those of {first}; only in the latter: "
-                f"{shortlist(missing)}; only in the former: {shortlist(extra)}. Export both with "
-                "the same list"
-            )
-        if others != names[first]:
-            raise UserError(
-                f"{file}: its classes come in another order than those of {first} "
-                f"({shortlist(others)}; {shortlist(names[first])}), and labels count in that "
-                "order. Export both with the same list"
-            )
-    return names[first]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from casvit_dense.data.class_names import same_but_for_form
 from casvit_dense.data.description import (
     DataDescription,
     Division,
@@ -12,7 +13,7 @@ from casvit_dense.data.description import (
     SplitName,
     read_description,
 )
-from casvit_dense.data.findings import Findings
+from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.layouts.coco import (
     ROBOFLOW,
     annotation_files,
@@ -24,17 +25,26 @@ from casvit_dense.data.layouts.coco import (
 from casvit_dense.data.layouts.files import (
     class_file,
     class_list,
+    compare_classes,
     files_in,
     images_below,
     read_class_file,
     split_of,
     subfolders,
 )
+from casvit_dense.data.layouts.left_out import find_left_out, unread_files
 from casvit_dense.data.layouts.maps import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
 from casvit_dense.data.layouts.voc import find_voc, voc_classes
 from casvit_dense.data.layouts.yolo import has_polygons, read_texts, yolo_of_folders, yolo_of_yaml
 from casvit_dense.errors import UserError, shortlist, validation_message
 from casvit_dense.options import LayoutOptions
+
+CLASSES_ALIKE = Kind(
+    "classes-alike",
+    "warning",
+    "names of classes differ in case or spaces alone, and count as different classes",
+    "Write them alike if they are one class",
+)
 
 Splits = dict[SplitName, Split]
 
@@ -52,22 +62,40 @@ def describe(
 
     Args:
         path: folder, COCO file, YOLO's ``data.yaml``, or a description written by a person.
-        findings: takes notes of what was left out.
+        findings: takes what was left out and what does not fit together; None: errors are raised.
 
     Raises:
         UserError: there are no data of a known layout, or something cannot be guessed; it says
             what was looked for, what is there and what to give.
     """
+    own = Findings() if findings is None else findings
     options = options or LayoutOptions()
     path = path.expanduser()
     if not path.exists():
         raise UserError(f"no file or folder {path}")
     try:
-        found = _describe(path.absolute(), options, Findings() if findings is None else findings)
+        found = _describe(path.absolute(), options, own)
         _check_used(found, options, path)
-        return _with_division(found, options, path)
+        divided = _with_division(found, options, path)
     except ValidationError as error:
         raise UserError(f"{path}: {validation_message(error)}") from error
+    _look_for_doubts(divided, path, own)
+    if findings is None:
+        own.raise_errors()
+    return divided
+
+
+def _look_for_doubts(found: DataDescription, path: Path, findings: Findings) -> None:
+    """Says what a person may have meant otherwise."""
+    for number, name in enumerate(found.classes):
+        if other := same_but_for_form(name, found.classes[:number]):
+            findings.add(CLASSES_ALIKE, path, f"{other!r} and {name!r}")
+    val = found.splits.get("val")
+    if "train" in found.splits and (val is None or val.annotations is None) and not found.division:
+        findings.note(
+            "no val: a training goes without validation and chooses no best checkpoint; --split "
+            "0.8 holds a fifth of the images out"
+        )
 
 
 def _check_used(found: DataDescription, options: LayoutOptions, path: Path) -> None:
@@ -96,7 +124,13 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
     tasks = (_detection, _segmentation)
     for look in tasks[::-1] if options.task == "segmentation" else tasks:
         if found := look(path, options, findings):
+            find_left_out(path, found, findings)
             return found
+    if unread := list(unread_files(path)):
+        raise UserError(
+            f"{path}: {shortlist([file.name for file in unread])}: packed, or a folder with the "
+            "name of an annotation file; unpack it, so that a file .json is in its place"
+        )
     inner = subfolders(path)
     if len(inner) == 1 and not inner[0].is_symlink():  # as unpacked
         return _describe(inner[0], options, findings)
@@ -118,9 +152,9 @@ def _detection(path: Path, options: LayoutOptions, findings: Findings) -> DataDe
     return None
 
 
-def _segmentation(path: Path, options: LayoutOptions, _: Findings) -> DataDescription | None:
+def _segmentation(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription | None:
     splits = find_maps(path)
-    return _maps(path, splits, options) if splits else None
+    return _maps(path, splits, options, findings) if splits else None
 
 
 def _describe_file(path: Path, options: LayoutOptions, findings: Findings) -> DataDescription:
@@ -163,10 +197,10 @@ def _coco(
         )
         for name, file in files.items()
     }
-    facts = coco_facts(read, findings)
+    wanted = None if options.classes is None else class_list(options.classes)
+    facts = coco_facts(read, wanted, findings)
     classes = facts.classes
-    if options.classes is not None:
-        wanted = class_list(options.classes)
+    if wanted is not None:
         _check_known(wanted, classes, root)
         classes = [name for name in classes if name in wanted]  # mmdet keeps the file's order
     roboflow = all(file.name == ROBOFLOW for file in files.values())
@@ -181,8 +215,14 @@ def _coco(
 
 def _check_known(wanted: list[str], known: list[str], path: Path) -> None:
     if unknown := [name for name in wanted if name not in known]:
+        alike = [
+            f"write {right!r} for {name!r}"
+            for name in unknown
+            if (right := same_but_for_form(name, known))
+        ]
         raise UserError(
-            f"{path}: has no class {shortlist(unknown)}; its classes are {shortlist(known, 20)}"
+            f"{path}: has no class {shortlist(unknown)}; its classes are "
+            + "; ".join([shortlist(known, 20), *alike])
         )
 
 
@@ -213,10 +253,12 @@ def _voc(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
     return DataDescription(task="detection", layout="voc", classes=classes, splits=splits)
 
 
-def _maps(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription:
+def _maps(
+    path: Path, splits: Splits, options: LayoutOptions, findings: Findings
+) -> DataDescription:
     suffixes = find_suffixes(splits)
     first = next(images_below(next(iter(splits.values())).images))
-    folders = (split.images for split in splits.values())
+    folders = [split.images for split in splits.values()]
     found = class_file(path, *(place for images in folders for place in (images.parent, images)))
     classes = read_class_file(ADE20K_CLASSES)
     own: list[str] | None = None
@@ -224,6 +266,10 @@ def _maps(path: Path, splits: Splits, options: LayoutOptions) -> DataDescription
         own = class_list(options.classes)
     elif found is not None:
         own = read_class_file(found)
+        lists = {file for images in folders if (file := class_file(images.parent, images))}
+        compare_classes(
+            {file: read_class_file(file) for file in sorted({found, *lists})}, found, None, findings
+        )
     # Maps of other classes may have been made for ADE20K's images.
     ade20k = ADE20K.match(first.name) is not None and len(own or classes) == len(classes)
     zero = ade20k

@@ -3,14 +3,24 @@
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
+from casvit_dense.data.class_names import difference
 from casvit_dense.data.description import SplitName
+from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.map_pairs import names_in
 from casvit_dense.errors import UserError
-from casvit_dense.files import is_file
+from casvit_dense.files import is_file, short_path
+
+SPLIT_CLASSES = Kind(
+    "split-classes-differ",
+    "error",
+    "its classes are not those of the other splits",
+    "Export all splits with the same list of classes in one order, or name by --classes those that "
+    "all have",
+)
 
 #: Endings by which image files are recognised, in lower case.
 IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -178,3 +188,25 @@ def class_file(*folders: Path) -> Path | None:
     """The first file of class names in the folders."""
     places = (folder / name for folder in folders for name in CLASS_FILES)
     return next((place for place in places if place.is_file()), None)
+
+
+def compare_classes(
+    names: Mapping[Path, Sequence[str]],
+    first: Path,
+    wanted: Sequence[str] | None,
+    findings: Findings,
+) -> None:
+    """Finds files of splits whose class names are not those of the first.
+
+    Args:
+        names: class names by file.
+        wanted: the classes that will be used; None: all.
+    """
+    used = {
+        file: [name for name in classes if wanted is None or name in wanted]
+        for file, classes in names.items()
+    }
+    for file, classes in used.items():
+        if classes != used[first]:
+            example = difference(used[first], classes, str(short_path(first)), "this one")
+            findings.add(SPLIT_CLASSES, file, example=example)

@@ -10,6 +10,7 @@ from typing import Final
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from casvit_dense.data.class_names import same_but_for_form
 from casvit_dense.data.description import Split, SplitName
 from casvit_dense.data.findings import Kind
 from casvit_dense.data.layouts.files import (
@@ -156,7 +157,8 @@ def read_objects(
             texts = [f"{edge.tag} {edge.text}" for edge in element.iterfind("bndbox/*")]
             report(found, number, ", ".join(texts) or "no bndbox")
         elif name not in classes:
-            report(OBJECT_NAME, number, name)
+            near = same_but_for_form(name, classes)
+            report(OBJECT_NAME, number, name + (f" (the list has {near!r})" if near else ""))
         else:
             crowd = (element.findtext("difficult") or "").strip() == "1"
             objects.append(Object(classes.index(name), found, crowd=crowd))
