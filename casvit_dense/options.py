@@ -149,6 +149,13 @@ class RunOptions(LayoutOptions):
         help="resume from the newest readable checkpoint of the work directory (auto), or from the "
         "one named",
     )
+    allow_changed_resume: bool = flag(
+        False,
+        commands="train",
+        action="store_true",
+        help="with --resume: go on though recipe, data, batch or processes have changed; the row "
+        "of the result says so",
+    )
     amp: str | None = flag(
         commands="train",
         nargs="?",

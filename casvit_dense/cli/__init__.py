@@ -12,7 +12,7 @@ from importlib import import_module
 from types import FrameType
 
 from casvit_dense import __version__
-from casvit_dense.errors import UserError
+from casvit_dense.errors import Stopped, UserError
 
 COMMANDS = (
     "train",
@@ -36,6 +36,7 @@ COMMANDS = (
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells count it
+STOPPED = 75
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -83,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0: done; 1: a check failed; 2: bad input or a full or protected disk, said in one line;
-        130: interrupted; 141: nobody reads the output any more, as after ``| head``.
+        75: stopped by a signal, and can be resumed; 130: interrupted; 141: nobody reads the output
+        any more, as after ``| head``.
     """
     try:
         args = parse(argv)
@@ -92,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # while an error can still be told
         return code
     except UserError as error:
-        return _fail(error)
+        return _say(f"error: {error}", 2)
+    except Stopped as stop:
+        return _say(str(stop), STOPPED)
     except BrokenPipeError:
         _discard_output()
         return 128 + signal.SIGPIPE
@@ -101,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if error.filename is None:  # not a file: the output itself
             _discard_output()
-        return _fail(error)
+        return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -112,11 +116,11 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(error: Exception) -> int:
-    # Processes of one machine fail alike; one of them says why, and the others leave it time for
+def _say(message: str, code: int) -> int:
+    # Processes of one machine end alike; one of them says why, and the others leave it time for
     # that: torchrun ends all of them with the first.
     if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        print(f"error: {error}", file=sys.stderr)
+        print(message, file=sys.stderr)
     else:
         time.sleep(5)
-    return 2
+    return code

@@ -7,28 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.engine.console import LOG, format_metrics, show_prints
-from casvit_dense.errors import UserError, shortlist
+from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
-from casvit_dense.results.hashes import digest, plain
 
-#: Keys of a checkpoint's ``meta``: how it was trained, and how its backbone was built.
-TRAINING_RECORD, BACKBONE_RECORD = "training", "backbone_cfg"
+#: Key of a checkpoint's ``meta``: how its backbone was built.
+BACKBONE_RECORD = "backbone_cfg"
 
 #: Options of a backbone that change how it runs, not what it learns.
 HOW_IT_RUNS = ("init_cfg", "with_cp")
-
-#: Purposes of random numbers.
-LOADING, STEP = 0, 1
 
 
 @HOOKS.register_module()
@@ -174,81 +167,3 @@ def backbone_record(cfg: Config) -> dict[str, Any]:
     """The options of a config's backbone that change what it learns."""
     backbone = cfg.model.backbone.to_dict()  # plain types: the only ones that may be read back
     return {key: value for key, value in backbone.items() if key not in HOW_IT_RUNS}
-
-
-class ModelRecordHook(Hook):
-    """Stores in every checkpoint what its model is, as plain values: see `kept_config`."""
-
-    def __init__(self, record: Mapping[str, Any]) -> None:
-        self.record = record
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["meta"][MODEL_RECORD] = dict(self.record)
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Refuses to go on with other classes, which the class layers would take for the old."""
-        before = checkpoint["meta"].get(MODEL_RECORD)
-        if not runner.cfg.get("resume") or not isinstance(before, Mapping):
-            return
-        then, now = before.get("classes"), self.record["classes"]
-        if then is not None and list(then) != list(now):
-            raise UserError(
-                f"{runner.cfg.load_from} cannot be resumed: its classes are {shortlist(then)}, "
-                f"those of the data {shortlist(now)}; --init begins a training with its weights, "
-                "and the class layers anew"
-            )
-
-
-class TrainingRecordHook(Hook):
-    """Stores in every checkpoint how it was trained, as plain values.
-
-    A resumed run keeps its checkpoint's record. If recipe or batch have changed since, or the
-    checkpoint has no record, the result is of neither recipe, and its hash is one of its own.
-    """
-
-    def __init__(self, record: Mapping[str, Any]) -> None:
-        self.record = record
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["meta"][TRAINING_RECORD] = dict(self.record)
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keeps the resumed run's record; a checkpoint that is only a start has none to keep."""
-        if runner.cfg.get("resume"):
-            self.record = record_after_resume(checkpoint["meta"].get(TRAINING_RECORD), self.record)
-
-
-def record_after_resume(
-    before: Mapping[str, Any] | None, now: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """The record of a resumed training; ``before`` is None where the checkpoint has none."""
-    if before is not None:
-        changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-        if changed <= {"seed", "precision"}:  # the recipe's hash covers the precision
-            return before
-    return {**now, "seed": None, "recipe_sha256": digest(plain([before, now]))}
-
-
-class RepeatableHook(Hook):
-    """Makes random numbers depend on seed, process and iteration only.
-
-    mmengine's checkpoints do not hold the state of the generators, so that flips and dropped paths
-    after resuming would differ from those of a run without a break. Workers of loaders have their
-    own generators, seeded when they start: with workers, flips still differ.
-    """
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        self._seed(runner, runner.iter, LOADING)
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        self._seed(runner, runner.iter, STEP)
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        self._seed(runner, runner.iter + 1, LOADING)
-
-    @staticmethod
-    def _seed(runner: Runner, iteration: int, purpose: int) -> None:
-        sequence = np.random.SeedSequence((runner.seed, get_rank(), iteration, purpose))
-        set_random_seed(int(sequence.generate_state(1)[0]))

@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from casvit_dense.doctor import installed_versions
 from casvit_dense.engine.check_data import reduces_zero_label, setting
 from casvit_dense.engine.config import ResolvedConfig
-from casvit_dense.engine.hooks import TRAINING_RECORD
 from casvit_dense.engine.machine import world_size
 from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
@@ -33,6 +32,7 @@ from casvit_dense.results.row import (
     Training,
     Weights,
 )
+from casvit_dense.training.records import TRAINING_RECORD
 from casvit_dense.zoo import COCO_PREFIX
 
 #: Names of precisions in conditions -> in rows.

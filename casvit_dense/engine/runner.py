@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from casvit_dense.checkpoint.start import load_start
+from casvit_dense.checkpoint.whole import whole_file
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.config_tree import heads_of
@@ -24,8 +26,69 @@ from casvit_dense.engine.loading import name_batches, name_records
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
+from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
 from casvit_dense.training.processes import open_process_group
 from casvit_dense.training.processes import process_group_closed as process_group_closed
+
+
+class DenseRunner(QuietRunner):
+    """mmengine's runner with our training loops and checkpoints.
+
+    Attributes:
+        changed: whether the run that is resumed had another recipe; optimizer and schedule are then
+            those of the config, as if they had been so from the start.
+    """
+
+    changed = False
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Builds ours for mmengine's; others are built as they are."""
+        if isinstance(loop, dict):
+            content = dict(loop)
+            by_epoch = content.pop("by_epoch", None)
+            name = content.get("type") or LOOP_NAMES[bool(by_epoch)]
+            loop = {**content, "type": OUR_LOOPS.get(name, name)}
+        return super().build_train_loop(loop)
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Registers our hook of checkpoints for mmengine's."""
+        chosen = {**(hooks or {})}
+        checkpoint = chosen.get("checkpoint", {"type": "CheckpointHook", "interval": 1})
+        if isinstance(checkpoint, dict) and checkpoint.get("type") == "CheckpointHook":
+            chosen["checkpoint"] = {**checkpoint, "type": "KeepingHook"}
+        super().register_default_hooks(chosen)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Saves a checkpoint whole; see `whole_file`."""
+        with whole_file(Path(out_dir, filename)) as path:
+            super().save_checkpoint(out_dir, path.name, *args, **kwargs)
+
+    def resume(self, filename: str, **kwargs: Any) -> None:
+        """Loads the state of a training."""
+        if not self.changed:
+            super().resume(filename, **kwargs)
+            return
+        groups = self.optim_wrapper.param_groups
+        asked = [{key: group[key] for key in group if key != "params"} for group in groups]
+        try:
+            super().resume(filename, resume_param_scheduler=False)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{filename}: its optimizer does not fit this one: {error}") from error
+        for group, values in zip(self.optim_wrapper.param_groups, asked, strict=True):
+            group.update(values)
+        repeat_schedule(self)
+
+
+def repeat_schedule(runner: Runner) -> None:
+    """Steps new schedulers up to the iteration at which a run goes on."""
+    schedulers = runner.param_schedulers or []
+    length = len(runner.train_dataloader)
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    for iteration in range(1, runner.iter + 1):
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (by_epoch and iteration % length == 0):
+                scheduler.step()
 
 
 def check_once_each(images: Sequence[Hashable]) -> None:
@@ -55,7 +118,7 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         # mmengine keeps one visualiser a name and process, with the folder of its first run.
         cfg.visualizer.name = cfg.work_dir
     try:
-        runner = QuietRunner.from_cfg(cfg)
+        runner = DenseRunner.from_cfg(cfg)
         for loop in loops:
             dataset = getattr(runner, loop).dataloader.dataset
             pack_index(dataset)

@@ -30,9 +30,9 @@ from casvit_dense.reproduce.plan import Plan, Settings, runs_of
 from casvit_dense.reproduce.recipe import count_parameters
 from casvit_dense.reproduce.state import Inspector, State
 from casvit_dense.reproduce.steps import (
-    exclusive_lock,
     interrupt,
     latest_progress,
+    plan_lock,
     run_step,
     signals_handled,
     tail,
@@ -76,7 +76,7 @@ def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print
         KeyboardInterrupt: the process was asked to end; its step has ended then.
     """
     settings.check_gpus()
-    with signals_handled(interrupt), exclusive_lock(settings.work_dirs) as lock:
+    with signals_handled(interrupt), plan_lock(settings.work_dirs) as lock:
         job = Job(plan, settings, log)
         states = job.look()
         work = [(state, job.estimate(state)) for state in states]

@@ -1,6 +1,5 @@
 """One step of a run as a process: its command line, its log, its progress and its end."""
 
-import fcntl
 import os
 import re
 import shlex
@@ -9,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from casvit_dense.errors import UserError
+from casvit_dense.locks import exclusive_lock, write_holder
 from casvit_dense.reproduce.plan import Run, Settings
 from casvit_dense.reproduce.recipe import Recipe
 
@@ -92,46 +92,10 @@ def _launcher(run: Run, settings: Settings) -> list[str]:
     return [sys.executable, "-u"]
 
 
-@contextmanager
-def exclusive_lock(folder: Path) -> Iterator[int]:
-    """Lets one process at a time work in a folder; gives the lock's descriptor for its steps.
-
-    The lock belongs to an open file that the steps inherit: a training that outlives a killed
-    `reproduce` keeps it, so that no second one writes into the same folder. A lock of the package
-    filelock would be gone with its process.
-
-    Raises:
-        UserError: another process holds the lock, the folder cannot be made, or its disk does not
-            support locks.
-    """
-    path = folder / ".reproduce.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be used: {error}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(lock, 20).decode().strip() or "unknown"
-            raise UserError(
-                f"another reproduce, or a step that it started, works in {folder} (process "
-                f"{holder}); wait for its end, end it, or give --work-dirs"
-            ) from error
-        except OSError as error:  # some network file systems have no locks
-            raise UserError(
-                f"{folder} cannot be locked: {error}; give --work-dirs on another disk"
-            ) from error
-        write_holder(lock, os.getpid())
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def write_holder(lock: int, process: int) -> None:
-    """Writes into the lock's file which process works: `reproduce` itself, or its step."""
-    os.pwrite(lock, f"{process:<12}\n".encode(), 0)  # one length, so that no reader sees a mixture
+def plan_lock(folder: Path) -> AbstractContextManager[int]:
+    """Lets one plan at a time work in a folder; see `exclusive_lock`."""
+    who = "another reproduce, or a step that it started,"
+    return exclusive_lock(folder, ".reproduce.lock", who, "give --work-dirs")
 
 
 @contextmanager

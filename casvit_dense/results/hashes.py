@@ -82,7 +82,7 @@ def hashes_of(cfg: Mapping[str, Any]) -> ConfigHashes:
     whole = {name: _section(cfg, name) for name in SECTIONS}
     test_loader = cfg.get("test_dataloader") or {}
     return ConfigHashes(
-        digest(whole), pipeline_sha256(test_loader.get("dataset") or {}), digest(_recipe(cfg))
+        digest(whole), pipeline_sha256(test_loader.get("dataset") or {}), digest(recipe_of(cfg))
     )
 
 
@@ -135,7 +135,9 @@ def _section(cfg: Mapping[str, Any], name: str) -> Any:
     return plain(value, IGNORED_IN_METRICS if name.endswith("_evaluator") else IGNORED)
 
 
-def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that trained weights depend on, as plain values; see `ConfigHashes`."""
+
     def without(name: str, *keys: str) -> dict[str, Any]:
         section = _section(cfg, name) or {}
         return {key: value for key, value in section.items() if key not in keys}

@@ -66,6 +66,7 @@ class Training(_Strict):
         images: of the training set, after its filters.
         seed: of the training run.
         precision: ``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision; part of the recipe.
+        changes: what was changed when the run was resumed; its recipe is then one of its own.
     """
 
     recipe_sha256: Sha256
@@ -75,6 +76,7 @@ class Training(_Strict):
     images: int | None = None
     seed: int | None = None
     precision: str | None = None
+    changes: list[str] = []
 
 
 class Software(_Strict):

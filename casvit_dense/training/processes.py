@@ -14,7 +14,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed
 from torch.distributed import ProcessGroup
 
-from casvit_dense.errors import UserError
+from casvit_dense.errors import Stopped, UserError
 
 Result = TypeVar("Result")
 
@@ -43,13 +43,22 @@ def open_process_group(cfg: Config) -> None:
 
 @contextmanager
 def process_group_closed() -> Iterator[None]:
-    """Closes the process group after a run that went well.
+    """Closes the process group after a run that went well, or that all processes stopped.
 
     A process that leaves while another works aborts it (gloo), and so does a group that is still
     held by a model when the interpreter ends.
     """
+    try:
+        yield
+    except Stopped:
+        close_process_group()
+        raise
+    close_process_group()
+
+
+def close_process_group() -> None:
+    """Closes the process group once all processes are here."""
     global _cpu_group
-    yield
     if distributed.is_initialized():
         gc.collect()
         distributed.barrier()

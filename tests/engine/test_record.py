@@ -15,7 +15,6 @@ from casvit_dense.cli import main
 from casvit_dense.engine import evaluate as evaluation
 from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.evaluate import evaluate
-from casvit_dense.engine.hooks import TRAINING_RECORD, record_after_resume
 from casvit_dense.engine.record import (
     annotations_of,
     training_of,
@@ -23,7 +22,6 @@ from casvit_dense.engine.record import (
     value_or_none,
     with_launcher,
 )
-from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions
@@ -229,36 +227,15 @@ RECORD = {
 
 
 def test_a_run_in_two_parts_is_of_one_recipe_or_of_none() -> None:
-    assert record_after_resume(RECORD, {**RECORD, "seed": 2}) == RECORD
-    # Records of versions before 0.2 name no precision; the recipe's hash covers it.
-    assert record_after_resume(RECORD, {**RECORD, "precision": "fp32"}) == RECORD
-    unknown = record_after_resume(None, RECORD)
-    assert unknown["recipe_sha256"] != RECORD["recipe_sha256"] and unknown["seed"] is None
-    Training.model_validate({**unknown, "iterations": 100})
-    other = record_after_resume(RECORD, {**RECORD, "global_batch": 8})
-    assert other["recipe_sha256"] not in (RECORD["recipe_sha256"], "2" * 64)
-    Training.model_validate({**other, "iterations": 100})
-    same = record_after_resume(other, {**RECORD, "global_batch": 8})
-    assert same["recipe_sha256"] != RECORD["recipe_sha256"]
-
-
-def test_resuming_keeps_the_record(shapes: Path, tmp_path: Path) -> None:
-    """The first half of a run, then the other half as before and at another rate."""
-    config = config_of("fpn")
-    options = options_of("fpn", shapes, tmp_path / "fpn-whole", rounds=2)
-    options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = 2
-    last = train(config, options)
-    whole = training_of(read_checkpoint(last))
-    options.resume = str(last.with_name("iter_2.pth"))
-    options.seed = 5
-    options.work_dir = tmp_path / "fpn-same"
-    assert training_of(read_checkpoint(train(config, options))) == whole
-    options.work_dir = tmp_path / "fpn-other"
-    options.cfg_options["optim_wrapper.optimizer.lr"] = 1e-4
-    other = training_of(read_checkpoint(train(config, options)))
-    asked = hashes_by_hand(config, options.cfg_options)
-    assert whole is not None and other is not None
-    assert other.recipe_sha256 not in (whole.recipe_sha256, asked.recipe)
+    assert record_after_resume(RECORD, {**RECORD, "precision": "fp32"}, []) == RECORD
+    unknown = record_after_resume(None, RECORD, [])
+    assert unknown["recipe_sha256"] != RECORD["recipe_sha256"]
+    other = record_after_resume(RECORD, {**RECORD, "global_batch": 8}, ["batch"])
+    assert other["recipe_sha256"] not in (RECORD["recipe_sha256"], unknown["recipe_sha256"])
+    again = record_after_resume(other, RECORD, ["rate"])
+    assert again["changes"] == ["batch", "rate"]
+    for record in (unknown, other, again):
+        Training.model_validate({**record, "iterations": 100})
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,14 @@ import pytest
 import torch
 from demo_runs import CONFIGS, TASKS, Runs, config_of, log_of, options_of
 from mmengine.dataset import pseudo_collate
-from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS
 
-from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
 from casvit_dense.deploy import FoldedCASViT
 from casvit_dense.engine import runner
-from casvit_dense.engine import train as training
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.train import find_resumed, keep_mmcv_operators_in_fp32, train
+from casvit_dense.engine.train import keep_mmcv_operators_in_fp32, train
 from casvit_dense.errors import UserError
 
 Copied = Callable[[str], Path]
@@ -115,119 +112,6 @@ def test_folding_without_effect_is_refused(
     options.fold = "memory"
     options.cfg_options |= more
     with pytest.raises(UserError, match=message):
-        train(config_of("fpn"), options)
-
-
-@pytest.mark.parametrize("task", ["retinanet", "fpn"])
-def test_resuming_goes_on_from_the_newest_sound_checkpoint(
-    task: str, copied: Copied, shapes: Path
-) -> None:
-    first = copied(task)
-    # A run that was killed while writing the next checkpoint leaves half of it.
-    number = int(first.stem.split("_")[1])
-    step = 2 if task == "fpn" else 1
-    half = first.with_name(first.name.replace(str(number), str(number + step)))
-    half.write_bytes(first.read_bytes()[:1000])
-    options = options_of(task, shapes, first.parent, rounds=2)
-    options.resume = "auto"
-    found, (message,) = find_resumed(resolve(config_of(task), options).config, options)
-    assert found == first
-    assert half.name in message
-    last = train(config_of(task), options)
-    assert last == half  # written whole this time
-    log = log_of(first.parent)
-    assert f"resumed epoch: {number}" in log or f"iter: {number}" in log
-    steps = {"fpn": 4}.get(task, 6)  # 10 images, batch 4: three iterations an epoch
-    state = torch.load(last, weights_only=False)  # written by this very test
-    assert state["meta"]["iter"] == steps
-    optimizer_steps = {int(s["step"]) for s in state["optimizer"]["state"].values()}
-    assert optimizer_steps == {steps}
-
-
-def test_a_seeded_run_is_the_same_with_and_without_a_break(
-    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Flips and dropout included; without the hook, a resumed run differs."""
-
-    def weights(name: str, resume: Path | None = None) -> dict[str, torch.Tensor]:
-        options = options_of("fpn", shapes, tmp_path / name, rounds=2)
-        options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = -1
-        options.seed, options.resume = 3, resume and str(resume)
-        return read_checkpoint(train(config_of("fpn"), options))["state_dict"]
-
-    whole = weights("whole")
-    middle = tmp_path / "whole/iter_2.pth"
-    resumed = weights("resumed", middle)
-    assert resumed.keys() == whole.keys()
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
-    monkeypatch.setattr(training, "RepeatableHook", Hook)
-    other = weights("other", middle)
-    assert [name for name in whole if not torch.equal(whole[name], other[name])] != []
-
-
-def test_resuming_as_another_experiment_is_refused(copied: Copied, shapes: Path) -> None:
-    options = options_of("fpn", shapes, copied("fpn").parent)
-    options.cfg_options["model.backbone.norm_eval"] = True
-    options.resume = "auto"
-    with pytest.raises(UserError, match="norm_eval was False, is True"):
-        train(config_of("fpn"), options)
-
-
-def test_weights_alone_cannot_be_resumed(copied: Copied, shapes: Path) -> None:
-    """The best checkpoint, and what `convert` writes, lack the state of a training."""
-    checkpoint = copied("fpn")
-    options = options_of("fpn", shapes, checkpoint.parent)
-    cfg = resolve(config_of("fpn"), options).config
-    content = read_checkpoint(checkpoint)
-    for lacking, kept in (
-        ("optimizer", ("state_dict", "meta")),
-        ("epoch, iter, optimizer", ("state_dict",)),
-    ):
-        torch.save({key: content[key] for key in kept}, checkpoint.with_name("best_mIoU.pth"))
-        options.resume = str(checkpoint.with_name("best_mIoU.pth"))
-        with pytest.raises(UserError, match=f"holds weights without {lacking}, as"):
-            find_resumed(cfg, options)
-
-
-def test_nothing_to_resume_starts_from_the_beginning(shapes: Path, tmp_path: Path) -> None:
-    options = options_of("fpn", shapes, tmp_path / "empty")
-    options.resume = "auto"
-    found, (message,) = find_resumed(resolve(config_of("fpn"), options).config, options)
-    assert found is None
-    assert "starting from the beginning" in message
-
-
-def test_the_best_copy_is_not_a_step_and_no_sound_checkpoint_is_an_error(
-    shapes: Path, tmp_path: Path
-) -> None:
-    options = options_of("fpn", shapes, tmp_path)
-    options.resume = "auto"
-    cfg = resolve(config_of("fpn"), options).config
-    (tmp_path / "best_mIoU_iter_4.pth").touch()
-    (tmp_path / "epoch_best.pth").touch()
-    assert find_resumed(cfg, options)[0] is None
-    (tmp_path / "iter_4.pth").touch()
-    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
-        find_resumed(cfg, options)
-
-
-def test_a_copied_run_leaves_the_original_alone(
-    copied: Copied, shapes: Path, tmp_path: Path
-) -> None:
-    """mmengine would delete the best checkpoint of the run that was copied."""
-    first = copied("fpn")
-    best = sorted(first.parent.glob("best_*.pth"))
-    assert best
-    options = options_of("fpn", shapes, tmp_path / "going-on", rounds=2)
-    options.resume = str(first)
-    assert train(config_of("fpn"), options).parent == tmp_path / "going-on"
-    assert sorted(first.parent.glob("best_*.pth")) == best
-
-
-def test_nothing_left_to_train_is_an_error(copied: Copied, shapes: Path) -> None:
-    options = options_of("fpn", shapes, copied("fpn").parent)
-    options.resume = "auto"
-    with pytest.raises(UserError, match="the schedule was over"):
         train(config_of("fpn"), options)
 
 

@@ -14,9 +14,9 @@ from processes import forked, wait_for
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import steps
 from casvit_dense.reproduce.steps import (
-    exclusive_lock,
     interrupt,
     latest_progress,
+    plan_lock,
     run_step,
     signals_handled,
 )
@@ -28,7 +28,7 @@ def sleeping(seconds: float = 600) -> list[str]:
 
 def test_a_child_writes_its_log_and_gives_its_status(tmp_path: Path) -> None:
     log = tmp_path / "new/x.log"
-    with exclusive_lock(tmp_path / "w") as lock:
+    with plan_lock(tmp_path / "w") as lock:
         for status in (0, 3):
             command = [sys.executable, "-c", f"print('out'); raise SystemExit({status})"]
             assert run_step(command, log, lock, lambda: None) == status
@@ -55,7 +55,7 @@ def test_progress_is_reported_as_the_step_logs_it(
         if reported[-1]:
             done.touch()
 
-    with exclusive_lock(tmp_path) as lock:
+    with plan_lock(tmp_path) as lock:
         run_step([sys.executable, "-c", script, str(done)], log, lock, on_progress)
     assert reported[-1] == line
     log.write_text(f"{line}\n$ the next command\nnothing yet\n")
@@ -64,7 +64,7 @@ def test_progress_is_reported_as_the_step_logs_it(
 
 def test_a_program_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     with (
-        exclusive_lock(tmp_path) as lock,
+        plan_lock(tmp_path) as lock,
         pytest.raises(UserError, match="no-such-program cannot be"),
     ):
         run_step(["no-such-program"], tmp_path / "x.log", lock, lambda: None)
@@ -72,18 +72,18 @@ def test_a_program_that_is_not_there_is_one_message(tmp_path: Path) -> None:
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     with (
-        exclusive_lock(tmp_path),
+        plan_lock(tmp_path),
         pytest.raises(UserError, match=f"works in .*process {os.getpid()}"),
     ):
-        exclusive_lock(tmp_path).__enter__()
-    with exclusive_lock(tmp_path):
+        plan_lock(tmp_path).__enter__()
+    with plan_lock(tmp_path):
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used"):
-        exclusive_lock(tmp_path / "file/w").__enter__()
+        plan_lock(tmp_path / "file/w").__enter__()
 
 
 def test_a_disk_without_locks_is_one_message(
@@ -92,15 +92,15 @@ def test_a_disk_without_locks_is_one_message(
     def flock(lock: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr(steps.fcntl, "flock", flock)
-    with pytest.raises(UserError, match="cannot be locked: .*; give --work-dirs on another disk"):
-        exclusive_lock(tmp_path).__enter__()
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with pytest.raises(UserError, match="cannot be locked: .*; give --work-dirs"):
+        plan_lock(tmp_path).__enter__()
 
 
 def with_a_step(folder: Path, command: Sequence[str] | None = None) -> Callable[[], int]:
     def work() -> int:
         try:
-            with signals_handled(interrupt), exclusive_lock(folder) as lock:
+            with signals_handled(interrupt), plan_lock(folder) as lock:
                 return run_step(command or sleeping(), folder / "step.log", lock, lambda: None)
         except KeyboardInterrupt:
             return 77
@@ -139,7 +139,7 @@ def test_a_signal_ends_the_step_too(tmp_path: Path, number: signal.Signals) -> N
         os.kill(pid, number)
         assert exit_code(pid) == 77
         assert not alive(step)
-    with exclusive_lock(tmp_path):
+    with plan_lock(tmp_path):
         pass
 
 
@@ -157,7 +157,7 @@ def test_a_signal_while_the_step_starts_ends_it_too(
     monkeypatch.setattr(steps.subprocess, "Popen", Interrupted)
     with (
         signals_handled(interrupt),
-        exclusive_lock(tmp_path) as lock,
+        plan_lock(tmp_path) as lock,
         pytest.raises(KeyboardInterrupt),
     ):
         run_step(sleeping(), tmp_path / "step.log", lock, lambda: None)
@@ -196,8 +196,8 @@ def test_a_step_that_outlives_its_parent_keeps_the_folder(tmp_path: Path) -> Non
         os.kill(pid, signal.SIGKILL)
         assert exit_code(pid) == -signal.SIGKILL
         with pytest.raises(UserError, match=f"or a step that it started, .*process {step}"):
-            exclusive_lock(tmp_path).__enter__()
+            plan_lock(tmp_path).__enter__()
         os.kill(step, signal.SIGKILL)
         wait_for(lambda: not alive(step))
-        with exclusive_lock(tmp_path):
+        with plan_lock(tmp_path):
             pass

@@ -1,0 +1,63 @@
+"""Checkpoints of a training: written whole, the newest and the best kept."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+#: Checkpoint of a run that was stopped between two regular ones.
+STOPPED: Final = "stopped_iter_{}.pth"
+
+#: Checkpoints that a run can be resumed from, not the copy of the best one.
+NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints of a run, readable or not, newest first."""
+    names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
+    numbers = {path: int(name[1]) for path, name in names.items() if name}
+    return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
+
+
+@HOOKS.register_module()
+class KeepingHook(CheckpointHook):
+    """mmengine's hook, which removes a checkpoint only after the one that replaces it is written.
+
+    mmengine removes first, and forgets what it wrote before a run was broken off.
+    """
+
+    def __init__(self, max_keep_ckpts: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._kept = max_keep_ckpts
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        super()._save_checkpoint(runner)
+        if not is_main_process():
+            return
+        regular = [path for path in numbered(Path(self.out_dir)) if "stopped" not in path.name]
+        for path in Path(self.out_dir).glob(STOPPED.format("*")):
+            path.unlink()
+        for path in regular[self._kept :] if self._kept > 0 else ():
+            path.unlink()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
+        if not self.save_best:
+            return
+        info = runner.message_hub.runtime_info
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = None  # is not removed yet
+        else:
+            self.best_ckpt_path_dict = dict.fromkeys(self.key_indicators)
+        super()._save_best_checkpoint(runner, metrics)
+        if not is_main_process():
+            return
+        for key in self.key_indicators:
+            place = "best_ckpt" if len(self.key_indicators) == 1 else f"best_ckpt_{key}"
+            for path in Path(self.out_dir).glob(f"best_{key}_*.pth".replace("/", "_")):
+                if place in info and path.name != Path(info[place]).name:
+                    path.unlink()

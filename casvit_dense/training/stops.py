@@ -1,0 +1,147 @@
+"""Ends a training at the next step when a signal asks for it, with everything saved.
+
+Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some time ahead.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from casvit_dense.errors import Stopped
+from casvit_dense.files import short_path
+from casvit_dense.training.saving import STOPPED
+
+#: What asks for an end.
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Whether this process was asked to end, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        #: Whether steps are being made: the request then waits for the end of one.
+        self.training = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Notes the first signal; a second one ends the process at once."""
+        self.signal = signal.Signals(number).name
+        for one in SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        if not self.training:
+            raise Stopped(f"stopped by {self.signal} before the first step: nothing to save")
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Receives the signals that ask for an end, as long as the context lasts.
+
+    A signal that is ignored stays so, as SIGINT of a job in the background. Outside the main thread
+    there are no signals.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {one: signal.getsignal(one) for one in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, request.handle)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StopHook(Hook):
+    """Saves and ends the training when any of its processes was asked to, all at the same step.
+
+    Args:
+        request: of this process.
+    """
+
+    priority = "LOWEST"  # after all that belongs to a step
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+        self._group: Any = None
+        self._asked: Any = None  # what was asked in the step before, and its answer to wait for
+
+    def before_train(self, runner: Runner) -> None:
+        self.request.training = True
+        if get_world_size() > 1:
+            # On CPUs, so that no GPU is waited for.
+            self._group = torch.distributed.new_group(backend="gloo")
+
+    def after_train(self, runner: Runner) -> None:
+        self.request.training = False
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        # Between the parts of an accumulated step, gradients would be lost.
+        steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        if self._agreed() and (runner.iter + 1) % steps == 0:
+            self._stop(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        loader = runner.val_dataloader
+        images = len(loader.dataset) // get_world_size()
+        # Some processes may have one batch more.
+        if batch_idx < images // (loader.batch_size or 1) and self._agreed():
+            self._stop(runner, runner.iter)
+
+    def _agreed(self) -> bool:
+        """Whether some process was asked, as all of them know since the last step."""
+        if self._group is None:
+            return self.request.signal is not None
+        known = False
+        if self._asked is not None:
+            flag, work = self._asked
+            work.wait()
+            known = bool(flag.item())
+        flag = torch.tensor(int(self.request.signal is not None))
+        work = torch.distributed.all_reduce(
+            flag, torch.distributed.ReduceOp.MAX, self._group, async_op=True
+        )
+        self._asked = flag, work
+        return known
+
+    def _stop(self, runner: Runner, iteration: int) -> None:
+        name = STOPPED.format(iteration)
+        runner.save_checkpoint(
+            runner.work_dir, name, meta={"epoch": runner.epoch, "iter": iteration}
+        )
+        if self._group is not None:
+            self._asked[1].wait()
+            torch.distributed.barrier(self._group)
+        path = short_path(Path(runner.work_dir, name))
+        by = self.request.signal or "another process"
+        raise Stopped(
+            f"stopped by {by} at iteration {iteration}: saved as {path}, where --resume goes on"
+        )
+
+
+def leave_signals_to_main(*args: Any) -> None:
+    """For workers of loaders: signals to the whole job end them only through the main process.
+
+    A worker that ends on its own breaks the step in which the main process saves.
+    """
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def watch() -> None:
+        while (info := signal.sigwaitinfo(SIGNALS)).si_pid not in (parent, os.getpid()):
+            pass
+        os._exit(128 + info.si_signo)
+
+    threading.Thread(target=watch, daemon=True).start()

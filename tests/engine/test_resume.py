@@ -1,0 +1,271 @@
+"""A run that was broken off ends as a straight one, or says why it cannot go on."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from demo_runs import config_of, log_of, options_of
+
+from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.engine.config import resolve
+from casvit_dense.engine.record import training_of
+from casvit_dense.engine.resume import find_resumed
+from casvit_dense.engine.train import train
+from casvit_dense.errors import Stopped, UserError
+from casvit_dense.options import RunOptions
+from casvit_dense.training.draws import StepSeedHook
+
+Straight = Callable[[str], Path]
+
+
+def options_for(task: str, shapes: Path, work_dir: Path, **more: Any) -> RunOptions:
+    """Two rounds, all checkpoints kept."""
+    options = options_of(task, shapes, work_dir, rounds=2)
+    options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = -1
+    for key, value in more.items():
+        setattr(options, key, value)
+    return options
+
+
+@pytest.fixture(scope="session")
+def straight(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    """Work directories of runs without a break."""
+
+    @cache
+    def run(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("straight") / task
+        return train(config_of(task), options_for(task, shapes, folder)).parent
+
+    return run
+
+
+@pytest.fixture
+def broken(straight: Straight, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of these, killed after their first checkpoint."""
+
+    def copy(task: str) -> Path:
+        folder = tmp_path / f"{task}-broken"
+        shutil.copytree(straight(task), folder)
+        for last in (*folder.glob("*_2.pth"), *folder.glob("*_4.pth")):
+            if task == "fpn" and last.name == "iter_2.pth":
+                continue
+            last.unlink()
+        return folder
+
+    return copy
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    """Weights, optimizer and schedule, to the last bit."""
+    for key in ("state_dict", "optimizer", "param_schedulers"):
+        first, second = (dict(flat(read_checkpoint(path)[key])) for path in (one, other))
+        assert first.keys() == second.keys()
+        different = [
+            name
+            for name, value in first.items()
+            if not torch.equal(torch.as_tensor(value), torch.as_tensor(second[name]))
+        ]
+        assert different == []
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list | tuple):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from flat(inner, f"{name}.{key}")
+    elif isinstance(value, torch.Tensor | int | float):
+        yield name, value
+
+
+def last_of(folder: Path) -> Path:
+    return next(folder / name for name in ("iter_4.pth", "epoch_2.pth") if (folder / name).exists())
+
+
+@pytest.mark.parametrize("task", ["fpn", pytest.param("retinanet", marks=pytest.mark.slow)])
+def test_after_a_kill_it_goes_on_from_the_newest_whole_checkpoint(
+    task: str, straight: Straight, broken: Callable[[str], Path], shapes: Path
+) -> None:
+    folder = broken(task)
+    (first,) = (path for path in folder.glob("*.pth") if not path.name.startswith("best"))
+    damaged = folder / last_of(straight(task)).name
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    left = folder / ".unfinished.iter_4.pth"
+    left.touch()
+    options = options_for(task, shapes, folder, resume="auto")
+    found = find_resumed(resolve(config_of(task), options).config, options)
+    assert found is not None and found.checkpoint == first
+    assert len(found.messages) == 1 and f"{damaged} is damaged" in found.messages[0]
+    last = train(config_of(task), options)
+    assert last == damaged  # written whole this time
+    assert_equal(last, last_of(straight(task)))
+    assert not left.exists()
+    assert "evaluation batch" in log_of(folder)  # the validation before the break is made again
+
+
+@pytest.mark.parametrize(
+    ("task", "at", "workers"),
+    [
+        ("fpn", 3, 2),
+        ("retinanet", 4, 2),
+        pytest.param("retinanet", 1, 0, marks=pytest.mark.slow),
+        pytest.param("retinanet", 3, 0, marks=pytest.mark.slow),
+        pytest.param("mask-rcnn", 2, 4, marks=pytest.mark.slow),
+        pytest.param("fpn", 1, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_saves_at_its_step_and_the_run_ends_as_a_straight_one(
+    task: str,
+    at: int,
+    workers: int,
+    straight: Straight,
+    shapes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also inside an epoch, and with other workers than the straight run, which had none."""
+    folder = tmp_path / f"{task}-stopped"
+    seed = StepSeedHook.before_train_iter
+
+    def signalled(self: StepSeedHook, runner: Any, *args: Any, **kwargs: Any) -> None:
+        seed(self, runner, *args, **kwargs)
+        if runner.iter + 1 == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    options = options_for(task, shapes, folder, workers=workers)
+    with monkeypatch.context() as patch:
+        patch.setattr(StepSeedHook, "before_train_iter", signalled)
+        with pytest.raises(Stopped, match=f"SIGTERM at iteration {at}: saved as .*--resume"):
+            train(config_of(task), options)
+    stopped = folder / f"stopped_iter_{at}.pth"
+    assert stopped.exists()
+    options.resume = "auto"
+    last = train(config_of(task), options)
+    assert_equal(last, last_of(straight(task)))
+    assert not stopped.exists()  # later checkpoints replace it
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "rate": ({"optim_wrapper.optimizer.lr": 0.5}, "optim_wrapper.optimizer.lr: was"),
+    "decay": ({"optim_wrapper.optimizer.weight_decay": 0.5}, "weight_decay: was"),
+    "optimizer": (
+        {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1}},
+        "type: was 'AdamW', is 'SGD'",
+    ),
+    "schedule": ({"param_scheduler.1.power": 0.5}, "param_scheduler.1.power: was"),
+    "length": ({"train_cfg.max_iters": 6}, "train_cfg.max_iters: was 4, is 6"),
+    "batch": ({"train_dataloader.batch_size": 2}, "images a process and step: was 4, is 2"),
+    "pipeline": ({"train_dataloader.dataset.pipeline.3.prob": 0.1}, "prob: was 0.5, is 0.1"),
+    "backbone": ({"model.backbone.norm_eval": True}, "norm_eval: was False, is True"),
+    "loss": ({"model.decode_head.loss_decode.loss_weight": 2.0}, "loss_weight: was 1, is 2"),
+    "seed": ({"seed": 5}, "seed: was 0, is 5"),
+    "fold": ({"fold": "time"}, "--fold: was None, is 'time'"),
+    "data": ({"data_root": "other"}, "training data: was"),
+}
+
+
+@pytest.mark.parametrize("kind", [k for k in CHANGES if k != "fold"])
+def test_a_changed_run_is_refused_with_its_changes(
+    kind: str,
+    broken: Callable[[str], Path],
+    shapes: Path,
+    tmp_path: Path,
+) -> None:
+    folder = broken("fpn")
+    options = options_for("fpn", shapes, folder, resume="auto")
+    change, expected = CHANGES[kind]
+    for key, value in change.items():
+        if key == "data_root":
+            shutil.copytree(shapes / "ade", tmp_path / "other")
+            image = next((tmp_path / "other/annotations/training").iterdir())
+            image.write_bytes(image.read_bytes() + b"\0")
+            options.data_root = str(tmp_path / "other")
+        elif "." in key:
+            options.cfg_options[key] = value
+        else:
+            setattr(options, key, value)
+    before = sorted(folder.glob("*.pth"))
+    with pytest.raises(UserError, match="cannot be resumed, since things have changed") as error:
+        train(config_of("fpn"), options)
+    assert expected in str(error.value) and "--allow-changed-resume" in str(error.value)
+    assert sorted(folder.glob("*.pth")) == before
+
+
+def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(
+    broken: Callable[[str], Path], shapes: Path
+) -> None:
+    options = options_for("fpn", shapes, broken("fpn"), resume="auto", allow_changed_resume=True)
+    options.cfg_options["optim_wrapper.optimizer.lr"] = 0.5
+    content = read_checkpoint(train(config_of("fpn"), options))
+    record = training_of(content)
+    assert record is not None and len(record.changes) == 1
+    assert record.changes[0].startswith("optim_wrapper.optimizer.lr: was")
+    (group, *_) = content["optimizer"]["param_groups"]
+    assert group["initial_lr"] == 0.5
+    # The two schedulers of the config from the start: warm-up over 50 steps, then poly.
+    cfg = resolve(config_of("fpn"), options).config
+    factor = cfg.param_scheduler[0].start_factor
+    steps = cfg.param_scheduler[0].end - 1
+    expected = 0.5 * (factor + (1 - factor) * min(4 / steps, 1))
+    assert group["lr"] == pytest.approx(expected, rel=0.2)
+
+
+def test_weights_alone_cannot_be_resumed(broken: Callable[[str], Path], shapes: Path) -> None:
+    """The best checkpoint, and what `convert` writes, lack the state of a training."""
+    folder = broken("fpn")
+    content = read_checkpoint(folder / "iter_2.pth")
+    options = options_for("fpn", shapes, folder, resume=str(folder / "best_mIoU.pth"))
+    cfg = resolve(config_of("fpn"), options).config
+    for lacking, kept in (
+        ("optimizer", ("state_dict", "meta")),
+        ("epoch, iter, optimizer", ("state_dict",)),
+    ):
+        torch.save({key: content[key] for key in kept}, folder / "best_mIoU.pth")
+        with pytest.raises(UserError, match=f"holds weights without {lacking}, as"):
+            find_resumed(cfg, options)
+
+
+def test_what_is_no_state_is_left_out_and_none_left_is_an_error(
+    shapes: Path, tmp_path: Path
+) -> None:
+    options = options_for("fpn", shapes, tmp_path, resume="auto")
+    cfg = resolve(config_of("fpn"), options).config
+    (tmp_path / "best_mIoU_iter_4.pth").touch()
+    (tmp_path / "epoch_best.pth").touch()
+    assert find_resumed(cfg, options) is None
+    (tmp_path / "iter_4.pth").touch()
+    with pytest.raises(UserError, match="no checkpoint in .* can be resumed"):
+        find_resumed(cfg, options)
+
+
+def test_a_used_folder_is_not_mixed_with_another_run(
+    broken: Callable[[str], Path], shapes: Path
+) -> None:
+    folder = broken("fpn")
+    with pytest.raises(UserError, match=r"holds a training already \(iter_2.pth\): --resume"):
+        train(config_of("fpn"), options_for("fpn", shapes, folder))
+
+
+def test_a_copied_run_leaves_the_original_alone(
+    broken: Callable[[str], Path], shapes: Path, tmp_path: Path
+) -> None:
+    """mmengine would delete the best checkpoint of the run that was copied."""
+    folder = broken("fpn")
+    best = sorted(folder.glob("best_*.pth"))
+    assert best
+    options = options_for("fpn", shapes, tmp_path / "on", resume=str(folder / "iter_2.pth"))
+    assert train(config_of("fpn"), options).parent == tmp_path / "on"
+    assert sorted(folder.glob("best_*.pth")) == best
+
+
+def test_nothing_left_to_train_is_an_error(straight: Straight, shapes: Path) -> None:
+    options = options_for("fpn", shapes, straight("fpn"), resume="auto")
+    with pytest.raises(UserError, match="the schedule was over after 4 iterations"):
+        train(config_of("fpn"), options)

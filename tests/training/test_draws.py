@@ -1,0 +1,107 @@
+"""Random numbers of samples and steps."""
+
+import pickle
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.runner import Runner
+from torch.utils.data import Sampler
+
+from casvit_dense.training import draws
+from casvit_dense.training.draws import Draw, DrawnBatches, StepSeedHook, seed_samples, with_draws
+from casvit_dense.training.loops import EndlessBatches
+
+
+class Numbers:
+    """Random numbers for samples."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[int, float, float, float]:
+        return index, random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def loader_of(sampler: str, workers: int, **more: Any) -> Any:
+    dataset = Numbers()
+    seed_samples(dataset)
+    config = {
+        "dataset": dataset,
+        "batch_size": 3,
+        "num_workers": workers,
+        "sampler": {"type": sampler, "shuffle": True},
+        "collate_fn": {"type": "pseudo_collate"},
+        **more,
+    }
+    return Runner.build_dataloader(with_draws(config, seed=7), seed=7)
+
+
+def test_steps_of_processes_and_iterations_draw_other_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def numbers(iteration: int, seed: int = 7, rank: int = 0) -> tuple[float, float, float]:
+        monkeypatch.setattr(draws, "get_rank", lambda: rank)
+        StepSeedHook().before_train_iter(SimpleNamespace(seed=seed, iter=iteration), 0)
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    first = numbers(4)
+    others = [numbers(5), numbers(4, seed=8), numbers(4, rank=1)]
+    assert numbers(4) == first
+    for place in range(3):
+        assert len({found[place] for found in (first, *others)}) == 4
+
+
+def test_a_draw_is_an_index_and_goes_to_workers_whole() -> None:
+    draw = pickle.loads(pickle.dumps(Draw(3, (7, 0, 12, 1))))
+    assert draw == 3 and [10, 11, 12, 13][draw] == 13 and draw.place == (7, 0, 12, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("sampler", ["InfiniteSampler", "DefaultSampler"])
+def test_an_endless_loader_begins_anywhere(sampler: str, workers: int) -> None:
+    """Ten images in batches of three: passes of the finite sampler end with a batch of one."""
+    straight = EndlessBatches(loader_of(sampler, 0))
+    expected = [next(straight) for _ in range(11)]
+    assert len({number for batch in expected for number in batch[1]}) == sum(
+        len(batch[0]) for batch in expected
+    )
+    for done in (1, 4, 6):
+        late = EndlessBatches(loader_of(sampler, workers))
+        late.skip_iter(done)
+        assert [next(late) for _ in range(11 - done)] == expected[done:]
+
+
+def test_batches_are_those_of_the_loaders_own_sampler() -> None:
+    """Of torch's, with and without the last one, and of another class."""
+    for drop_last in (False, True):
+        config = with_draws({"batch_size": 3, "drop_last": drop_last}, seed=1)
+        assert "drop_last" not in config
+        arguments = {k: v for k, v in config["batch_sampler"].items() if k != "type"}
+        batches = DrawnBatches(DefaultSampler(Numbers(), shuffle=False), 3, **arguments)
+        assert len(batches) == len(list(batches)) == (3 if drop_last else 4)
+    mmdet = pytest.importorskip("mmdet.datasets.samplers")
+
+    class Shapes(Numbers):
+        def get_data_info(self, index: int) -> dict[str, int]:
+            return {"width": 10, "height": 5 + 10 * (index % 2)}
+
+    def sampler() -> Sampler:
+        return DefaultSampler(Shapes(), shuffle=True, seed=3)
+
+    ours = DrawnBatches(sampler(), 2, 1, {"type": mmdet.AspectRatioBatchSampler})
+    expected = list(mmdet.AspectRatioBatchSampler(sampler(), 2))
+    assert list(ours) == expected
+    ours.begin(iteration=12, skipped=2)
+    late = list(ours)
+    assert late == expected[2:] and late[0][1].place == (1, 0, 12, 1)
+
+
+def test_infinite_passes_have_no_end() -> None:
+    batches = DrawnBatches(InfiniteSampler(Numbers(), seed=0), 3, seed=1)
+    batches.begin(iteration=1000, skipped=1000)
+    assert next(iter(batches))[0].place == (1, 0, 1000, 0)
