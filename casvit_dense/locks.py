@@ -10,18 +10,21 @@ from casvit_dense.errors import UserError
 
 
 @contextmanager
-def exclusive_lock(folder: Path, name: str, who: str, remedy: str) -> Iterator[int]:
+def exclusive_lock(
+    folder: Path, name: str, who: str, remedy: str, inherited: bool = False
+) -> Iterator[int]:
     """Lets one process at a time work in a folder; gives the lock's descriptor for its steps.
 
-    The lock belongs to an open file that the steps inherit: a step that outlives its killed starter
-    keeps it, so that no second one writes into the same folder. A lock of the package filelock
-    would be gone with its process.
+    The package filelock has locks that children get in part: a loader's worker that outlives its
+    killed training for seconds would hold them.
 
     Args:
         folder: is made where it is missing.
         name: of the lock's file, which stays.
         who: may hold it, for the message.
         remedy: what else a user can do.
+        inherited: a step that outlives its killed starter keeps the lock, so that no second one
+            writes into the same folder; otherwise it is gone with its process.
 
     Raises:
         UserError: another process holds the lock, the folder cannot be made, or its disk does not
@@ -35,8 +38,9 @@ def exclusive_lock(folder: Path, name: str, who: str, remedy: str) -> Iterator[i
         raise UserError(f"{folder} cannot be used: {error}") from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock_file = fcntl.flock if inherited else fcntl.lockf
+            lock_file(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             holder = os.read(lock, 20).decode().strip() or "unknown"
             raise UserError(
                 f"{who} works in {folder} (process {holder}); wait for its end, end it, or {remedy}"

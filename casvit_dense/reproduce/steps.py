@@ -95,7 +95,7 @@ def _launcher(run: Run, settings: Settings) -> list[str]:
 def plan_lock(folder: Path) -> AbstractContextManager[int]:
     """Lets one plan at a time work in a folder; see `exclusive_lock`."""
     who = "another reproduce, or a step that it started,"
-    return exclusive_lock(folder, ".reproduce.lock", who, "give --work-dirs")
+    return exclusive_lock(folder, ".reproduce.lock", who, "give --work-dirs", inherited=True)
 
 
 @contextmanager
