@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from processes import forked, wait_for
 
+from casvit_dense import locks
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import steps
 from casvit_dense.reproduce.steps import (
