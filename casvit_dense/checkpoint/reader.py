@@ -7,14 +7,17 @@ import os
 import pickle
 import re
 import struct
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.runner import CheckpointLoader
 
-from casvit_dense.checkpoint.restricted_types import closed_allowlist, restored
+from casvit_dense.checkpoint.restricted_types import Refused, Restorer, closed_allowlist
 from casvit_dense.errors import UserError
+from casvit_dense.files import is_file
 
 #: Key under which our safetensors files keep their ``meta``, as JSON.
 META_KEY = "meta"
@@ -33,6 +36,7 @@ DAMAGED = (
     AttributeError,
     AssertionError,
     OverflowError,
+    MemoryError,  # of what the file claims to hold
     struct.error,
 )
 
@@ -58,21 +62,39 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
             list (which is named).
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        what = "is a folder; give the weight file in it" if file.is_dir() else "does not exist"
-        raise UserError(f"weight file {file} {what}")
+    if not is_file(file):
+        raise UserError(f"weight file {file} {what_else(file)}")
     try:
         read = read_safetensors if is_safetensors(file) else read_pickle
-        content = read(file, map_location)
+        content = Restorer(file.stat().st_size)(read(file, map_location))
     except OSError as error:
         if error.errno == errno.EINVAL:  # torch seeks before the start of a truncated archive
             raise read_error(file, error) from error
         raise UserError(f"weight file {file} cannot be read: {error}") from error
+    except Refused as error:
+        raise UserError(
+            f"weight file {file} is refused: {error}; ask its author for the state dict alone, or "
+            "for safetensors"
+        ) from error
+    except DAMAGED as error:
+        raise read_error(file, error) from error
     if not isinstance(content, dict):
         raise UserError(
             f"weight file {file} holds a {type(content).__name__}; expected a table of tensors"
         )
     return content
+
+
+def what_else(file: Path) -> str:
+    """What is at a path where there is no file, for a message."""
+    try:
+        if file.is_dir():
+            return "is a folder; give the weight file in it"
+        if file.exists():
+            return "is a device or a pipe; give a file"
+        return "is a link to nothing" if file.is_symlink() else "does not exist"
+    except (OSError, ValueError):
+        return "does not exist"
 
 
 def file_sha256(path: Path) -> str:
@@ -103,7 +125,7 @@ def read_safetensors(file: Path, map_location: Any) -> dict[str, Any]:
             header = archive.metadata() or {}
         if META_KEY in header:
             return {"state_dict": tensors, "meta": json.loads(header[META_KEY])}
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise UserError(f"weight file {file} is damaged: {error}") from error
     return tensors
 
@@ -112,12 +134,27 @@ def read_pickle(file: Path, map_location: Any) -> Any:
     """What ``torch.save`` wrote, through the restricted unpickler."""
     if file.stat().st_size == 0:
         raise UserError(f"weight file {file} is empty; fetch it again")
+    check_archive(file)
+    with closed_allowlist(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about old protocols
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def check_archive(file: Path) -> None:
+    """Refuses an archive whose entries are larger than itself, before torch unpacks them.
+
+    Raises:
+        Refused: they are compressed, which torch's never are, or overlap.
+    """
     try:
-        with closed_allowlist():
-            content = torch.load(file, map_location=map_location, weights_only=True)
-        return restored(content)
-    except DAMAGED as error:
-        raise read_error(file, error) from error
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, *DAMAGED):
+        return  # of the old format, or damaged, which torch says
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise Refused("it is a compressed archive, as of TorchScript")
+    if sum(entry.file_size for entry in entries) > file.stat().st_size:
+        raise Refused("its entries claim more bytes than it has")
 
 
 def read_error(file: Path, error: Exception) -> UserError:
@@ -132,7 +169,8 @@ def read_error(file: Path, error: Exception) -> UserError:
         )
     reason = text.rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [""]
     return UserError(
-        f"weight file {file} is damaged or no weight file ({type(error).__name__}: {reason[0]}); "
+        f"weight file {file} is damaged or no weight file ({type(error).__name__}: "
+        f"{reason[0]:.120}); "
         "fetch it again, or give the checkpoint that an exported file was made from"
     )
 
