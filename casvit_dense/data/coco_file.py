@@ -124,34 +124,29 @@ def load_coco(path: Path) -> dict[str, Any]:
 
 def as_content(file: CocoFile) -> dict[str, Any]:
     """Records as plain objects, masks included."""
-    return {
-        "images": [msgspec.structs.asdict(image) for image in file.images],
-        "annotations": [_as_dict(annotation) for annotation in file.annotations or ()],
-        "categories": [msgspec.structs.asdict(category) for category in file.categories],
-    }
-
-
-def _as_dict(annotation: Annotation) -> dict[str, Any]:
-    record = msgspec.structs.asdict(annotation)
-    if record["ignore"] is UNSET:
-        del record["ignore"]
-    mask = record.pop("segmentation")
-    if not is_empty(mask):
-        record["segmentation"] = msgspec.json.decode(mask)
-    return record
+    content = _records(file)
+    for annotation in content.setdefault("annotations", []):
+        if "segmentation" in annotation:
+            annotation["segmentation"] = msgspec.json.decode(annotation["segmentation"])
+    return content
 
 
 def write_coco(file: CocoFile, target: Path) -> None:
     """Writes records to an annotation file, whole or not at all, without keys that they lack."""
-    content = {
-        kind: [_written(record) for record in getattr(file, kind)]
-        for kind in ("images", "annotations", "categories")
-        if getattr(file, kind) is not None
+    write_whole(target, msgspec.json.encode(_records(file)))
+
+
+def _records(file: CocoFile) -> dict[str, Any]:
+    """Records without the keys that they lack; masks are JSON still."""
+    kinds = {"images": file.images, "annotations": file.annotations, "categories": file.categories}
+    return {
+        kind: [_present(r) for r in records]
+        for kind, records in kinds.items()
+        if records is not None
     }
-    write_whole(target, msgspec.json.encode(content))
 
 
-def _written(record: msgspec.Struct) -> dict[str, Any]:
+def _present(record: msgspec.Struct) -> dict[str, Any]:
     values = {k: v for k, v in msgspec.structs.asdict(record).items() if v is not UNSET}
     if "segmentation" in values and is_empty(values["segmentation"]):
         del values["segmentation"]

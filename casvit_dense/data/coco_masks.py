@@ -139,8 +139,15 @@ def check_runs(runs: RunLengths) -> None:
         raise ValueError("the counts do not fill the size")
 
 
+def polygon_area(polygon: Sequence[float]) -> float:
+    """Pixels of one polygon by the shoelace formula; `_measure` takes many, and takes longer."""
+    xs, ys = polygon[::2], polygon[1::2]
+    after = [*range(1, len(xs)), 0]
+    return abs(sum(xs[i] * ys[j] - xs[j] * ys[i] for i, j in enumerate(after))) / 2
+
+
 def mask_area(mask: Raw) -> float | None:
-    """Pixels of a mask, polygons by the shoelace formula as in COCO's files; None without one."""
+    """Pixels of a mask, polygons as in COCO's files; None without one."""
     if is_empty(mask):
         return None
     try:
@@ -149,7 +156,7 @@ def mask_area(mask: Raw) -> float | None:
         return None
     if isinstance(read, RunLengths):
         return float(sum(read.counts[1::2]))  # type: ignore[arg-type]
-    return float(_measure([read])[1][0])
+    return float(sum(map(polygon_area, read)))
 
 
 class Measured(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from casvit_dense.data.coco_file import CocoFile, write_coco
-from casvit_dense.data.description import DataDescription, Split, SplitName
+from casvit_dense.data.description import DataDescription, Split, SplitName, write_description
 from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 
@@ -72,10 +72,9 @@ def copy_maps(
     """Makes a split of some images and index maps of a split."""
     whole = description.splits[name]
     part = Split(images=out / "images" / name, annotations=out / "annotations" / name)
-    assert whole.annotations is not None and part.annotations is not None
     folders = (
         (whole.images, part.images, description.image_suffix),
-        (whole.annotations, part.annotations, description.map_suffix),
+        (whole.truth, part.truth, description.map_suffix),
     )
     link_or_copy(
         [
@@ -86,6 +85,16 @@ def copy_maps(
         log,
     )
     return part
+
+
+def describe_copy(
+    whole: DataDescription, splits: dict[SplitName, Split], folder: Path
+) -> DataDescription:
+    """Writes and returns the description of a copy; COCO files lie as COCO's own do."""
+    layout = whole.layout if whole.task == "segmentation" else "coco"
+    copy = whole.model_copy(update={"splits": splits, "layout": layout})
+    write_description(copy, folder / DESCRIPTION)
+    return copy
 
 
 def inside(name: str) -> str:

@@ -39,6 +39,17 @@ class Split(BaseModel):
     annotations: Path | None = None
     files: Path | None = None
 
+    @property
+    def truth(self) -> Path:
+        """`annotations`, where there must be some.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.annotations is None:
+            raise UserError(f"{self.images}: images without annotations")
+        return self.annotations
+
 
 class Division(BaseModel):
     """How the images of ``train`` are to be divided into ``train`` and ``val``.
@@ -107,9 +118,7 @@ def read_description(file: Path) -> DataDescription:
         raise UserError(f"{file}: {validation_message(error)}") from error
     folder = file.absolute().parent
     splits = {
-        name: Split(
-            **{key: path and folder / path for key, path in dict(split).items()},
-        )
+        name: Split(**{key: path and folder / path for key, path in dict(split).items()})
         for name, split in description.splits.items()
     }
     return description.model_copy(update={"splits": splits})

@@ -1,6 +1,6 @@
 """What a check of data found: each kind of fault once, with its records counted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -135,19 +135,18 @@ class Findings:
         if line not in self.notes:
             self.notes.append(line)
 
-    def extend(self, others: Iterable["Findings"]) -> None:
-        """Takes in what other checks found, e.g. those of other processes."""
-        for other in others:
-            for key, found in other._found.items():
-                mine = self._found.setdefault(key, Finding(found.kind, found.severity, found.file))
-                mine.count += found.count
-                mine.where = (mine.where + found.where)[:EXAMPLES]
-                mine.examples = (mine.examples + found.examples)[:EXAMPLES]
-                if found.severity == "error":
-                    mine.severity = "error"
-            for line in other.notes:
-                self.note(line)
-            self.splits |= other.splits
+    def extend(self, other: "Findings") -> None:
+        """Takes in what another check found."""
+        for key, found in other._found.items():
+            mine = self._found.setdefault(key, Finding(found.kind, found.severity, found.file))
+            mine.count += found.count
+            mine.where = (mine.where + found.where)[:EXAMPLES]
+            mine.examples = (mine.examples + found.examples)[:EXAMPLES]
+            if found.severity == "error":
+                mine.severity = "error"
+        for line in other.notes:
+            self.note(line)
+        self.splits |= other.splits
 
     def to_keep(self) -> dict[str, Any]:
         """Everything as JSON can hold it, for `take_kept`."""
@@ -161,7 +160,7 @@ class Findings:
             finding = Finding(**{**content, "kind": KINDS[content["kind"]]})
             other._found[finding.kind.code, finding.file] = finding
         other.notes, other.splits = kept["notes"], kept["splits"]
-        self.extend([other])
+        self.extend(other)
 
     def rename(self, old: str, new: str) -> None:
         """Calls files by another folder's name."""

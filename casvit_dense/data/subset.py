@@ -9,13 +9,8 @@ from typing import Any, TypeVar
 
 from casvit_dense.data.checks.map_facts import map_facts
 from casvit_dense.data.coco_file import hashable, open_coco
-from casvit_dense.data.copies import DESCRIPTION, Log, copy_coco, copy_maps, new_folder
-from casvit_dense.data.description import (
-    DataDescription,
-    Split,
-    SplitName,
-    write_description,
-)
+from casvit_dense.data.copies import Log, copy_coco, copy_maps, describe_copy, new_folder
+from casvit_dense.data.description import DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
@@ -73,9 +68,7 @@ def subset(
             splits[name] = part_of(whole, name, choose, unfinished, log)
         if not splits:
             raise UserError("no split has truth by which images could be chosen")
-        layout = whole.layout if whole.task == "segmentation" else "coco"
-        part = whole.model_copy(update={"splits": splits, "layout": layout})
-        write_description(part, unfinished / DESCRIPTION)
+        describe_copy(whole, splits, unfinished)
     return lines
 
 
@@ -83,8 +76,7 @@ def _coco_part(
     description: DataDescription, name: SplitName, choose: Choose, out: Path, log: Log
 ) -> Split:
     split = description.splits[name]
-    assert split.annotations is not None
-    file = open_coco(split.annotations)
+    file = open_coco(split.truth)
     if not all(hashable(image.id) and isinstance(image.file_name, str) for image in file.images):
         raise UserError(
             f"{split.annotations}: images without id or file name; casvit-dense data check names "
@@ -108,14 +100,12 @@ def _maps_part(
     description: DataDescription, name: SplitName, choose: Choose, out: Path, log: Log
 ) -> Split:
     split = description.splits[name]
-    assert split.annotations is not None
     maps = {
-        stem: split.annotations / f"{stem}{description.map_suffix}"
+        stem: split.truth / f"{stem}{description.map_suffix}"
         for stem in image_stems(split, description.image_suffix)
     }
     facts = map_facts(maps.values())
-    first = int(description.reduce_zero_label)
-    labels = {first + n: name for n, name in enumerate(description.classes)}
+    labels = dict(enumerate(description.classes, int(description.reduce_zero_label)))
     labels.pop(description.ignore_label, None)
     chosen = choose(
         {

@@ -1,21 +1,18 @@
 """Checks of a run's data before its first step: against disk, heads and evaluators."""
 
-import inspect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mmengine.config import Config, ConfigDict
-from mmengine.fileio import list_from_file
-from mmengine.registry import DATASETS
 
 from casvit_dense.data.checks.balance import balance
 from casvit_dense.data.checks.check import check_split
 from casvit_dense.data.checks.coco import Use
-from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
@@ -87,23 +84,20 @@ def check_loader(
 ) -> None:
     """Checks the data of one loader; see `check_config`."""
     name = key.removesuffix("_dataloader")
-    for number, dataset in enumerate(leaf_datasets(cfg[key].dataset)):
-        kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
-        if kind is None:
-            raise UserError(f"{cfg.filename}: {key} names an unknown data set '{dataset.type}'")
-        classes = class_names(dataset, kind)
-        check_heads(cfg, classes, f"{key} ({dataset.type})")
+    for number, config in enumerate(leaf_datasets(cfg[key].dataset)):
+        dataset = ConfigDataset(cfg, config)
+        if dataset.kind is None:
+            raise UserError(f"{cfg.filename}: {key} names an unknown data set '{config.type}'")
+        check_heads(cfg, dataset.classes, f"{key} ({config.type})")
         split = name if number == 0 else f"{name} {number + 1}"
-        _check_files(dataset, kind, classes, split, findings, sample, deep, truth)
+        _check_files(dataset, split, findings, sample, deep, truth)
         if split in findings.splits:
-            findings.splits[split]["num_classes"] = len(classes)
+            findings.splits[split]["num_classes"] = len(dataset.classes)
     check_evaluator(cfg, key)
 
 
 def _check_files(
-    dataset: ConfigDict,
-    kind: Any,
-    classes: Sequence[str],
+    dataset: ConfigDataset,
     name: str,
     findings: Findings,
     sample: int | None,
@@ -111,77 +105,30 @@ def _check_files(
     truth: bool,
 ) -> None:
     """Checks the files of a kind of data set that we know."""
-    images = image_folder(dataset)
-    for step in dicts_in(dataset.get("pipeline")):
+    images, config = dataset.images, dataset.config
+    for step in dicts_in(config.get("pipeline")):
         check_images_decodable(images, step.get("imdecode_backend", "cv2"))
     if not images.is_dir():
         raise UserError(
             f"no image folder {images}; --data-root says where the data of a recipe are, and "
             "--data where your own are"
         )
-    description = described(dataset, kind, classes)
+    description = dataset.describe()
     if description is None:
         return
     use = Use()
     if description.task == "detection":
-        loads = [step for step in dicts_in(dataset.pipeline) if "with_mask" in step]
-        filters = {} if dataset.get("test_mode") else dataset.get("filter_cfg") or {}
+        loads = [step for step in dicts_in(config.pipeline) if "with_mask" in step]
+        filters = {} if config.get("test_mode") else config.get("filter_cfg") or {}
         use = Use(
-            classes=classes,
-            more_categories=bool(dataset.get("metainfo")),
+            classes=dataset.classes,
+            more_categories=bool(config.get("metainfo")),
             masks=any(step.with_mask for step in loads),
             min_size=filters.get("min_size", 0),
             keeps_empty=not filters.get("filter_empty_gt", False),
             truth=truth,
         )
     check_split(name, description.splits["train"], description, use, findings, deep, sample)
-
-
-def image_folder(dataset: ConfigDict) -> Path:
-    """Where a data set has its images."""
-    prefix = dataset.get("data_prefix") or {}
-    return Path(dataset.get("data_root") or "", prefix.get("img") or prefix.get("img_path") or "")
-
-
-def described(
-    dataset: ConfigDict, kind: Any, classes: Sequence[str], name: SplitName = "train"
-) -> DataDescription | None:
-    """A data set of a config as a description of one split; None: of a kind that we do not know."""
-    root, prefix = Path(dataset.get("data_root") or ""), dataset.get("data_prefix") or {}
-    bases = {base.__name__ for base in kind.__mro__}
-    images = image_folder(dataset)
-    if "CocoDataset" in bases and "LVISV05Dataset" not in bases:  # LVIS names no files
-        split = Split(images=images, annotations=root / dataset.ann_file)
-        return DataDescription(
-            task="detection", layout="coco", classes=list(classes), splits={name: split}
-        )
-    maps, names = prefix.get("seg_map_path"), dataset.get("ann_file")
-    if "BaseSegDataset" in bases and maps and (not names or "IndexMapDataset" in bases):
-        files = root / names if names else None
-        return DataDescription(
-            task="segmentation",
-            layout="maps",
-            classes=list(classes),
-            splits={name: Split(images=images, annotations=root / maps, files=files)},
-            image_suffix=setting(dataset, kind, "img_suffix"),
-            map_suffix=setting(dataset, kind, "seg_map_suffix"),
-            reduce_zero_label=reduces_zero_label(dataset, kind),
-            ignore_label=dataset.get("ignore_label", IGNORE_LABEL),
-        )
-    return None
-
-
-def class_names(dataset: ConfigDict, kind: type) -> Sequence[str]:
-    """Class names of a data set: its own ``metainfo`` (or a file named there) or its type's."""
-    metainfo = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
-    classes = metainfo.get("classes") or ()
-    if isinstance(classes, str):
-        if not Path(classes).is_file():
-            raise UserError(f"metainfo.classes: no file {classes}; give names as ('a', 'b')")
-        return list_from_file(classes)
-    if not isinstance(classes, (list, tuple)):
-        raise UserError(f"metainfo.classes is {classes!r}; give names as ('a', 'b')")
-    return classes
 
 
 def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
@@ -197,11 +144,8 @@ def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:
 
 def check_evaluator(cfg: Config, loader: str) -> None:
     """Compares the truth that an evaluator reads with that of its loader's data set."""
-    truths = [
-        Path(dataset.get("data_root") or "", dataset.ann_file).resolve()
-        for dataset in leaf_datasets(cfg[loader].dataset)
-        if dataset.get("ann_file")
-    ]
+    datasets = [ConfigDataset(cfg, config) for config in leaf_datasets(cfg[loader].dataset)]
+    truths = [file.resolve() for dataset in datasets if (file := dataset.ann_file)]
     evaluator = loader.replace("_dataloader", "_evaluator")
     for metric in evaluators(cfg, [evaluator]):
         ann_file = metric.get("ann_file")
@@ -210,24 +154,6 @@ def check_evaluator(cfg: Config, loader: str) -> None:
                 f"{evaluator}.ann_file is {ann_file}, but the data set of {loader} is "
                 f"{', '.join(map(str, truths))}; set both"
             )
-
-
-def reduces_zero_label(dataset: ConfigDict, kind: Any) -> bool:
-    """Whether label 0 means unlabelled, by the pipeline, the data set or its type."""
-    steps = [step for step in dicts_in(dataset.pipeline) if step.get("type") == "LoadAnnotations"]
-    flags = [step.reduce_zero_label for step in steps if step.get("reduce_zero_label") is not None]
-    return any(flags) if flags else bool(setting(dataset, kind, "reduce_zero_label"))
-
-
-def setting(dataset: ConfigDict, kind: Any, name: str) -> Any:
-    """An argument of a data set: as configured, else the default of its type or of a base."""
-    if name in dataset:
-        return dataset[name]
-    for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)
-        if parameter is not None:
-            return parameter.default
-    return None
 
 
 def check_images_decodable(folder: Path, decoder: str) -> None:

@@ -2,20 +2,19 @@
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.data.description import write_description
-from casvit_dense.engine.check_data import check_data, class_names
+from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_tree import evaluators, leaf_datasets
+from casvit_dense.engine.config_dataset import ConfigDataset
+from casvit_dense.engine.config_tree import evaluators
 from casvit_dense.engine.console import (
     LOG,
     format_metrics,
@@ -98,7 +97,7 @@ def evaluate(
     said = same_as_training(cfg)
     drop_training(cfg)
     register_scope(cfg)
-    said += compare_classes(known, test_classes(cfg), checkpoint)
+    said += compare_classes(known, ConfigDataset.first(cfg, "test_dataloader").classes, checkpoint)
     log_model(cfg)
     log_entry("weights", checkpoint)
     log_entry("device", cpu_name() if is_exported(checkpoint) else device_name())
@@ -211,12 +210,6 @@ def drop_training(cfg: Config) -> None:
     cfg.resume, cfg.load_from = False, None
 
 
-def test_classes(cfg: Config) -> Sequence[str]:
-    """Class names of the (first) test set."""
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    return class_names(dataset, DATASETS.get(f"{cfg.default_scope}.{dataset.type}"))
-
-
 def keep_predictions(cfg: Config, folder: Path, options: RunOptions) -> None:
     """Tells the metrics where predictions go, and what to make of them."""
     classwise = options.classwise
@@ -243,5 +236,9 @@ def replace_with_exported(cfg: Config, file: str | Path, options: RunOptions) ->
             flag = option.name.replace("_", "-")
             raise UserError(f"an exported file {reason}; leave --{flag} out")
     check_overrides(options.cfg_options)
-    check_origin(read_description(Path(file)), cfg.filename, test_classes(cfg))
+    check_origin(
+        read_description(Path(file)),
+        cfg.filename,
+        ConfigDataset.first(cfg, "test_dataloader").classes,
+    )
     cfg.model = dict(type="ExportedModel", file=str(file))

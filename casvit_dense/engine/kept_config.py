@@ -10,14 +10,14 @@ from typing import Any, Final
 import mmcv.ops
 import mmengine
 from mmengine.config import Config
-from mmengine.registry import DATASETS, Registry
+from mmengine.registry import Registry
 from torch import nn
 
 from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
-from casvit_dense.engine.check_data import class_names
 from casvit_dense.engine.config import SCOPES, read_config, register_modules
-from casvit_dense.engine.config_tree import LOADERS, leaf_datasets
+from casvit_dense.engine.config_dataset import ConfigDataset
+from casvit_dense.engine.config_tree import LOADERS
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
@@ -206,17 +206,16 @@ def model_record(cfg: Config, recipe: Mapping[str, Any]) -> dict[str, Any]:
         cfg: resolved config; its framework's registries must be filled.
         recipe: see `ResolvedConfig`.
     """
-    loader = cfg.get("train_dataloader") or cfg.test_dataloader
-    dataset = next(leaf_datasets(loader.dataset))
-    kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
+    trains = bool(cfg.get("train_dataloader"))
+    dataset = ConfigDataset.first(cfg, "train_dataloader" if trains else "test_dataloader")
     try:
         kept = to_plain({key: recipe[key] for key in KEPT if recipe.get(key) is not None})
     except TypeError:  # objects that a config file made
         kept = None
     return {
         "name": Path(cfg.filename).stem,
-        "classes": list(class_names(dataset, kind)),
-        "ignore_label": dataset.get("ignore_label"),
+        "classes": list(dataset.classes),
+        "ignore_label": dataset.config.get("ignore_label"),
         "config": kept,
     }
 

@@ -173,10 +173,9 @@ def annotated(description: DataDescription) -> dict[SplitName, Split]:
 
 def has_truth(split: Split, description: DataDescription) -> bool:
     """Whether a split holds truth; COCO's test images have a file without annotations."""
-    assert split.annotations is not None
     if description.task == "segmentation":
         return True
-    file = read_coco(split.annotations, Findings())
+    file = read_coco(split.truth, Findings())
     return file is not None and bool(file.annotations)
 
 
@@ -216,19 +215,18 @@ def dataset_of(description: DataDescription, split: Split) -> dict[str, Any]:
     """The data set of a split, without what the recipe decides."""
     metainfo = {"classes": tuple(description.classes)}
     images = str(split.images.absolute())
-    assert split.annotations is not None
     if description.task == "detection":
         return dict(
             type="CocoDataset",
             metainfo=metainfo,
-            ann_file=str(split.annotations.absolute()),
+            ann_file=str(split.truth.absolute()),
             data_prefix=dict(img=images),
         )
     return dict(
         type="IndexMapDataset",
         metainfo=metainfo,
         ann_file=str(split.files.absolute()) if split.files is not None else "",
-        data_prefix=dict(img_path=images, seg_map_path=str(split.annotations.absolute())),
+        data_prefix=dict(img_path=images, seg_map_path=str(split.truth.absolute())),
         img_suffix=description.image_suffix,
         seg_map_suffix=description.map_suffix,
         reduce_zero_label=description.reduce_zero_label,
@@ -271,6 +269,6 @@ def evaluator_of(
         return dict(type="DenseIoUMetric", iou_metrics=before.get("iou_metrics", ["mIoU"]))
     return dict(
         type="DenseCocoMetric",
-        ann_file=str(split.annotations and split.annotations.absolute()),
+        ann_file=str(split.truth.absolute()),
         metric=before.get("metric", ["bbox"]),
     )

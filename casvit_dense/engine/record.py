@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
-from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from pydantic import ValidationError
 
 from casvit_dense.doctor import installed_versions
-from casvit_dense.engine.check_data import reduces_zero_label, setting
 from casvit_dense.engine.config import ResolvedConfig
+from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.engine.machine import world_size
 from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
@@ -247,13 +246,12 @@ def evaluated_dataset(cfg: Config) -> dict[str, Any]:
 
     The analysis reads maps without mmseg, whose data sets have defaults of their own.
     """
-    dataset = cfg.test_dataloader.dataset
-    content: dict[str, Any] = dataset.to_dict()
-    kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
-    if "BaseSegDataset" in {base.__name__ for base in getattr(kind, "__mro__", ())}:
-        content["reduce_zero_label"] = reduces_zero_label(dataset, kind)
+    dataset = ConfigDataset(cfg, cfg.test_dataloader.dataset)
+    content: dict[str, Any] = dataset.config.to_dict()
+    if dataset.is_a("BaseSegDataset"):
+        content["reduce_zero_label"] = dataset.reduces_zero_label
         for name in ("img_suffix", "seg_map_suffix"):
-            content[name] = setting(dataset, kind, name)
+            content[name] = dataset.setting(name)
     return content
 
 

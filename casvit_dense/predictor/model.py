@@ -18,8 +18,8 @@ from torch import nn
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
-from casvit_dense.engine.check_data import class_names, reduces_zero_label
 from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.engine.kept_config import load_known, model_config
 from casvit_dense.errors import UserError
@@ -206,13 +206,9 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
         checkpoint_meta: gives the checkpoint's ``dataset_meta``; called only when the config
             does not name as many classes as the model has.
     """
-    dataset = test_dataset(cfg)
-    dataset_class = import_module(f"{cfg.default_scope}.registry").DATASETS.get(dataset.type)
-    meta: Mapping[str, Any] = {
-        **getattr(dataset_class, "METAINFO", {}),
-        **(dataset.get("metainfo") or {}),
-    }
-    names, count = tuple(class_names(dataset, dataset_class)), num_classes(model)
+    dataset = ConfigDataset(cfg, test_dataset(cfg))
+    meta: Mapping[str, Any] = dataset.metainfo
+    names, count = tuple(dataset.classes), num_classes(model)
     if len(names) != count:
         of_config, meta = len(names), checkpoint_meta()
         stored = meta.get("classes", ())
@@ -224,9 +220,9 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
                 "set test_dataloader.dataset.metainfo.classes"
             )
     if cfg.default_scope == "mmdet":
-        ids = category_ids(names, Path(dataset.get("data_root") or "", dataset.get("ann_file", "")))
+        ids = category_ids(names, dataset.ann_file or Path())
     else:
-        first = int(reduces_zero_label(dataset, dataset_class))
+        first = int(dataset.reduces_zero_label)
         ids = tuple(range(first, first + count))
     return Labels(names, tuple(palette_of(meta.get("palette"), count)), ids)
 

@@ -9,13 +9,8 @@ from casvit_dense.data.checks.coco import Use, check_coco, images_of
 from casvit_dense.data.checks.images import check_images
 from casvit_dense.data.checks.maps import check_maps
 from casvit_dense.data.coco_file import write_coco
-from casvit_dense.data.copies import DESCRIPTION, Log, copy_coco, copy_maps, new_folder
-from casvit_dense.data.description import (
-    DataDescription,
-    Split,
-    SplitName,
-    write_description,
-)
+from casvit_dense.data.copies import Log, copy_coco, copy_maps, describe_copy, new_folder
+from casvit_dense.data.description import DataDescription, Split, SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.fixes.changes import Changes
 from casvit_dense.data.fixes.coco import CocoFixer
@@ -67,10 +62,7 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         for name, split in whole.splits.items():
             own = description.splits.get(name, split).annotations
             splits[name] = fix_split(whole, name, unfinished, own or split.images, work)
-        layout = whole.layout if whole.task == "segmentation" else "coco"
-        fixed = whole.model_copy(update={"splits": splits, "layout": layout})
-        write_description(fixed, unfinished / DESCRIPTION)
-        check(fixed, changes.left, deep)
+        check(describe_copy(whole, splits, unfinished), changes.left, deep)
         changes.left.rename(str(short_path(unfinished)), str(short_path(out)))
         changes.left.rename(str(unfinished), str(out))
         write_json(unfinished / CHANGES, changes.to_dict(), indent=2)
@@ -81,9 +73,7 @@ def _fix_coco(
     description: DataDescription, name: SplitName, out: Path, called: Path, work: _Work
 ) -> Split:
     split = description.splits[name]
-    if split.annotations is None:
-        raise UserError(f"{split.images}: {name} has no annotations, there is nothing to correct")
-    fixer = CocoFixer(split.annotations, called, split.images, work.changes)
+    fixer = CocoFixer(split.truth, called, split.images, work.changes)
     file = fixer.fix()
     if file is None:
         raise UserError(
@@ -111,8 +101,6 @@ def _fix_maps(
     description: DataDescription, name: SplitName, out: Path, called: Path, work: _Work
 ) -> Split:
     split = description.splits[name]
-    if split.annotations is None:
-        raise UserError(f"{split.images}: {name} has no maps, there is nothing to correct")
     found = Findings(named=None)
     check_maps(split, description, name, found, deep=work.deep)
     faulty = {where: error.kind for error in found.errors() for where in error.where}

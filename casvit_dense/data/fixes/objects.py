@@ -13,6 +13,7 @@ from casvit_dense.data.coco_masks import (
     RunLengths,
     is_empty,
     mask_area,
+    polygon_area,
     read_mask,
 )
 
@@ -115,7 +116,7 @@ def _cut(polygons: Polygons, size: tuple[int, int]) -> Polygons:
             continue
         if over > SLACK:
             polygon = np.clip(points, 0, size).ravel().tolist()
-        if mask_area(Raw(msgspec.json.encode([polygon]))):
+        if polygon_area(polygon):
             kept.append(polygon)
     return kept
 

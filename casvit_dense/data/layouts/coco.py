@@ -122,7 +122,7 @@ def read_files(files: Files, findings: Findings) -> dict[SplitName, CocoFile | N
     scratch = Findings()
     read = {split: read_coco(file, scratch) for split, file in files.items()}
     if not any(read.values()):
-        findings.extend([scratch])
+        findings.extend(scratch)
         raise UserError("\n".join(line for found in scratch.errors() for line in found.lines()))
     return read
 

@@ -129,10 +129,9 @@ def _images_and_labels(
     split: Split, suffix: str, findings: Findings
 ) -> Iterator[tuple[Path, Path]]:
     """The images of a split, and where the labels of each would be."""
-    assert split.annotations is not None
     if split.files is None:
         for image in images_below(split.images):
-            labels = split.annotations / image.relative_to(split.images)
+            labels = split.truth / image.relative_to(split.images)
             yield image, labels.with_suffix(suffix)
         return
     by_stem: dict[str, Path] = {}
@@ -141,7 +140,7 @@ def _images_and_labels(
     for line in read_list(split.files):
         if suffix == ".xml":  # VOC's lists of one class have a number behind the name
             stem = line.split()[0]
-            listed, labels = by_stem.get(stem), split.annotations / f"{stem}.xml"
+            listed, labels = by_stem.get(stem), split.truth / f"{stem}.xml"
         else:
             listed = split.images / line
             labels = labels_of(listed)
@@ -160,8 +159,7 @@ def _read(
     labels: Path, size: Size, description: DataDescription, split: Split, findings: Findings
 ) -> tuple[Size, list[Object]]:
     """Size and objects of an image."""
-    assert split.annotations is not None
-    folder = split.annotations
+    folder = split.truth
     short = os.path.relpath(labels, folder)
 
     def report(kind: Kind, number: int | None, example: str) -> None:
@@ -177,11 +175,10 @@ def _read(
 
 
 def _find_labels_alone(split: Split, suffix: str, used: set[Path], findings: Findings) -> None:
-    assert split.annotations is not None
-    for file in files_below(split.annotations, suffix):
+    for file in files_below(split.truth, suffix):
         is_other = file.name in CLASS_FILES or file.name.lower().startswith("readme")
         if file not in used and not is_other:
-            findings.add(LABELS_ALONE, split.annotations, os.path.relpath(file, split.annotations))
+            findings.add(LABELS_ALONE, split.truth, os.path.relpath(file, split.truth))
 
 
 def _divide_maps(
@@ -201,8 +198,7 @@ def _divide_coco(
     description: DataDescription, division: Division, folder: Path
 ) -> dict[SplitName, Split]:
     whole = description.splits["train"]
-    assert whole.annotations is not None
-    content = open_coco(whole.annotations)
+    content = open_coco(whole.truth)
     divided = divide([str(image.file_name) for image in content.images], division)
     # Ids may be anything in a file with faults, which the check names.
     held_out = {repr(i.id) for i in content.images if str(i.file_name) in divided["val"]}

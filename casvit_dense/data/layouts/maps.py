@@ -132,10 +132,9 @@ def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:
 
 
 def _pairs(split: Split) -> Counter[Suffixes]:
-    assert split.annotations is not None
     counts: Counter[Suffixes] = Counter()
     images = [path.relative_to(split.images) for path in images_below(split.images)]
-    maps = [p.relative_to(split.annotations) for p in files_below(split.annotations, *MAP_SUFFIXES)]
+    maps = [path.relative_to(split.truth) for path in files_below(split.truth, *MAP_SUFFIXES)]
     by_folder: dict[Path, list[str]] = {}
     for label_map in maps:
         by_folder.setdefault(label_map.parent, []).append(label_map.name)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from casvit_dense.data.coco_masks import polygon_area
 from casvit_dense.data.findings import Kind
 
 #: Width and height in pixels.
@@ -43,11 +44,5 @@ class Object:
         }
         if self.outline is not None:
             record["segmentation"] = [[round(part, 2) for part in self.outline]]
-            record["area"] = round(_polygon_area(self.outline), 2)
+            record["area"] = round(polygon_area(self.outline), 2)
         return record
-
-
-def _polygon_area(outline: list[float]) -> float:
-    xs, ys = outline[::2], outline[1::2]
-    after = [*range(1, len(xs)), 0]
-    return abs(sum(xs[i] * ys[j] - xs[j] * ys[i] for i, j in enumerate(after))) / 2

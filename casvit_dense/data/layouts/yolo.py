@@ -201,9 +201,8 @@ def has_polygons(splits: dict[SplitName, Split]) -> bool:
 
 def _some_labels(split: Split) -> Iterator[Path]:
     """A few label files of a split."""
-    assert split.annotations is not None
     if split.files is None:
-        files = files_below(split.annotations, ".txt")
+        files = files_below(split.truth, ".txt")
     else:
         text = split.files.read_text(encoding="utf-8-sig", errors="replace")
         listed = (labels_of(split.images / line.strip()) for line in text.split("\n"))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from casvit_dense.data.checks.images import short
 from casvit_dense.engine.config import first_cause
+from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 from casvit_dense.report.data.truth import UNLABELLED, Shown, Truth, read_picture
@@ -58,16 +59,16 @@ class RawSamples:
 class PipelineSamples:
     """Images as a loader's pipeline delivers them: resized, flipped, cropped, as configured."""
 
-    def __init__(self, dataset: ConfigDict) -> None:
+    def __init__(self, dataset: ConfigDataset) -> None:
         """Builds the data set; the registries of its framework must be filled.
 
         Raises:
             Exception: whatever a data set raises whose files are faulty.
         """
         with redirect_stdout(StringIO()):  # pycocotools prints
-            self._dataset = DATASETS.build(dataset)
+            self._dataset = DATASETS.build(dataset.config)
         paths = [self._dataset.get_data_info(i)["img_path"] for i in range(len(self._dataset))]
-        self.names = [_short(path, dataset) for path in paths]
+        self.names = [short(Path(path), dataset.images) for path in paths]
 
     def take(self, index: int, pictures: Pictures) -> GalleryImage:
         """One of them as it comes out of the pipeline, always the same."""
@@ -86,13 +87,6 @@ class PipelineSamples:
 
 
 Samples = RawSamples | PipelineSamples
-
-
-def _short(path: str, dataset: ConfigDict) -> str:
-    """An image's name relative to its folder, as checks name it."""
-    prefix = dataset.get("data_prefix") or {}
-    folder = Path(dataset.get("data_root") or "", prefix.get("img") or prefix.get("img_path") or "")
-    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
 
 
 def _shown_of(data: BaseDataElement) -> Shown:

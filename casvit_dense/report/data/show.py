@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mmengine.registry import DATASETS
-
 from casvit_dense.data.checks.check import check
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import describe
-from casvit_dense.engine.check_data import check_loader, class_names, described
+from casvit_dense.engine.check_data import check_loader
 from casvit_dense.engine.config import read_config, register_scope, resolve
+from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.engine.config_tree import leaf_datasets
 from casvit_dense.engine.own_data import find_data
 from casvit_dense.errors import UserError
@@ -64,18 +63,16 @@ def _of_config(path: Path, split: SplitName, log: Log, count: int, options: RunO
     loader = cfg.get(f"{split}_dataloader")
     if loader is None:
         raise UserError(f"{path}: has no {split}_dataloader; give another --split")
-    dataset = next(leaf_datasets(loader.dataset))
-    kind = DATASETS.get(f"{cfg.default_scope}.{dataset.type}")
-    classes = class_names(dataset, kind) if kind is not None else ()
-    description = None if kind is None else described(dataset, kind, classes, split)
+    dataset = ConfigDataset(cfg, next(leaf_datasets(loader.dataset)))
+    description = dataset.describe(split)
     if description is None:
-        raise UserError(f"{path}: data sets of type {dataset.type} cannot be shown")
+        raise UserError(f"{path}: data sets of type {dataset.config.type} cannot be shown")
     findings = Findings()
     check_loader(cfg, f"{split}_dataloader", findings, sample=None)
     samples = None
     try:
         samples = PipelineSamples(dataset)
-        steps = [step.type for step in dataset.pipeline]
+        steps = [step.type for step in dataset.config.pipeline]
         notes = [AUGMENTED.format(steps=" → ".join(steps))]
     except Exception as error:  # on faulty files a data set may raise anything
         reason = str(error).partition("\n")[0]

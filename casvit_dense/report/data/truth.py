@@ -51,8 +51,7 @@ class CocoTruth:
         Raises:
             UserError: it cannot be read as a COCO file.
         """
-        assert split.annotations is not None
-        file = open_coco(split.annotations)
+        file = open_coco(split.truth)
         self.folder = split.images
         images = [image for image in file.images if isinstance(image.file_name, str)]
         self.names = [image.file_name for image in images]
@@ -191,8 +190,6 @@ def truth_of(description: DataDescription, split: Split) -> Truth:
     """
     if description.task == "segmentation":
         return MapTruth(split, description)
-    if split.annotations is None:
-        raise UserError(f"{split.images}: images without annotations, there is nothing to show")
     return CocoTruth(split, description.classes)
 
 
