@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from casvit_dense.checkpoint.start import load_start
 from casvit_dense.checkpoint.whole import whole_file
@@ -29,6 +30,7 @@ from casvit_dense.options import RunOptions
 from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
 from casvit_dense.training.processes import open_process_group
 from casvit_dense.training.processes import process_group_closed as process_group_closed
+from casvit_dense.training.stops import with_steady_workers
 
 
 class DenseRunner(QuietRunner):
@@ -49,6 +51,17 @@ class DenseRunner(QuietRunner):
             name = content.get("type") or LOOP_NAMES[bool(by_epoch)]
             loop = {**content, "type": OUR_LOOPS.get(name, name)}
         return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader[Any]:
+        """Builds a loader whose workers leave signals to this process."""
+        if isinstance(dataloader, dict):
+            dataloader = with_steady_workers(dataloader, seed)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Registers our hook of checkpoints for mmengine's."""

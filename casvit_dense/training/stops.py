@@ -6,15 +6,17 @@ Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dataset import worker_init_fn
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 
 from casvit_dense.errors import Stopped
@@ -131,17 +133,38 @@ class StopHook(Hook):
         )
 
 
-def leave_signals_to_main(*args: Any) -> None:
-    """For workers of loaders: signals to the whole job end them only through the main process.
+@FUNCTIONS.register_module()
+def begin_worker(worker_id: int, **seeds: int) -> None:
+    """Begins a loader's worker: seeded, and ended by nobody but its main process.
 
-    A worker that ends on its own breaks the step in which the main process saves.
+    Signals to a whole job reach workers, too; one that ends on its own breaks the very step in
+    which the main process is about to save.
+
+    Args:
+        worker_id: see torch.
+        **seeds: of mmengine's ``worker_init_fn``, if any.
     """
+    if seeds:
+        worker_init_fn(worker_id, **seeds)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
     parent = os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def watch() -> None:
-        while (info := signal.sigwaitinfo(SIGNALS)).si_pid not in (parent, os.getpid()):
+        while (info := signal.sigwaitinfo(SIGNALS)).si_pid != parent:
             pass
         os._exit(128 + info.si_signo)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def with_steady_workers(loader: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """The config of a loader whose workers begin by `begin_worker`, unless it has its own way."""
+    content = dict(loader)
+    workers = content.get("num_workers", 0)
+    if not workers or "worker_init_fn" in content:
+        return content
+    content.pop("disable_subprocess_warning", None)
+    seeds = {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed}
+    return {**content, "worker_init_fn": {"type": "begin_worker", **seeds}}

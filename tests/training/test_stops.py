@@ -1,0 +1,75 @@
+"""Signals: of the process itself, and those that reach its loaders' workers."""
+
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+from mmengine.runner import Runner
+from processes import wait_for
+
+from casvit_dense.errors import Stopped
+from casvit_dense.training.stops import SIGNALS, stop_requests, with_steady_workers
+
+
+class Pids:
+    """The process that loads each sample."""
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_worker_stays_until_its_main_process_ends_it(number: int) -> None:
+    config: dict[str, Any] = {
+        "dataset": Pids(),
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "batch_size": 1,
+        "num_workers": 1,
+        "collate_fn": {"type": "pseudo_collate"},
+    }
+    batches = iter(Runner.build_dataloader(with_steady_workers(config, 0), seed=0))
+    (worker,) = next(batches)
+    assert worker != os.getpid()
+    # From another process, as a batch system does.
+    subprocess.run(["kill", f"-{int(number)}", str(worker)], check=True)
+    for _ in range(20):
+        assert next(batches) == [worker]
+    process = batches._workers[0]
+    os.kill(worker, signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="exited unexpectedly|killed"):
+        process.join(60)  # torch tells it in whatever the main process does
+        wait_for(lambda: not process.is_alive())
+        list(batches)
+
+
+def test_before_the_first_step_a_signal_ends_at_once() -> None:
+    with pytest.raises(Stopped, match="SIGUSR1 before the first step"), stop_requests():
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with stop_requests() as request:
+        request.training = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signal == "SIGTERM"
+        # A second one would end the process as the system does.
+        assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_DFL}
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_signals_that_are_ignored_stay_so() -> None:
+    """A job in the background of a script ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_requests() as request:
+            request.training = True
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal is None
+    finally:
+        signal.signal(signal.SIGINT, before)
