@@ -1,16 +1,16 @@
 """A run that was broken off ends as a straight one, or says why it cannot go on."""
 
-import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from demo_runs import config_of, log_of, options_of
+from broken_runs import differences, options_for, signal_at
+from demo_runs import config_of, log_of
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.engine.config import resolve
@@ -18,19 +18,9 @@ from casvit_dense.engine.record import training_of
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.engine.train import train
 from casvit_dense.errors import Stopped, UserError
-from casvit_dense.options import RunOptions
-from casvit_dense.training.draws import StepSeedHook
+from casvit_dense.training.saving import numbered
 
 Straight = Callable[[str], Path]
-
-
-def options_for(task: str, shapes: Path, work_dir: Path, **more: Any) -> RunOptions:
-    """Two rounds, all checkpoints kept."""
-    options = options_of(task, shapes, work_dir, rounds=2)
-    options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = -1
-    for key, value in more.items():
-        setattr(options, key, value)
-    return options
 
 
 @pytest.fixture(scope="session")
@@ -52,39 +42,11 @@ def broken(straight: Straight, tmp_path: Path) -> Callable[[str], Path]:
     def copy(task: str) -> Path:
         folder = tmp_path / f"{task}-broken"
         shutil.copytree(straight(task), folder)
-        for last in (*folder.glob("*_2.pth"), *folder.glob("*_4.pth")):
-            if task == "fpn" and last.name == "iter_2.pth":
-                continue
-            last.unlink()
+        for later in numbered(folder)[:-1]:
+            later.unlink()
         return folder
 
     return copy
-
-
-def assert_equal(one: Path, other: Path) -> None:
-    """Weights, optimizer and schedule, to the last bit."""
-    for key in ("state_dict", "optimizer", "param_schedulers"):
-        first, second = (dict(flat(read_checkpoint(path)[key])) for path in (one, other))
-        assert first.keys() == second.keys()
-        different = [
-            name
-            for name, value in first.items()
-            if not torch.equal(torch.as_tensor(value), torch.as_tensor(second[name]))
-        ]
-        assert different == []
-
-
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict | list | tuple):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, inner in pairs:
-            yield from flat(inner, f"{name}.{key}")
-    elif isinstance(value, torch.Tensor | int | float):
-        yield name, value
-
-
-def last_of(folder: Path) -> Path:
-    return next(folder / name for name in ("iter_4.pth", "epoch_2.pth") if (folder / name).exists())
 
 
 @pytest.mark.parametrize("task", ["fpn", pytest.param("retinanet", marks=pytest.mark.slow)])
@@ -93,7 +55,7 @@ def test_after_a_kill_it_goes_on_from_the_newest_whole_checkpoint(
 ) -> None:
     folder = broken(task)
     (first,) = (path for path in folder.glob("*.pth") if not path.name.startswith("best"))
-    damaged = folder / last_of(straight(task)).name
+    damaged = folder / numbered(straight(task))[0].name
     content = bytearray(first.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
@@ -105,7 +67,7 @@ def test_after_a_kill_it_goes_on_from_the_newest_whole_checkpoint(
     assert len(found.messages) == 1 and f"{damaged} is damaged" in found.messages[0]
     last = train(config_of(task), options)
     assert last == damaged  # written whole this time
-    assert_equal(last, last_of(straight(task)))
+    assert differences(last, numbered(straight(task))[0]) == []
     assert not left.exists()
     assert "evaluation batch" in log_of(folder)  # the validation before the break is made again
 
@@ -128,27 +90,20 @@ def test_a_signal_saves_at_its_step_and_the_run_ends_as_a_straight_one(
     straight: Straight,
     shapes: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also inside an epoch, and with other workers than the straight run, which had none."""
     folder = tmp_path / f"{task}-stopped"
-    seed = StepSeedHook.before_train_iter
-
-    def signalled(self: StepSeedHook, runner: Any, *args: Any, **kwargs: Any) -> None:
-        seed(self, runner, *args, **kwargs)
-        if runner.iter + 1 == at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     options = options_for(task, shapes, folder, workers=workers)
-    with monkeypatch.context() as patch:
-        patch.setattr(StepSeedHook, "before_train_iter", signalled)
-        with pytest.raises(Stopped, match=f"SIGTERM at iteration {at}: saved as .*--resume"):
-            train(config_of(task), options)
+    with (
+        signal_at(at, signal.SIGTERM),
+        pytest.raises(Stopped, match=f"SIGTERM at iteration {at}: saved as .*--resume"),
+    ):
+        train(config_of(task), options)
     stopped = folder / f"stopped_iter_{at}.pth"
     assert stopped.exists()
     options.resume = "auto"
     last = train(config_of(task), options)
-    assert_equal(last, last_of(straight(task)))
+    assert differences(last, numbered(straight(task))[0]) == []
     assert not stopped.exists()  # later checkpoints replace it
 
 
@@ -162,7 +117,10 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "schedule": ({"param_scheduler.1.power": 0.5}, "param_scheduler.1.power: was"),
     "length": ({"train_cfg.max_iters": 6}, "train_cfg.max_iters: was 4, is 6"),
     "batch": ({"train_dataloader.batch_size": 2}, "images a process and step: was 4, is 2"),
-    "pipeline": ({"train_dataloader.dataset.pipeline.3.prob": 0.1}, "prob: was 0.5, is 0.1"),
+    "pipeline": (
+        {"train_dataloader.dataset.pipeline.3.prob": [0.1, 0.3]},
+        "pipeline.3.prob.0: was 0.3, is 0.1",
+    ),
     "backbone": ({"model.backbone.norm_eval": True}, "norm_eval: was False, is True"),
     "loss": ({"model.decode_head.loss_decode.loss_weight": 2.0}, "loss_weight: was 1, is 2"),
     "seed": ({"seed": 5}, "seed: was 0, is 5"),

@@ -1,0 +1,133 @@
+"""Trainings that are broken off, and whether they end as those that are not."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from demo_runs import config_of, options_of
+from processes import forked, free_port
+
+from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.engine.train import train
+from casvit_dense.errors import Stopped
+from casvit_dense.options import RunOptions
+from casvit_dense.training.draws import StepSeedHook
+
+
+def options_for(
+    task: str, shapes: Path, work_dir: Path, rounds: int = 2, **more: Any
+) -> RunOptions:
+    """As the demo's, with all checkpoints kept; ``more`` are fields of `RunOptions`."""
+    options = options_of(task, shapes, work_dir, rounds=rounds)
+    options.cfg_options["default_hooks.checkpoint.max_keep_ckpts"] = -1
+    for key, value in more.items():
+        setattr(options, key, value)
+    return options
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What differs between two checkpoints in weights, optimizer and schedule, to the last bit."""
+    names: list[str] = []
+    for key in ("state_dict", "optimizer", "param_schedulers"):
+        first, second = (dict(flat(read_checkpoint(path)[key], key)) for path in (one, other))
+        names += sorted(first.keys() ^ second.keys())
+        names += [
+            name
+            for name in first.keys() & second.keys()
+            if not torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name]))
+        ]
+    return names
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors and numbers inside a value, by dotted name."""
+    if isinstance(value, dict | list | tuple):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from flat(inner, f"{name}.{key}")
+    elif isinstance(value, torch.Tensor | int | float):
+        yield name, value
+
+
+@contextmanager
+def signal_at(iteration: int, number: signal.Signals) -> Iterator[None]:
+    """Sends a signal to this process in the middle of an iteration, counted from 1."""
+    seed = StepSeedHook.before_train_iter
+
+    def signalled(self: StepSeedHook, runner: Any, *args: Any, **kwargs: Any) -> None:
+        seed(self, runner, *args, **kwargs)
+        if runner.iter + 1 == iteration:
+            os.kill(os.getpid(), number)
+
+    StepSeedHook.before_train_iter = signalled  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        StepSeedHook.before_train_iter = seed  # type: ignore[method-assign]
+
+
+#: Exit code of a training that a signal stopped, as the command line has it.
+STOPPED = 75
+
+
+def work(task: str, shapes: Path, folder: Path, workers: int, processes: int) -> int:
+    """Trains for three rounds from where the folder stands; gives the exit code."""
+    options = options_for(task, shapes, folder, rounds=3, workers=workers, resume="auto")
+    if processes > 1:
+        options.launcher = "pytorch"
+    options.cfg_options["experiment_name"] = f"{folder.name} {time.time_ns()}"
+    try:
+        train(config_of(task), options)
+    except Stopped as stop:
+        print(stop, flush=True)
+        return STOPPED
+    return 0
+
+
+def start(job: Callable[[], int], processes: int, log: Path) -> list[int]:
+    """Starts the processes of one run; gives their ids, each of a group of its own."""
+    port = free_port()
+    pids = []
+    for rank in range(processes):
+
+        def begin(rank: int = rank) -> int:
+            if processes > 1:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
+                os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+                os.environ["MASTER_PORT"] = str(port)
+            return job()
+
+        pids.append(forked(begin, log.with_suffix(f".{rank}.log")).__enter__())
+    return pids
+
+
+def finish(pids: list[int], seconds: float | None = None) -> list[int] | None:
+    """The exit codes at the end; None where the run was killed after some seconds.
+
+    Where one process fails the others are killed, as launchers do.
+    """
+    end = time.monotonic() + seconds if seconds is not None else None
+    codes: dict[int, int] = {}
+    while len(codes) < len(pids):
+        for pid in pids:
+            if pid not in codes:
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+        late = end is not None and time.monotonic() >= end
+        if late or any(code not in (0, STOPPED) for code in codes.values()):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+            if late:
+                for pid in set(pids) - codes.keys():
+                    os.waitpid(pid, 0)
+                return None
+        time.sleep(0.01)
+    return [codes[pid] for pid in pids]
