@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from mmengine.config import Config, ConfigDict
 
-from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.reader import file_sha256
+from casvit_dense.checkpoint.training_state import read_training_state
 from casvit_dense.checkpoint.whole import UNFINISHED, check_whole
 from casvit_dense.engine.config import ResolvedConfig
 from casvit_dense.engine.console import is_first_process
@@ -56,8 +56,8 @@ class ResumedRun:
     @property
     def seed(self) -> int | None:
         """Of the run so far."""
-        seed = self.content["meta"].get("seed")
-        return seed if isinstance(seed, int) else None
+        seed: int | None = self.content["meta"].get("seed")
+        return seed
 
 
 def find_resumed(cfg: Config, options: RunOptions) -> ResumedRun | None:
@@ -73,13 +73,14 @@ def find_resumed(cfg: Config, options: RunOptions) -> ResumedRun | None:
         resume = cfg.get("load_from") or "auto"
     if resume is None:
         return None
+    scheduled = bool(cfg.get("param_scheduler"))
     if resume != "auto":
         path = Path(resume)
-        return ResumedRun(path, read_whole_state(path), ())
+        return ResumedRun(path, read_whole_state(path, scheduled), ())
     messages = []
     for path in numbered(Path(cfg.work_dir)):
         try:
-            content = read_whole_state(path)
+            content = read_whole_state(path, scheduled)
         except UserError as error:
             messages.append(f"skipped: {error}")
             continue
@@ -89,25 +90,14 @@ def find_resumed(cfg: Config, options: RunOptions) -> ResumedRun | None:
     return None
 
 
-def read_whole_state(path: Path) -> Mapping[str, Any]:
-    """Reads a checkpoint to resume from, and demands all of it.
+def read_whole_state(path: Path, scheduled: bool = False) -> Mapping[str, Any]:
+    """Reads a checkpoint to resume from, and demands all of it; see `read_training_state`.
 
     Raises:
         UserError: it is missing, damaged, or lacks the state of a training.
     """
-    content = read_checkpoint(path)
+    content = read_training_state(path, scheduled)
     check_whole(path)
-    meta = content.get("meta")
-    known: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
-    lacking = [key for key in ("epoch", "iter") if key not in known]
-    if "optimizer" not in content:
-        lacking.append("optimizer")
-    if lacking:
-        raise UserError(
-            f"{path} cannot be resumed: it holds weights without {', '.join(lacking)}, as "
-            "converted and best_… files do; resume from an epoch_… or iter_… file, or start a new "
-            f"training from its weights: --cfg-options load_from={path}"
-        )
     return content
 
 

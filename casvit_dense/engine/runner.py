@@ -1,7 +1,7 @@
 """mmengine's runner for a resolved config."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from casvit_dense.checkpoint.start import load_start
+from casvit_dense.checkpoint.training_state import check_fits
 from casvit_dense.checkpoint.whole import whole_file
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
@@ -37,10 +38,12 @@ class DenseRunner(QuietRunner):
     """mmengine's runner with our training loops and checkpoints.
 
     Attributes:
-        changed: whether the run that is resumed had another recipe; optimizer and schedule are then
-            those of the config, as if they had been so from the start.
+        resumed: the state of a training that goes on.
+        changed: whether its recipe was another one; optimizer and schedule are then those of the
+            config, as if they had been so from the start.
     """
 
+    resumed: Mapping[str, Any] | None = None
     changed = False
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
@@ -78,17 +81,24 @@ class DenseRunner(QuietRunner):
             super().save_checkpoint(out_dir, path.name, *args, **kwargs)
 
     def resume(self, filename: str, **kwargs: Any) -> None:
-        """Loads the state of a training."""
+        """Loads the state of a training.
+
+        Raises:
+            UserError: optimizer or schedule do not fit.
+        """
+        assert self.resumed is not None
+        optimizer, schedulers = self.optim_wrapper.optimizer, self.param_schedulers or []
         if not self.changed:
+            check_fits(filename, self.resumed, optimizer, schedulers)
             super().resume(filename, **kwargs)
             return
-        groups = self.optim_wrapper.param_groups
-        asked = [{key: group[key] for key in group if key != "params"} for group in groups]
-        try:
-            super().resume(filename, resume_param_scheduler=False)
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{filename}: its optimizer does not fit this one: {error}") from error
-        for group, values in zip(self.optim_wrapper.param_groups, asked, strict=True):
+        check_fits(filename, {**self.resumed, "param_schedulers": []}, optimizer)
+        asked = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
+        super().resume(filename, resume_param_scheduler=False)
+        for group, values in zip(optimizer.param_groups, asked, strict=True):
             group.update(values)
         repeat_schedule(self)
 

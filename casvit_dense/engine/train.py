@@ -124,7 +124,7 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
             changes = changes_since(resumed, resolved, records)
             if not options.allow_changed_resume:
                 refuse_changes(resumed, changes)
-            runner.changed = bool(changes)
+            runner.resumed, runner.changed = resumed.content, bool(changes)
             messages += [f"changed since {resumed.checkpoint}: {change}" for change in changes]
             records = resumed_records(resumed, records, changes)
         for message in messages:

@@ -182,11 +182,11 @@ def test_weights_alone_cannot_be_resumed(broken: Callable[[str], Path], shapes: 
     options = options_for("fpn", shapes, folder, resume=str(folder / "best_mIoU.pth"))
     cfg = resolve(config_of("fpn"), options).config
     for lacking, kept in (
-        ("optimizer", ("state_dict", "meta")),
-        ("epoch, iter, optimizer", ("state_dict",)),
+        ("optimizer, message_hub, param_schedulers", ("state_dict", "meta")),
+        ("meta, optimizer, message_hub, param_schedulers", ("state_dict",)),
     ):
         torch.save({key: content[key] for key in kept}, folder / "best_mIoU.pth")
-        with pytest.raises(UserError, match=f"holds weights without {lacking}, as"):
+        with pytest.raises(UserError, match=f"cannot be resumed: it has no {lacking}, as"):
             find_resumed(cfg, options)
 
 
