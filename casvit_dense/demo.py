@@ -20,6 +20,8 @@ from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
 from casvit_dense.predictor.results import write_image
 from casvit_dense.progress import format_duration
+from casvit_dense.reproduce.state import read_progress
+from casvit_dense.training.saving import numbered
 from casvit_dense.zoo import DEMO_MODELS, DemoModel, config_file
 
 NUM_PICTURES = 6
@@ -74,15 +76,16 @@ def run_demo(
 def run_model(
     model: DemoModel, out: Path, data_root: Path, cfg_options: Mapping[str, Any]
 ) -> DemoResult:
-    """Trains, evaluates and draws one model."""
+    """Trains, evaluates and draws one model; goes on with what an earlier demo left."""
     started = time.monotonic()
     config, folder, data = find_config(model.config), out / model.config, data_root / model.layout
     options = RunOptions(
         work_dir=folder,
         data_root=str(data),
         cfg_options=dict(cfg_options),
+        resume="auto" if numbered(folder) else None,
     )
-    checkpoint = train(config, options)
+    checkpoint = read_progress(folder).last or train(config, options)
     words = ("test", config, checkpoint, "--data-root", data, "--work-dir", folder)
     options.command = shlex.join(("casvit-dense", *map(str, words)))
     metrics = evaluate(config, checkpoint, options)

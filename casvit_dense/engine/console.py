@@ -22,7 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from casvit_dense.engine.coco_backends import COCO_KINDS, COCO_TITLES
-from casvit_dense.errors import UserError
+from casvit_dense.errors import Stopped, UserError
 from casvit_dense.zoo import COCO_PREFIX, METRICS, family_of
 
 #: Messages for the user.
@@ -110,7 +110,7 @@ def quiet_console() -> Iterator[None]:
         logging.captureWarnings(True)
         sys.stdout = PrintsToLog(console)
         yield
-    except UserError:
+    except (Stopped, UserError):
         raise
     except Exception:  # a traceback follows; what was said before may explain it
         if held.target is None:

@@ -138,7 +138,7 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
         if options.init is not None:
             log_entry("weights", start_from(model, cfg, options.init))
         apply_model_options(runner, options)
-        for hook in (RecordHook(records), StepSeedHook(), RevalidationHook(), StopHook(request)):
+        for hook in (RecordHook(records), StepSeedHook(), StopHook(request), RevalidationHook()):
             runner.register_hook(hook)
         runner.train()
     return report_end(runner, started)

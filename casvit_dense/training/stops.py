@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 from mmengine.dataset import worker_init_fn
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
@@ -40,7 +40,11 @@ class StopRequest:
         self.signal = signal.Signals(number).name
         for one in SIGNALS:
             signal.signal(one, signal.SIG_DFL)
-        if not self.training:
+        if self.training or is_distributed():  # the others cannot be left alone
+            os.write(
+                2, f"{self.signal}: saving after this step; another one ends at once\n".encode()
+            )
+        else:
             raise Stopped(f"stopped by {self.signal} before the first step: nothing to save")
 
 
