@@ -5,18 +5,20 @@ import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from broken_runs import differences, options_for, signal_at
 from demo_runs import config_of, log_of
+from mmengine.registry import DATASETS
 
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.engine.config import resolve
+from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.resume import find_resumed
-from casvit_dense.engine.train import train
+from casvit_dense.engine.resume import changes_since, find_resumed
+from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.training.saving import numbered
 
@@ -107,6 +109,7 @@ def test_a_signal_saves_at_its_step_and_the_run_ends_as_a_straight_one(
     assert not stopped.exists()  # later checkpoints replace it
 
 
+#: Kind -> overrides by dotted key, or fields of the options; what is said.
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "rate": ({"optim_wrapper.optimizer.lr": 0.5}, "optim_wrapper.optimizer.lr: was"),
     "decay": ({"optim_wrapper.optimizer.weight_decay": 0.5}, "weight_decay: was"),
@@ -114,30 +117,38 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1}},
         "type: was 'AdamW', is 'SGD'",
     ),
-    "schedule": ({"param_scheduler.1.power": 0.5}, "param_scheduler.1.power: was"),
+    "clipping": ({"optim_wrapper.clip_grad": {"max_norm": 1}}, "clip_grad: was None, is"),
+    "accumulation": ({"optim_wrapper.accumulative_counts": 2}, "counts: was None, is 2"),
+    "precision": ({"amp": "bf16"}, "optim_wrapper.type: was 'OptimWrapper', is 'AmpOptimWr"),
+    "schedule": ({"param_scheduler.1.eta_min": 0.5}, "param_scheduler.1.eta_min: was"),
     "length": ({"train_cfg.max_iters": 6}, "train_cfg.max_iters: was 4, is 6"),
     "batch": ({"train_dataloader.batch_size": 2}, "images a process and step: was 4, is 2"),
+    "processes": ({"launcher": "pytorch"}, "processes: was 1, is 2"),
     "pipeline": (
         {"train_dataloader.dataset.pipeline.3.prob": [0.1, 0.3]},
         "pipeline.3.prob.0: was 0.3, is 0.1",
     ),
     "backbone": ({"model.backbone.norm_eval": True}, "norm_eval: was False, is True"),
     "loss": ({"model.decode_head.loss_decode.loss_weight": 2.0}, "loss_weight: was 1, is 2"),
+    "classes": (
+        {"train_dataloader.dataset.metainfo": {"classes": ["a", "b", "c", "d"]}},
+        "classes.0: was ",
+    ),
     "seed": ({"seed": 5}, "seed: was 0, is 5"),
     "fold": ({"fold": "time"}, "--fold: was None, is 'time'"),
-    "data": ({"data_root": "other"}, "training data: was"),
+    "data": ({"data_root": "other"}, "training data: was '10 images, "),
 }
 
 
-@pytest.mark.parametrize("kind", [k for k in CHANGES if k != "fold"])
-def test_a_changed_run_is_refused_with_its_changes(
+@pytest.mark.parametrize("kind", CHANGES)
+def test_every_change_is_named(
     kind: str,
     broken: Callable[[str], Path],
     shapes: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = broken("fpn")
-    options = options_for("fpn", shapes, folder, resume="auto")
+    options = options_for("fpn", shapes, broken("fpn"), resume="auto")
     change, expected = CHANGES[kind]
     for key, value in change.items():
         if key == "data_root":
@@ -149,11 +160,34 @@ def test_a_changed_run_is_refused_with_its_changes(
             options.cfg_options[key] = value
         else:
             setattr(options, key, value)
-    before = sorted(folder.glob("*.pth"))
+    if kind == "processes":
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    resolved = resolve(config_of("fpn"), options)
+    register_scope(resolved.config)
+    resumed = find_resumed(resolved.config, options)
+    assert resumed is not None
+    dataset = DATASETS.build(resolved.config.train_dataloader.dataset)
+    runner: Any = SimpleNamespace(
+        max_iters=4, seed=0, train_dataloader=SimpleNamespace(dataset=dataset)
+    )
+    changes = changes_since(resumed, resolved, records_of(resolved, options, runner))
+    assert any(expected in line for line in changes), changes
+
+
+def test_a_changed_run_is_refused_and_nothing_is_lost(
+    broken: Callable[[str], Path], shapes: Path
+) -> None:
+    folder = broken("fpn")
+    options = options_for("fpn", shapes, folder, resume="auto", seed=5)
+    options.cfg_options["optim_wrapper.optimizer.lr"] = 0.5
+    before = {path: path.read_bytes() for path in folder.glob("*.pth")}
     with pytest.raises(UserError, match="cannot be resumed, since things have changed") as error:
         train(config_of("fpn"), options)
-    assert expected in str(error.value) and "--allow-changed-resume" in str(error.value)
-    assert sorted(folder.glob("*.pth")) == before
+    said = str(error.value)
+    assert "optimizer.lr: was 0.002, is 0.5" in said and "seed: was 0, is 5" in said
+    assert "--allow-changed-resume" in said
+    assert {path: path.read_bytes() for path in folder.glob("*.pth")} == before
 
 
 def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(
