@@ -19,17 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 
 
 # mmengine formats the config five times a run, which takes longer than a small training does.
-format_code = yapf_api.FormatCode
-formatted: dict[str, tuple[str, bool]] = {}
-
-
-def format_once(code: str, **style: object) -> tuple[str, bool]:
-    if code not in formatted:
-        formatted[code] = format_code(code, **style)
-    return formatted[code]
-
-
-yapf_api.FormatCode = format_once
+yapf_api.FormatCode = lambda code, **style: (code, False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,8 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="cuda: torch sees no GPU"))
 
 
-def pytest_collection_finish() -> None:
-    """Takes what is imported by now out of the collections of garbage, of which a run makes many.
+@pytest.fixture(autouse=True)
+def _little_garbage() -> None:
+    """Takes what is there by now out of the collections of garbage, of which a run makes many.
 
     Each takes half a second otherwise.
     """
