@@ -1,14 +1,19 @@
-"""Atomic writes, JSON files, and where the project's files are."""
+"""Atomic writes, full disks, JSON files, and where the project's files are."""
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from casvit_dense.errors import UserError
 
 PACKAGE = Path(__file__).parent
+#: What only the user can mend, wherever it comes up: no space, no permission, a read-only disk.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 #: Suffixes of config files.
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 #: Folder of work directories, one for each config.
@@ -48,6 +53,8 @@ def write_whole(target: Path, content: bytes) -> None:
     """
     if target.is_dir():
         raise UserError(f"{target} is a folder; give a file")
+    if target.is_symlink() and not target.is_relative_to("/dev"):
+        target = target.resolve()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.is_symlink() or (target.exists() and not target.is_file()):
@@ -61,6 +68,27 @@ def write_whole(target: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}") from error
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the disk where a file or folder is, or will be."""
+    place = path.absolute()
+    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
+
+
+@contextmanager
+def disk_errors(what: str | Path) -> Iterator[None]:
+    """Says what could not be written where a library met a full or protected disk.
+
+    Raises:
+        UserError: in place of such an OSError, which names no file where a write failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UserError(f"{what} cannot be written: {error}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """The ``casvit-dense`` program: one thin module per sub-command."""
 
 import argparse
-import errno
 import os
 import shlex
 import signal
@@ -13,6 +12,7 @@ from types import FrameType
 
 from casvit_dense import __version__
 from casvit_dense.errors import Stopped, UserError
+from casvit_dense.files import DISK_ERRORS
 
 COMMANDS = (
     "train",
@@ -31,9 +31,6 @@ COMMANDS = (
     "report",
     "doctor",
 )
-
-#: What only the user can mend, wherever it comes up: no space, no permission, a read-only disk.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells count it
 STOPPED = 75

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from io import TextIOBase
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
 from casvit_dense.engine.coco_backends import COCO_KINDS, COCO_TITLES
 from casvit_dense.errors import Stopped, UserError
@@ -70,25 +69,6 @@ class EarlyMessages(MemoryHandler):
         self.flush()
 
 
-class QuietRunner(Runner):
-    """A runner whose messages go to its log file; the console shows no more than its errors."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Builds mmengine's logger, and fills its file with what was said before it existed."""
-        logger = super().build_logger(*args, **kwargs)
-        target: logging.Handler = logging.NullHandler()  # only the first process has a file
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                target = handler
-            elif isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.ERROR)
-                handler.setStream(getattr(sys.stdout, "console", sys.stdout))
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, EarlyMessages):
-                handler.pass_on(target)
-        return logger
-
-
 @contextmanager
 def quiet_console() -> Iterator[None]:
     """Shows the messages of `LOG` alone, and keeps everything for the log file.
@@ -101,6 +81,7 @@ def quiet_console() -> Iterator[None]:
     if is_first_process():
         shown = logging.StreamHandler(console)
         shown.setFormatter(logging.Formatter("%(message)s"))
+        shown.handleError = _raise_again  # type: ignore[method-assign]
     held = EarlyMessages()
     # mmengine logs by the newest of its loggers, which may be that of an earlier run.
     MMLogger.get_instance(f"before the run {time.time_ns()}").handlers = [held]
@@ -122,6 +103,11 @@ def quiet_console() -> Iterator[None]:
         LOG.removeHandler(shown)
         root.removeHandler(held)
         held.close()
+
+
+def _raise_again(record: logging.LogRecord) -> None:
+    """An output that takes no more ends a run, as it ends any command; logging would go on."""
+    raise
 
 
 def show_prints() -> None:

@@ -1,8 +1,6 @@
 """Hooks for mmengine's runner."""
 
 import math
-import resource
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from casvit_dense.engine.console import LOG, format_metrics, show_prints
+from casvit_dense.engine.memory import peak_memory, resident_memory
 from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 
@@ -92,6 +91,9 @@ class ProgressHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         due = self._interval > 0 and self.every_n_train_iters(runner, self._interval)
+        if due:  # into mmengine's own line, in its unit; of the GPU it has the peak itself
+            for name, used in zip(("rss", "rss_workers"), resident_memory(), strict=True):
+                runner.message_hub.update_scalar(f"train/{name}", used // 2**20)
         line = self._loops["train"].step(due)
         if line is not None:
             LOG.info(", ".join([line, *training_state(runner, outputs or {})]))
@@ -129,14 +131,6 @@ def training_state(runner: Runner, outputs: Mapping[str, Any]) -> list[str]:
     if "train/lr" in scalars:
         state.append(f"lr {scalars['train/lr'].current():.2e}")
     return [*state, f"memory {peak_memory() / 2**30:.1f} GiB"]
-
-
-def peak_memory() -> int:
-    """The most bytes in use so far: of tensors on the GPU, or by this process without one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else highest * 1024
 
 
 @HOOKS.register_module()

@@ -1,11 +1,19 @@
-"""Names the record whose files cannot be loaded: one line, from any worker of a loader."""
+"""Loading that meets a broken file: it is tried again, named, and replaced where a run allows it.
 
+One line says what is wrong, from any worker of a loader.
+"""
+
+import random
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from casvit_dense.data.checks.image_facts import ImageFacts, read_deep, read_header
@@ -13,6 +21,15 @@ from casvit_dense.data.checks.map_facts import read_map
 from casvit_dense.errors import UserError
 
 REMEDY = "casvit-dense data check names all such files"
+
+#: Seconds before each further attempt: what a network file system needs to come back to itself.
+PAUSES = (0.5, 2.0)
+
+#: Key of a sample's meta information: why it stands in for another.
+REPLACES = "replaces"
+
+#: What torch says where a worker was killed, or found no room in the memory shared with it.
+KILLED, NO_SHARED_MEMORY = "DataLoader worker (pid", ("shared memory", "</torch_")
 
 
 class LoadingError(UserError):
@@ -26,17 +43,23 @@ class LoadingError(UserError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def name_records(dataset: Any) -> None:
-    """Has a data set name the record that it cannot load.
+class BrokenFileError(LoadingError):
+    """A record whose files are broken; every other error is one of the pipeline."""
+
+
+def name_records(dataset: Any, replace: bool = False) -> None:
+    """Has a data set try again, and then name, the record that it cannot load.
 
     Args:
         dataset: a data set or a wrapper (repeat, concatenate) around some; others are left alone.
+        replace: put another sample, which says so under `REPLACES`, in the place of one whose
+            files are broken. Which one depends on the generators' states before that sample alone.
     """
     for inner in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
         if inner is not None:
-            name_records(inner)
-    if hasattr(dataset, "prepare_data"):
-        dataset.prepare_data = partial(_prepare, dataset)  # workers that are spawned pickle it
+            name_records(inner, replace)
+    if hasattr(dataset, "prepare_data"):  # workers that are spawned pickle it
+        dataset.prepare_data = partial(_prepare, dataset, replace)
 
 
 def name_batches(model: nn.Module) -> None:
@@ -46,20 +69,67 @@ def name_batches(model: nn.Module) -> None:
         preprocessor.forward = partial(_preprocess, preprocessor)
 
 
-def _prepare(dataset: Any, index: int) -> Any:
+@contextmanager
+def loaders_watched() -> Iterator[None]:
+    """Says in one line that the system killed a worker of a loader.
+
+    Raises:
+        UserError: in place of torch's RuntimeError, which comes up in any line of a run.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if KILLED not in text and not any(part in text for part in NO_SHARED_MEMORY):
+            raise
+        remedy = "killed where memory runs out (dmesg says so): give fewer --workers"
+        if any(part in text for part in NO_SHARED_MEMORY):
+            remedy = "out of shared memory: enlarge /dev/shm (docker run --shm-size=8g)"
+        raise UserError(
+            f"a process that loads images ended, most likely {remedy}, and go on with --resume. "
+            f"torch says: {text[-200:]}"
+        ) from error
+
+
+def _prepare(dataset: Any, replace: bool, index: int) -> Any:
+    """A sample; random numbers are drawn as if its first attempt were the only one."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    for pause in (*PAUSES, None):
+        try:
+            return _load(dataset, index)
+        except LoadingError as error:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_rng_state(before[2])
+            if pause is not None:
+                time.sleep(pause)
+                continue
+            if not replace or not isinstance(error, BrokenFileError):
+                raise
+            sample = _prepare(dataset, False, int(np.random.randint(len(dataset))))
+            if not isinstance(sample, dict) or "data_samples" not in sample:
+                raise  # nowhere to say it
+            sample["data_samples"].set_metainfo({REPLACES: str(error)})
+            return sample
+
+
+def _load(dataset: Any, index: int) -> Any:
     try:
         sample = type(dataset).prepare_data(dataset, index)
     except UserError:
         raise
     except Exception as error:  # whatever a step of a pipeline raises
         record = dataset.get_data_info(index)
-        reason = _fault_of(record) or _in_a_line(error)
-        raise LoadingError(f"{_name(record)} cannot be loaded: {reason}. {REMEDY}") from error
+        reason = _fault_of(record)
+        kind = BrokenFileError if reason or isinstance(error, OSError) else LoadingError
+        raise kind(
+            f"{_name(record)} cannot be loaded: {reason or _in_a_line(error)}. {REMEDY}"
+        ) from error
     truth = _differing_truth(sample)
     if truth:
         record = dataset.get_data_info(index)
         reason = _differing_files(record) or f"its {truth} differ from it in size"
-        raise LoadingError(f"{_name(record)} cannot be used: {reason}. {REMEDY}")
+        raise BrokenFileError(f"{_name(record)} cannot be used: {reason}. {REMEDY}")
     return sample
 
 

@@ -22,9 +22,12 @@ from casvit_dense.checkpoint.whole import whole_file
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.config_tree import heads_of
-from casvit_dense.engine.console import QuietRunner, log_entry
+from casvit_dense.engine.console import log_entry
 from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.engine.loading import name_batches, name_records
+from casvit_dense.engine.quiet_runner import QuietRunner
+from casvit_dense.engine.replaced import ReplacedImagesHook
+from casvit_dense.engine.space import check_test_space, check_training_space
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
@@ -125,11 +128,12 @@ def check_once_each(images: Sequence[Hashable]) -> None:
         raise RuntimeError(f"{len(twice)} images were evaluated more than once: {twice[:5]}")
 
 
-def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
+def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0) -> Runner:
     """The runner of a resolved config, with everything built that some loops need.
 
     Args:
         loops: names of the runner's loops, whose data sets are then read.
+        max_bad_images: share of the training images that may be replaced, see `ReplacedImagesHook`.
 
     Raises:
         UserError: the config names a part that does not exist or gives it arguments that it does
@@ -145,16 +149,25 @@ def build_runner(cfg: Config, loops: Iterable[str]) -> Runner:
         for loop in loops:
             dataset = getattr(runner, loop).dataloader.dataset
             pack_index(dataset)
-            name_records(dataset)
+            name_records(dataset, replace=loop == "train_loop" and max_bad_images > 0)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     name_batches(unwrapped(runner.model))
+    if max_bad_images > 0:
+        runner.register_hook(ReplacedImagesHook(max_bad_images))
     if (cfg.get("randomness") or {}).get("deterministic"):
         # mmengine would end the run at the first operation that no GPU does deterministically,
         # such as the loss of segmentation; now torch warns of it.
         torch.use_deterministic_algorithms(True, warn_only=True)
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):  # a config from elsewhere
         runner.register_hook(ProgressHook())
+    said = []
+    if "train_loop" in loops:
+        said = check_training_space(cfg, unwrapped(runner.model))
+    if "test_loop" in loops:
+        said = check_test_space(cfg, len(runner.test_dataloader.dataset))
+    for line in said:
+        log_entry("note", line)
     log_entry("log file", short_path(runner.logger.log_file))
     return runner
 

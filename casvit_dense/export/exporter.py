@@ -31,10 +31,11 @@ from casvit_dense.export.model import is_exported, is_of_model
 from casvit_dense.export.quantize import Log, data_images, report_cost, write_int8
 from casvit_dense.export.writers import SUFFIXES, WRITERS, check_coreml
 from casvit_dense.extras import require
+from casvit_dense.files import disk_errors, free_bytes
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor
 from casvit_dense.predictor.model import test_dataset
-from casvit_dense.progress import format_duration
+from casvit_dense.progress import format_bytes, format_duration
 
 #: Packages whose versions the file records.
 WRITTEN_BY = (
@@ -113,7 +114,8 @@ def export(
     example = torch.rand(options.batch, 3, *size)
     graph = build_graph(predictor.model, example, options)
     description = describe(predictor, graph, example, options.dynamic, options.fused)
-    with scratch_beside(target) as scratch:
+    check_space(target, predictor.model, options)
+    with disk_errors(target), scratch_beside(target) as scratch:
         file = scratch / target.name
         open_or_fixed = "height and width open" if options.dynamic else "size fixed"
         log(f"writing {options.format}, {options.part}, {size[0]}x{size[1]}, {open_or_fixed} ...")
@@ -181,6 +183,18 @@ def target_file(stem: str, options: ExportOptions) -> Path:
 def files_of(target: Path) -> list[Path]:
     """The file, and OpenVINO's weights beside it."""
     return [target, target.with_suffix(".bin")] if target.suffix == ".xml" else [target]
+
+
+def check_space(target: Path, model: nn.Module, options: ExportOptions) -> None:
+    """Refuses a disk that cannot hold the files that are there together at one time."""
+    files = 2 if options.int8 or options.format == "openvino" else 1  # ONNX is the way to both
+    needed = files * sum(tensor.nbytes for tensor in model.state_dict().values())
+    free = free_bytes(target)
+    if free < needed:
+        raise UserError(
+            f"{target.parent} has {format_bytes(free)} free, and the export takes about "
+            f"{format_bytes(needed)}: make room, or give --out on another disk"
+        )
 
 
 def build_graph(model: nn.Module, example: torch.Tensor, options: ExportOptions) -> Graph:

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,10 @@ def write_openvino(graph: Graph, path: Path, example: Tensor, description: Descr
     between.unlink()
     for key, text in description.to_texts().items():
         model.set_rt_info(text, [OPENVINO_SECTION, key])
-    ov.save_model(model, str(path), compress_to_fp16=False)
+    try:
+        ov.save_model(model, str(path), compress_to_fp16=False)
+    except RuntimeError as error:  # "iostream error", without a reason
+        raise UserError(f"OpenVINO cannot write {path}: {error}; is the disk full?") from error
 
 
 def write_torch_export(graph: Graph, path: Path, example: Tensor, description: Description) -> None:
@@ -128,7 +132,9 @@ def write_torch_export(graph: Graph, path: Path, example: Tensor, description: D
     with torch.no_grad():
         program = torch.export.export(graph, (example,), dynamic_shapes=shapes)
     extra = {PT2_ENTRY: json.dumps(description.to_texts())}
-    torch.export.save(program, str(path), extra_files=extra)
+    archive = BytesIO()  # torch's own writing to a file aborts the process where the disk is full
+    torch.export.save(program, archive, extra_files=extra)
+    path.write_bytes(archive.getbuffer())
 
 
 def write_coreml(graph: Graph, path: Path, example: Tensor, description: Description) -> None:

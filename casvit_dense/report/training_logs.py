@@ -13,7 +13,7 @@ from casvit_dense.files import json_lines
 POINTS = 300
 
 #: Clocks and counters, which are not curves.
-LEFT_OUT = {"time", "data_time", "eta", "memory", "epoch", "iter", "step"}
+LEFT_OUT = {"time", "data_time", "eta", "memory", "rss", "rss_workers", "epoch", "iter", "step"}
 
 Curve = tuple[list[float], list[float]]
 

@@ -1,16 +1,15 @@
 """Runs a plan: the steps that are left of each run, one after the other."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from casvit_dense.engine.space import moments_of, schedule_of
 from casvit_dense.errors import UserError
+from casvit_dense.files import free_bytes
 from casvit_dense.reproduce.estimate import (
     Estimate,
     evaluation_time,
     evaluations_left,
-    moments_of,
-    schedule_of,
     step_time,
 )
 from casvit_dense.reproduce.formatting import (
@@ -54,7 +53,7 @@ def show(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> 
     states = job.look()
     work = [(state, job.estimate(state)) for state in states]
     lines = [*inventory(states, settings), *subsets(work), *order(work)]
-    log("\n".join([*lines, *totals(work, free_space(settings))]))
+    log("\n".join([*lines, *totals(work, free_bytes(settings.work_dirs))]))
 
 
 def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> int:
@@ -187,11 +186,3 @@ class Job:
             gpus=self.settings.gpus,
             disk=schedule.disk(weights, trained, moments_of(cfg)),
         )
-
-
-def free_space(settings: Settings) -> int | None:
-    """Free bytes on the disk of the work directories."""
-    for folder in (settings.work_dirs, *settings.work_dirs.resolve().parents):
-        if folder.is_dir():
-            return shutil.disk_usage(folder).free
-    return None

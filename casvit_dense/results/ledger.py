@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,16 +54,24 @@ def check_writable(path: Path) -> None:
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Adds rows at the end; safe beside other processes that do the same.
 
-    A line that a killed process left unfinished is ended first, so that it spoils no other.
+    A line that a killed process left unfinished is ended first, so that it spoils no other; what a
+    disk that filled up took of a row is cut off again.
 
     Raises:
         UserError: the disk or the permissions do not allow it, or another process keeps the file.
     """
     text = "".join(f"{line_of(row)}\n" for row in rows).encode()
-    with _exclusive(path), path.open("ab+") as file:
-        if file.tell() and not _ends_a_line(file):
-            text = b"\n" + text
-        file.write(text)
+    with _exclusive(path):
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab+") as file:
+                if size and not _ends_a_line(file):
+                    text = b"\n" + text
+                file.write(text)
+        except OSError:
+            with suppress(OSError):  # as where the file could not be opened
+                os.truncate(path, size)
+            raise
 
 
 def replace_rows(path: Path, rows: Iterable[BenchmarkRow]) -> None:

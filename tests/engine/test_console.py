@@ -11,13 +11,13 @@ from mmengine.model import BaseModel
 
 from casvit_dense.engine.console import (
     LOG,
-    QuietRunner,
     class_table,
     format_metrics,
     log_entry,
     quiet_console,
     show_prints,
 )
+from casvit_dense.engine.quiet_runner import QuietRunner
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 

@@ -13,15 +13,13 @@ from mmengine.registry import MODELS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.config import read_config, register_scope, resolve
+from casvit_dense.engine.space import Schedule, moments_of, schedule_of
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.estimate import (
     Estimate,
-    Schedule,
     benchmarked,
     evaluations_left,
     logged_times,
-    moments_of,
-    schedule_of,
     step_time,
     training_pixels,
 )

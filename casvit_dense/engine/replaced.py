@@ -1,0 +1,66 @@
+"""Training images whose files break while a run is under way: said, counted, up to a share."""
+
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from casvit_dense.engine.console import LOG
+from casvit_dense.engine.loading import REPLACES
+from casvit_dense.errors import UserError, shortlist
+from casvit_dense.progress import counted
+
+#: Where the messages are kept: in every checkpoint, so that a resumed run goes on counting.
+REPLACED = "replaced_images"
+
+
+class ReplacedImagesHook(Hook):
+    """Says which images others stand in for, each once, and stops where they are too many.
+
+    Args:
+        share: of the training images that may be replaced.
+        interval: steps after which several processes compare what each has met.
+    """
+
+    def __init__(self, share: float, interval: int = 50) -> None:
+        self.share = share
+        self.interval = interval
+        self._new: list[str] = []
+        self._replaced: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self._replaced = list(runner.message_hub.get_info(REPLACED, []))
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
+    ) -> None:
+        for sample in (data_batch or {}).get("data_samples", ()):
+            if REPLACES in sample:
+                self._new.append(sample.get(REPLACES))
+        if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
+            self._compare(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        self._compare(runner)
+        if self._replaced:
+            names = [message.partition(" cannot be ")[0] for message in self._replaced]
+            LOG.info(f"replaced: {counted(len(names), 'image')}: {shortlist(names, 20)}")
+
+    def _compare(self, runner: Runner) -> None:
+        """The same in all processes, so that they stop together."""
+        images = len(runner.train_dataloader.dataset)
+        found = [message for messages in all_gather_object(self._new) for message in messages]
+        self._new = []
+        for message in dict.fromkeys(found):
+            if message in self._replaced:
+                continue
+            if len(self._replaced) >= int(self.share * images):
+                raise UserError(
+                    f"{message}. {counted(len(self._replaced), 'image')} of {images:,} were "
+                    f"replaced before, and {self.share:.2%} may be (--max-bad-images); restore "
+                    "the files and go on with --resume"
+                )
+            self._replaced.append(message)
+            runner.message_hub.update_info(REPLACED, self._replaced)
+            LOG.warning(f"warning: {message}; another image stands in for it")
