@@ -176,7 +176,6 @@ def conditions_of(cfg: Config, options: RunOptions, dataset: Any) -> dict[str, A
         "processes": world_size(options.launcher),
         "images a process and step": cfg.train_dataloader.get("batch_size"),
         "training data": f"{len(dataset)} images, {digest(list(map(truth_of, leaves(dataset))))}",
-        "--fold": options.fold,
     }
 
 

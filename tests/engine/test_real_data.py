@@ -85,7 +85,8 @@ def test_recipe_trains_resumes_and_evaluates(recipe: str, tmp_path: Path) -> Non
     saved = (work_dir / "last_checkpoint").read_text().strip()
     assert f"_{first}.pth" in saved
 
-    assert main([*train, "--resume", *options, f"{length}={second}"]) == 0
+    longer = [*train, "--resume", "--allow-changed-resume"]
+    assert main([*longer, *options, f"{length}={second}"]) == 0
     last = (work_dir / "last_checkpoint").read_text().strip()
     assert f"_{second}.pth" in last
     whole = losses(work_dir)

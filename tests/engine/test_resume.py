@@ -135,7 +135,6 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         "classes.0: was ",
     ),
     "seed": ({"seed": 5}, "seed: was 0, is 5"),
-    "fold": ({"fold": "time"}, "--fold: was None, is 'time'"),
     "data": ({"data_root": "other"}, "training data: was '10 images, "),
 }
 
