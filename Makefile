@@ -5,6 +5,7 @@ VENV ?= .venv
 PYTHON ?= python3
 WHEELHOUSE ?=
 PYTEST_ARGS ?=
+FAULTS ?=
 
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.casvit
@@ -23,7 +24,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint speed speed-page results-page doctor clean
+.PHONY: help setup test demo faults lint speed speed-page results-page doctor clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  	/p' Makefile
@@ -42,6 +43,11 @@ test: setup  ## set-up and the test suite
 # other spin, and beside other work that makes training ten times slower.
 demo: setup  ## set-up, then three models trained and evaluated on generated data
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/casvit-dense demo
+
+faults: setup  ## breaks runs in every way and compares; hours (FAULTS=--quick: a part of each)
+	@failed=; for script in tests/faults/*.py; do echo "==> $$script"; \
+	  OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) $$script $(FAULTS) || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
 
 speed: setup  ## every CPU figure of docs/speed.md; says how long that takes
 	$(VENV)/bin/casvit-dense benchmark --suite cpu --ledger docs/speed/cpu.jsonl

@@ -119,7 +119,10 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "clipping": ({"optim_wrapper.clip_grad": {"max_norm": 1}}, "clip_grad: was None, is"),
     "accumulation": ({"optim_wrapper.accumulative_counts": 2}, "counts: was None, is 2"),
-    "precision": ({"amp": "bf16"}, "optim_wrapper.type: was 'OptimWrapper', is 'AmpOptimWr"),
+    "precision": (
+        {"optim_wrapper.type": "AmpOptimWrapper"},
+        "optim_wrapper.type: was 'OptimWrapper', is 'AmpOptimWr",
+    ),
     "schedule": ({"param_scheduler.1.eta_min": 0.5}, "param_scheduler.1.eta_min: was"),
     "length": ({"train_cfg.max_iters": 6}, "train_cfg.max_iters: was 4, is 6"),
     "batch": ({"train_dataloader.batch_size": 2}, "images a process and step: was 4, is 2"),
