@@ -1,8 +1,12 @@
 """Names of files and folders in a work directory; every evaluation has a folder there.
 
 ``test`` writes ``work_dirs/X/test/20261127T141530Z``: the time in UTC, so that names sort by age.
+Until it has finished, the name has a dot before it: what has no dot is whole.
 """
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
@@ -30,7 +34,7 @@ _NAMES: Final = "[0-9]*T[0-9]*Z*"
 
 
 def new_evaluation(work_dir: Path) -> Path:
-    """Makes the folder of an evaluation that begins now.
+    """Makes the folder of an evaluation that begins now; `finish_evaluation` gives it its name.
 
     Evaluations that begin in the same second get ``-02``, ``-03`` and so on behind it.
     """
@@ -39,15 +43,39 @@ def new_evaluation(work_dir: Path) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
-            folder = parent / (name if number == 1 else f"{name}-{number:02}")
+            folder = parent / (f".{name}" if number == 1 else f".{name}-{number:02}")
             try:
                 folder.mkdir()
             except FileExistsError:
                 continue
-            break
+            if not finished_name(folder).exists():
+                break
+            folder.rmdir()
     except OSError as error:
         raise UserError(f"work directory {work_dir} cannot be made: {error}") from error
     return folder
+
+
+def finished_name(folder: Path) -> Path:
+    """The path that an unfinished evaluation's folder will have."""
+    return folder.with_name(folder.name.removeprefix("."))
+
+
+def finish_evaluation(folder: Path) -> Path:
+    """Gives a whole evaluation its name, also in the config that ran, and returns its path."""
+    finished = finished_name(folder)
+    for config in folder.rglob("*.py"):
+        config.write_text(config.read_text().replace(str(folder), str(finished)))
+    return folder.rename(finished)
+
+
+@contextmanager
+def removed_unless_finished(folder: Path) -> Iterator[None]:
+    """Removes the folder of an evaluation that fails."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a finished one has another name
 
 
 def find_evaluation(folder: Path) -> Path:

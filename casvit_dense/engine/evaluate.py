@@ -2,11 +2,13 @@
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import read_checkpoint
@@ -41,7 +43,14 @@ from casvit_dense.engine.runner import (
 )
 from casvit_dense.engine.sense import remarks
 from casvit_dense.errors import UserError
-from casvit_dense.evaluations import MAPS_FOLDER, METRICS_FILE, PREDICTIONS, new_evaluation
+from casvit_dense.evaluations import (
+    MAPS_FOLDER,
+    METRICS_FILE,
+    PREDICTIONS,
+    finish_evaluation,
+    new_evaluation,
+    removed_unless_finished,
+)
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.export.runtime import find_backend
@@ -65,7 +74,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluates a checkpoint on the test set of a config.
 
-    The evaluation gets a folder of its own in the work directory, ``test/<time>``, with
+    Once it is whole, the evaluation has a folder of its own, ``test/<time>``: with
     ``metrics.json`` (figures and their conditions), the predictions (COCO results files, or index
     maps under ``maps``), the log and the config that ran. The ledger gets a row.
 
@@ -115,61 +124,65 @@ def evaluate(
     if not options.format_only:
         on_main_process(lambda: check_writable(ledger))
     folder = on_main_process(lambda: new_evaluation(work_dir))
-    cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
-    keep_predictions(cfg, folder, options)
-    if data is not None:
-        write_description(data.description, folder / DATA_FILE)
-    runner = build_runner(cfg, ("test_loop",))
-    for line in foreign_data(cfg, "test_dataloader", runner.test_dataloader.dataset):
-        log_entry("note", line)
-    facts = load_weights(runner, checkpoint, options)
-    if options.format_only:
-        runner.test()
-        LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {folder}")
-        return {}
-    # Before the hours of testing: the annotation files might be gone after them.
-    dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
-    metrics: dict[str, float] = runner.test()
+    removed = removed_unless_finished(folder) if is_main_process() else nullcontext()
+    with removed:
+        cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
+        keep_predictions(cfg, folder, options)
+        if data is not None:
+            write_description(data.description, folder / DATA_FILE)
+        runner = build_runner(cfg, ("test_loop",))
+        for line in foreign_data(cfg, "test_dataloader", runner.test_dataloader.dataset):
+            log_entry("note", line)
+        facts = load_weights(runner, checkpoint, options)
+        if options.format_only:
+            runner.test()
+            kept = on_main_process(lambda: finish_evaluation(folder))
+            LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {kept}")
+            return {}
+        # Before the hours of testing: the annotation files might be gone after them.
+        dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
+        metrics: dict[str, float] = runner.test()
 
-    def save() -> None:
-        seconds = round(time.monotonic() - started, 1)
-        by_class = per_class(runner)
-        content = {
-            "config": Path(cfg.filename).stem,
-            "checkpoint": str(checkpoint),
-            "metrics": metrics,
-            "per_class": by_class,
-            "remarks": [*said, *remarks(metrics, by_class)],
-            "conditions": conditions(
-                cfg,
-                **facts,
-                images=len(runner.test_dataloader.dataset),
-                seed=runner.seed,
-                duration_s=seconds,
-                coco_backend=coco_backend(runner),
-            ),
-        }
-        file = folder / METRICS_FILE
-        write_json(file, json_values(content), indent=2)  # even if the row cannot be made
-        row = evaluation_row(
-            content,
-            hashes=resolved.hashes,
-            training=training,
-            dataset=dataset,
-            command=options.command and with_launcher(options.command, options.launcher),
-            folder=Path(os.path.relpath(folder, ledger.parent)).as_posix(),
-        )
-        write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
-        for line in format_metrics(metrics):
-            LOG.info(line)
-        for line in content["remarks"]:
-            LOG.info(f"note: {line}")
-        LOG.info(f"evaluated in {format_duration(seconds)}: {file}")
-        append_rows(ledger, [row])
-        LOG.info(f"row {row_id(row)} added to {ledger}")
+        def save() -> None:
+            seconds = round(time.monotonic() - started, 1)
+            by_class = per_class(runner)
+            content = {
+                "config": Path(cfg.filename).stem,
+                "checkpoint": str(checkpoint),
+                "metrics": metrics,
+                "per_class": by_class,
+                "remarks": [*said, *remarks(metrics, by_class)],
+                "conditions": conditions(
+                    cfg,
+                    **facts,
+                    images=len(runner.test_dataloader.dataset),
+                    seed=runner.seed,
+                    duration_s=seconds,
+                    coco_backend=coco_backend(runner),
+                ),
+            }
+            write_json(folder / METRICS_FILE, json_values(content), indent=2)
+            kept = finish_evaluation(folder)  # even if the row cannot be made
+            file = kept / METRICS_FILE
+            row = evaluation_row(
+                content,
+                hashes=resolved.hashes,
+                training=training,
+                dataset=dataset,
+                command=options.command and with_launcher(options.command, options.launcher),
+                folder=Path(os.path.relpath(kept, ledger.parent)).as_posix(),
+            )
+            write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
+            for line in format_metrics(metrics):
+                LOG.info(line)
+            for line in content["remarks"]:
+                LOG.info(f"note: {line}")
+            LOG.info(f"evaluated in {format_duration(seconds)}: {file}")
+            append_rows(ledger, [row])
+            LOG.info(f"row {row_id(row)} added to {ledger}")
 
-    on_main_process(save)
-    return metrics
+        on_main_process(save)
+        return metrics
 
 
 def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) -> dict[str, Any]:

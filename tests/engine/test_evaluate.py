@@ -23,7 +23,7 @@ from casvit_dense.engine import runner
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
-from casvit_dense.evaluations import find_evaluation, new_evaluation
+from casvit_dense.evaluations import find_evaluation, finish_evaluation, new_evaluation
 from casvit_dense.options import RunOptions
 from casvit_dense.results.ledger import read_ledger
 from casvit_dense.results.row import row_id
@@ -127,15 +127,36 @@ def test_the_newest_finished_evaluation_is_found(
     monkeypatch.setattr(evaluations, "datetime", Clock)
     assert find_evaluation(tmp_path) == tmp_path
     names = ["20261127T141530Z", "20261127T141530Z-02", "20261127T141530Z-03"]
-    folders = [new_evaluation(tmp_path) for _ in names]
-    assert folders == [tmp_path / "test" / name for name in names]
+    begun = [new_evaluation(tmp_path) for _ in names]
+    assert begun == [tmp_path / "test" / f".{name}" for name in names]
+    (begun[2] / "metrics.json").touch()
     assert find_evaluation(tmp_path / "test") == tmp_path / "test"  # none has finished
+    (begun[0] / "config.py").write_text(f"work_dir = '{begun[0]}'")
+    folders = [finish_evaluation(folder) for folder in begun]
+    assert folders == [tmp_path / "test" / name for name in names]
+    assert (folders[0] / "config.py").read_text() == f"work_dir = '{folders[0]}'"
+    (folders[2] / "metrics.json").unlink()
+    assert new_evaluation(tmp_path).name == ".20261127T141530Z-04"
     (tmp_path / "test/metrics.json").touch()  # by an earlier version
     assert find_evaluation(tmp_path) == find_evaluation(tmp_path / "test") == tmp_path / "test"
     for folder in folders[:2]:
         (folder / "metrics.json").touch()
         assert find_evaluation(tmp_path) == find_evaluation(tmp_path / "test") == folder
     assert find_evaluation(folders[0]) == folders[0]
+
+
+def test_an_evaluation_that_fails_leaves_no_folder(
+    runs: Runs, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        assert list((tmp_path / "work/test").glob(".2*/maps"))  # where it is all written
+        raise UserError("no more")
+
+    options = options_of("fpn", shapes, tmp_path / "work")
+    monkeypatch.setattr(runner.DenseRunner, "test", broken)
+    with pytest.raises(UserError, match="no more"):
+        evaluate(config_of("fpn"), runs["fpn"], options)
+    assert list((tmp_path / "work/test").iterdir()) == []
 
 
 @pytest.fixture(
