@@ -17,8 +17,10 @@ class UserError(Exception):
 class Stopped(Exception):
     """A run was asked to end, and can be resumed. The message says where it stands.
 
-    The command line prints it as one line and exits with code 75, as `EX_TEMPFAIL` of sysexits.h.
+    The command line prints it as one line and exits with `exit_code`.
     """
+
+    exit_code = 75  # `EX_TEMPFAIL` of sysexits.h
 
 
 def shortlist(names: Sequence[object], count: int = 5) -> str:

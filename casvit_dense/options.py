@@ -193,6 +193,14 @@ class RunOptions(LayoutOptions):
         choices=("none", "pytorch", "slurm", "mpi"),
         help="what started the processes (%(default)s)",
     )
+    hang_timeout: float | None = flag(
+        commands="train test",
+        exported="is evaluated by one process",
+        type=float,
+        metavar="SECONDS",
+        help="end a run of several processes when it makes no step for so long (600; 0: never); an "
+        "evaluation's last part, computing the figures, must fit in",
+    )
     format_only: bool = flag(
         False,
         commands="test",

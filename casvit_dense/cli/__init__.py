@@ -33,7 +33,6 @@ COMMANDS = (
 )
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells count it
-STOPPED = 75
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _say(f"error: {error}", 2)
     except Stopped as stop:
-        return _say(str(stop), STOPPED)
+        return _say(str(stop), stop.exit_code)
     except BrokenPipeError:
         _discard_output()
         return 128 + signal.SIGPIPE
@@ -114,10 +113,11 @@ def _discard_output() -> None:
 
 
 def _say(message: str, code: int) -> int:
-    # Processes of one machine end alike; one of them says why, and the others leave it time for
-    # that: torchrun ends all of them with the first.
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        print(message, file=sys.stderr)
-    else:
+    # Processes of one machine mostly end alike; the first of them says why, and torchrun ends the
+    # others while they wait. One that still lives then has a reason of its own.
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) != "0":
+        if code == Stopped.exit_code:
+            return code
         time.sleep(5)
+    print(message, file=sys.stderr)
     return code

@@ -3,6 +3,7 @@
 Nothing here changes what a model learns or which figures it reaches.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     if options.coco_backend is not None:
         set_coco_backend(cfg, options.coco_backend)
     set_launcher(cfg, options.launcher)
+    if options.hang_timeout is not None:
+        set_hang_timeout(cfg, options.hang_timeout)
     set_loaders(cfg, options.workers)
 
 
@@ -85,20 +88,36 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         raise UserError("torchrun started several processes; add --launcher pytorch")
     if launcher == "pytorch" and "RANK" not in os.environ:
         raise UserError("--launcher pytorch is for torchrun; start with tools/dist_train.sh")
+    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
+        raise UserError("--launcher slurm is for srun; start with tools/slurm_train.sh")
     cfg.launcher = launcher
     if torch.cuda.is_available():
         return
     for module in dicts_in(cfg.model):  # SyncBN has no CPU kernel
         if module.get("type") == "SyncBN":
             module.type = "BN"
-    if launcher not in ("none", "pytorch"):
-        raise UserError(f"--launcher {launcher} needs GPUs; on CPUs start processes by torchrun")
-    if launcher == "pytorch":
-        cfg.setdefault("env_cfg", ConfigDict()).dist_cfg = dict(backend="gloo")
+    if launcher == "mpi":
+        raise UserError("--launcher mpi needs GPUs; on CPUs start processes by torchrun or Slurm")
+    if launcher != "none":
+        dist_settings(cfg).backend = "gloo"
         # DDP takes device ids of GPUs only; mmengine would pass the local rank.
         cfg.model_wrapper_cfg = dict(
             type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
         )
+
+
+def set_hang_timeout(cfg: Config, seconds: float) -> None:
+    """Sets how long processes wait for each other; 0: forever."""
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"--hang-timeout {seconds:g}: give seconds, or 0 to wait forever")
+    dist_settings(cfg).timeout = seconds
+
+
+def dist_settings(cfg: Config) -> ConfigDict:
+    """How the process group is opened, by mmengine's names."""
+    environment = cfg.setdefault("env_cfg", ConfigDict())
+    settings: ConfigDict = environment.setdefault("dist_cfg", ConfigDict())
+    return settings
 
 
 def set_loaders(cfg: Config, workers: int | None) -> None:

@@ -32,8 +32,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
 from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
-from casvit_dense.training.processes import open_process_group
-from casvit_dense.training.processes import process_group_closed as process_group_closed
+from casvit_dense.training.processes import open_process_group, step_hooks
 from casvit_dense.training.stops import with_steady_workers
 
 
@@ -161,6 +160,8 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
         torch.use_deterministic_algorithms(True, warn_only=True)
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):  # a config from elsewhere
         runner.register_hook(ProgressHook())
+    for hook in step_hooks():
+        runner.register_hook(hook)
     said = []
     if "train_loop" in loops:
         said = check_training_space(cfg, unwrapped(runner.model))

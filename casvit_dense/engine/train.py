@@ -41,7 +41,6 @@ from casvit_dense.engine.resume import (
 from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
-    process_group_closed,
     start_from,
     unwrapped,
 )
@@ -53,6 +52,11 @@ from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name
 from casvit_dense.training.draws import StepSeedHook
 from casvit_dense.training.loops import RevalidationHook
+from casvit_dense.training.processes import (
+    on_main_process,
+    open_process_group,
+    process_group_closed,
+)
 from casvit_dense.training.records import TRAINING_RECORD, RecordHook
 from casvit_dense.training.stops import StopHook, StopRequest, stop_requests
 
@@ -106,7 +110,8 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
     log_entry("device", device_name())
     register_scope(cfg)
     report = dry_run_backbone(cfg, options.fold)
-    facts = check_data(cfg, ("train_dataloader", "val_dataloader"))
+    open_process_group(cfg)
+    facts = on_main_process(lambda: check_data(cfg, ("train_dataloader", "val_dataloader")))
     for line in [*(data.messages if data is not None else ()), *facts]:
         log_entry("data", line)
     with one_training_in(Path(cfg.work_dir)):

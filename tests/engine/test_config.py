@@ -305,6 +305,9 @@ def test_forgotten_launcher_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="add --launcher pytorch"):
         resolve(read(RETINANET), RunOptions())
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    with pytest.raises(UserError, match="start with tools/slurm_train.sh"):
+        resolve(read(RETINANET), RunOptions(launcher="slurm"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
@@ -324,6 +327,13 @@ class TestWithoutGPU:
         assert cfg.env_cfg.dist_cfg.backend == "gloo"
         assert cfg.model_wrapper_cfg.device_ids is None
 
-    def test_slurm_is_refused(self) -> None:
+    def test_slurms_processes_talk_by_gloo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SLURM_PROCID", "0")
+        options = RunOptions(launcher="slurm", hang_timeout=30)
+        cfg = resolve(read(RETINANET), options).config
+        assert cfg.env_cfg.dist_cfg == {"backend": "gloo", "timeout": 30}
+        assert cfg.model_wrapper_cfg.device_ids is None
+
+    def test_mpi_is_refused(self) -> None:
         with pytest.raises(UserError, match="torchrun"):
-            resolve(read(RETINANET), RunOptions(launcher="slurm"))
+            resolve(read(RETINANET), RunOptions(launcher="mpi"))

@@ -53,10 +53,15 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def run_together(work: Callable[[], int], count: int, logs: Path) -> list[int]:
+def run_together(
+    work: Callable[[], int], count: int, logs: Path, awaited: int | None = None
+) -> list[int]:
     """Runs something in processes that a launcher seems to have started; gives their exit codes.
 
     What each says is in ``rank<N>.log``.
+
+    Args:
+        awaited: how many of the processes are waited for; then the others are ended.
     """
     port = free_port()
 
@@ -71,4 +76,4 @@ def run_together(work: Callable[[], int], count: int, logs: Path) -> list[int]:
             stack.enter_context(forked(lambda rank=rank: start(rank), logs / f"rank{rank}.log"))
             for rank in range(count)
         ]
-        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids[:awaited]]

@@ -1,0 +1,76 @@
+"""Trainings of several processes, started as users do, for what happens to one of them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from demo_runs import config_of, options_of
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+
+
+def words_of(task: str, shapes: Path, work_dir: Path, rounds: int = 1) -> list[str]:
+    """Config and flags of a short run on the command line."""
+    options = options_of(task, shapes, work_dir, rounds)
+    overrides = [f"{key}={value!r}" for key, value in options.cfg_options.items()]
+    flags = ["--work-dir", str(work_dir), "--data-root", str(options.data_root), "--seed", "0"]
+    return [str(config_of(task)), *flags, "--cfg-options", *overrides]
+
+
+class Launched:
+    """A command in a session of its own, with what it says in a file."""
+
+    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
+        self.log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, **ENVIRONMENT, **environment},
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> "Launched":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, pattern: str, seconds: float = 300) -> str:
+        """The first thing said that fits a pattern."""
+        end = time.monotonic() + seconds
+        while (found := re.search(pattern, self.said())) is None:
+            assert self.process.poll() is None and time.monotonic() < end, self.said()
+            time.sleep(0.02)
+        return found[0]
+
+    def rank(self, number: int) -> int:
+        """The process id of a rank."""
+        for pid in descendants(self.process.pid):
+            with suppress(OSError):
+                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                if b"RANK=%d" % number in variables:
+                    return pid
+        raise AssertionError(f"no rank {number}: {self.said()}")
+
+
+def descendants(pid: int) -> list[int]:
+    """Ids of the processes that a process started, and of theirs."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
