@@ -16,9 +16,10 @@ from casvit_dense.engine.console import quiet_console
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
+from casvit_dense.files import write_whole
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Labels, Predictor, draw, read_image
-from casvit_dense.predictor.results import write_image
+from casvit_dense.predictor.results import encoded
 from casvit_dense.progress import format_duration
 from casvit_dense.reproduce.state import read_progress
 from casvit_dense.training.saving import numbered
@@ -113,7 +114,9 @@ def save_pictures(config: Path, checkpoint: Path, data_root: Path, folder: Path)
         image = read_image(truth.img_path)
         left = draw(image, as_prediction(truth, len(labels.names)), with_unlabelled(labels))
         right = draw(image, predictor.predict(image), labels, SCORE_THR)
-        write_image(folder / f"{Path(truth.img_path).stem}.png", np.hstack([left, right]))
+        write_whole(
+            folder / f"{Path(truth.img_path).stem}.png", encoded(".png", np.hstack([left, right]))
+        )
 
 
 def as_prediction(truth: BaseDataElement, num_classes: int) -> BaseDataElement:

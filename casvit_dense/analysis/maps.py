@@ -60,7 +60,7 @@ def count_pixels(source: MapSource, log: Log = no_log) -> Pixels:
         total += counts
         areas[:, i] = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     files = tuple(source.image_of(truth) for _, truth in pairs)
-    names = tuple(predicted.stem for predicted, _ in pairs)
+    names = tuple(_name(predicted, source.predictions, ".png") for predicted, _ in pairs)
     return Pixels(names, files, source.classes, total, *areas)
 
 
@@ -69,16 +69,19 @@ def map_pairs(source: MapSource) -> list[tuple[Path, Path]]:
     for folder in (source.predictions, source.truth):
         if not folder.is_dir():
             raise UserError(f"no folder of maps {folder}{source.hint}")
-    truths: dict[str, Path] = {}
-    for path in sorted(source.truth.rglob(f"*{source.truth_suffix}")):
-        name = path.name.removesuffix(source.truth_suffix)
-        if name in truths:
-            raise UserError(
-                f"{truths[name]} and {path} have one name; predictions do not tell which"
-            )
-        truths[name] = path
-    maps = sorted(source.predictions.glob("*.png"))
-    strange = [path.stem for path in maps if path.stem not in truths]
+    suffix = source.truth_suffix
+    truths = {_name(p, source.truth, suffix): p for p in source.truth.rglob(f"*{suffix}")}
+    maps = sorted(source.predictions.rglob("*.png"))
+    names = [_name(path, source.predictions, ".png") for path in maps]
+    alone: dict[str, str | None] = {}  # name without folders -> the whole one, None: of several
+    for name in truths:
+        stem = name.rpartition("/")[2]
+        alone[stem] = None if stem in alone else name
+    found = [name if name in truths else alone.get(name.rpartition("/")[2], "") for name in names]
+    if None in found:
+        name = names[found.index(None)]
+        raise UserError(f"{source.truth}: several maps have the name {name}; predict with folders")
+    strange = [name for name, truth in zip(names, found, strict=True) if not truth]
     if strange:
         raise UserError(
             f"{source.predictions}: {len(strange)} of {len(maps)} maps have no truth in "
@@ -87,7 +90,12 @@ def map_pairs(source: MapSource) -> list[tuple[Path, Path]]:
     expected = len(truths) if source.count is None else source.count
     if len(maps) != expected:
         raise UserError(f"{source.predictions}: holds {len(maps)} maps for {expected} images")
-    return [(path, truths[path.stem]) for path in maps]
+    return [(path, truths[name]) for path, name in zip(maps, found, strict=True) if name]
+
+
+def _name(path: Path, folder: Path, suffix: str) -> str:
+    """A map's path below its folder, without the suffix."""
+    return path.relative_to(folder).as_posix().removesuffix(suffix)
 
 
 def _confusion_of(predicted: Path, truth: Path, classes: int, source: MapSource) -> np.ndarray:

@@ -16,7 +16,7 @@ from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import evaluators
+from casvit_dense.engine.config_tree import evaluators, leaf_datasets
 from casvit_dense.engine.console import (
     LOG,
     format_metrics,
@@ -237,7 +237,10 @@ def keep_predictions(cfg: Config, folder: Path, options: RunOptions) -> None:
             metric.format_only = options.format_only
         elif metric.type == "DenseIoUMetric":
             maps = folder / MAPS_FOLDER
-            metric.update(output_dir=str(maps), classwise=classwise)
+            loader = cfg.test_dataloader.dataset
+            folders = [ConfigDataset(cfg, leaf).images.absolute() for leaf in leaf_datasets(loader)]
+            root = os.path.commonpath(folders)
+            metric.update(output_dir=str(maps), image_root=root, classwise=classwise)
             make_folder(maps)  # by every process: all of them write maps
 
 

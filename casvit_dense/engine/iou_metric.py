@@ -1,11 +1,14 @@
 """Mean intersection over union, with the value of every class."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
+from PIL import Image
 
 from casvit_dense.engine.console import LOG, class_table
 from casvit_dense.engine.runner import check_once_each
@@ -20,25 +23,45 @@ class DenseIoUMetric(IoUMetric):
 
     Args:
         classwise: log the values of every class.
-        **kwargs: those of mmseg's ``IoUMetric``; with ``output_dir`` the predicted maps are kept,
-            numbered as the data set's own.
+        output_dir: the predicted maps are kept there, numbered as the data set's own.
+        image_root: folder of the images: maps have their paths below it. mmseg's own names
+            overwrite each other where two folders have one.
+        **kwargs: those of mmseg's ``IoUMetric``.
 
     Attributes:
         per_class: after evaluation, percent by class name for ``IoU``, ``Acc`` and the other
             metrics asked for; NaN where a class neither occurs nor is predicted.
     """
 
-    def __init__(self, classwise: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        classwise: bool = False,
+        output_dir: str | None = None,
+        image_root: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.classwise = classwise
+        self.maps = output_dir and Path(output_dir)
+        self.image_root = image_root
         self.per_class: dict[str, dict[str, float]] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Counts the pixels of a batch; keeps each image's name with them."""
+        """Counts the pixels of a batch, with each image's name; keeps the maps."""
         first = len(self.results)
         super().process(data_batch, data_samples)
         for i, sample in enumerate(data_samples, first):
             self.results[i] = (sample["img_path"], self.results[i])
+            if self.maps:
+                self._keep(sample, self.maps / map_name(sample["img_path"], self.image_root))
+
+    def _keep(self, sample: Mapping[str, Any], path: Path) -> None:
+        indices = sample["pred_sem_seg"]["data"].squeeze().cpu().numpy()
+        if sample.get("reduce_zero_label"):
+            indices = indices + 1
+        bits = np.uint8 if len(self.dataset_meta["classes"]) < 256 else np.uint16
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(indices.astype(bits)).save(path)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sums the areas of all images.
@@ -65,3 +88,10 @@ class DenseIoUMetric(IoUMetric):
             name if name == "aAcc" else f"m{name}": float(np.nanmean(value) * 100)
             for name, value in values.items()
         }
+
+
+def map_name(image: str, root: str) -> PurePath:
+    """The name of an image's map: its path below the root, or outside of it its name alone."""
+    path = PurePath(os.path.relpath(image, root)) if root else PurePath(image)
+    inside = root and ".." not in path.parts
+    return (path if inside else PurePath(path.name)).with_suffix(".png")

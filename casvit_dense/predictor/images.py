@@ -82,14 +82,15 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, or holds no whole image.
     """
+    if not Path(path).is_file() and Path(path).exists():  # a pipe would be waited for
+        raise UserError(f"{path}: not a file")
     try:
         data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        if not data.size:
+            raise UserError(f"{path}: the file is empty")
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data.size:
-        raise UserError(f"{path}: the file is empty")
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise UserError(f"{path}: cannot be decoded ({error.err})") from error
     if image is None:

@@ -1,7 +1,8 @@
 """Predicts many images and writes the results into one folder."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from pycocotools import mask as rle
 
@@ -39,8 +41,8 @@ def predict_files(
 ) -> Summary:
     """Predicts, draws and writes image by image.
 
-    An image that cannot be read or is too narrow is reported and skipped. When the run is
-    interrupted, finished results stay and their index is written.
+    An image that cannot be read, is too narrow, or too large for the memory is reported and
+    skipped. When the run is interrupted, finished results stay and their index is written.
 
     Args:
         files: images; their ids are 1, 2, … in this order.
@@ -58,16 +60,43 @@ def predict_files(
     with ResultFolder(folder, predictor.labels, detects, score_thr, pictures) as results:
         for number, path in enumerate(progress.track(files, log), 1):
             try:
-                image = read_image(path)
-                sample = predictor.predict(image, path)
+                with memory_errors_named(path):
+                    image = read_image(path)
+                    sample = predictor.predict(image, path)
+                    result = results.made(number, path, image, sample)
             except UserError as error:
                 skipped += 1
                 results.skip(path, str(error))
                 log(f"skipped {error}")
             else:
-                results.add(number, path, image, sample)
+                results.keep(result)
     predicted = len(files) - skipped
     return Summary(predicted, skipped, (time.monotonic() - started) / max(predicted, 1))
+
+
+@contextmanager
+def memory_errors_named(path: Path) -> Iterator[None]:
+    """Makes an error that names the image of what Python, torch and OpenCV raise without memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        code = getattr(error, "code", None)  # of OpenCV
+        if not (
+            isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            or code == cv2.Error.StsNoMem
+            or "can't allocate memory" in str(error)
+        ):
+            raise
+        raise UserError(f"{path}: does not fit into memory; give it in smaller pieces") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """An image's entry in the index, its rows, and its files by their names in the folder."""
+
+    entry: dict[str, Any]
+    rows: list[dict[str, Any]]
+    files: dict[str, bytes]
 
 
 class ResultFolder:
@@ -119,8 +148,8 @@ class ResultFolder:
         """Records an input that gave no result."""
         self._skipped.append({"file_name": path.as_posix(), "reason": reason})
 
-    def add(self, number: int, path: Path, image: np.ndarray, sample: BaseDataElement) -> None:
-        """Writes one result.
+    def made(self, number: int, path: Path, image: np.ndarray, sample: BaseDataElement) -> "Result":
+        """Draws and encodes one result.
 
         Args:
             number: image id.
@@ -128,20 +157,28 @@ class ResultFolder:
         """
         height, width = image.shape[:2]
         entry = {"id": number, "file_name": path.as_posix(), "height": height, "width": width}
+        result = Result(entry, [], {})
         name = self._unused_name(path.stem)
         if self.pictures:
             entry["picture"] = f"pictures/{name}.jpg"
             picture = draw(image, sample, self.labels, self.score_thr)
-            write_image(self.folder / entry["picture"], picture)
+            result.files[entry["picture"]] = encoded(".jpg", picture)
         if self.detects:
             instances = sample.pred_instances
             kept = instances[instances.scores >= self.score_thr]
-            self._rows += coco_rows(kept, number, self.labels.ids)
+            result.rows.extend(coco_rows(kept, number, self.labels.ids))
         else:
             entry["map"] = f"maps/{name}.png"
             indices = sample.pred_sem_seg.data[0].numpy()
-            write_image(self.folder / entry["map"], to_ids(indices, self.labels.ids))
-        self._images.append(entry)
+            result.files[entry["map"]] = encoded(".png", to_ids(indices, self.labels.ids))
+        return result
+
+    def keep(self, result: "Result") -> None:
+        """Writes one result."""
+        for name, content in result.files.items():
+            write_whole(self.folder / name, content)
+        self._rows += result.rows
+        self._images.append(result.entry)
 
     def _unused_name(self, stem: str) -> str:
         """The stem, numbered where an earlier input has the same; some disks ignore case."""
@@ -188,7 +225,8 @@ def to_ids(indices: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
     return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[indices]
 
 
-def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Encodes by the file's ending and writes."""
-    _, data = cv2.imencode(path.suffix, pixels)
-    write_whole(path, data.tobytes())
+def encoded(suffix: str, pixels: np.ndarray) -> bytes:
+    """The bytes of an image file."""
+    _, data = cv2.imencode(suffix, pixels)
+    content: bytes = data.tobytes()
+    return content

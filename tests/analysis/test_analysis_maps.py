@@ -139,3 +139,18 @@ def test_maps_without_truth_and_images_without_map(maps: Maps, tmp_path: Path) -
     (tmp_path / "truth/1.png").unlink()
     with pytest.raises(UserError, match="1 of 2 maps have no truth"):
         count_pixels(source)
+
+
+def test_maps_of_one_name_are_told_apart_by_their_folders(maps: Maps, tmp_path: Path) -> None:
+    one, two = np.zeros((4, 4)), np.ones((4, 4))
+    source = maps((one, one), (two, two))
+    for folder in (source.truth, source.predictions):
+        for number in "01":
+            (folder / number).mkdir()
+            (folder / f"{number}.png").rename(folder / number / "x.png")
+    pixels = count_pixels(source)
+    assert pixels.names == ("0/x", "1/x")
+    np.testing.assert_array_equal(pixels.confusion.diagonal(), [16, 16, 0])
+    (source.predictions / "0/x.png").rename(source.predictions / "x.png")  # by itself
+    with pytest.raises(UserError, match="several maps have the name x"):
+        count_pixels(source)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from mmdet.evaluation import CocoMetric
+from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from casvit_dense.engine.coco_backends import COCO_NUMBERS
 from casvit_dense.engine.coco_metric import DenseCocoMetric
-from casvit_dense.engine.iou_metric import DenseIoUMetric
+from casvit_dense.engine.iou_metric import DenseIoUMetric, map_name
 
 CLASSES = ("circle", "square", "triangle")
 
@@ -176,6 +177,24 @@ def test_dice_by_hand() -> None:
     values = evaluate(metric, map_samples(PAIRS), ("a", "b", "c"))
     assert values["mDice"] == pytest.approx(50 * (2 * 4 / (6 + 5) + 2 * 3 / (4 + 5)))
     assert metric.per_class["Dice"]["a"] == pytest.approx(100 * 2 * 4 / 11)
+
+
+def test_maps_keep_the_folders_of_their_images(tmp_path: Path) -> None:
+    """Else images of one name in two folders would share a map."""
+    samples = map_samples(PAIRS)
+    samples[0]["img_path"], samples[1]["img_path"] = "/data/images/a/x.jpg", "/data/images/b/x.jpg"
+    samples[1]["reduce_zero_label"] = True
+    metric = DenseIoUMetric(output_dir=str(tmp_path), image_root="/data/images")
+    evaluate(metric, samples, ("a", "b", "c"))
+    found = {str(p.relative_to(tmp_path)): np.array(Image.open(p)) for p in tmp_path.rglob("*.png")}
+    assert found.keys() == {"a/x.png", "b/x.png"}
+    np.testing.assert_array_equal(found["a/x.png"], PAIRS[0][0])
+    np.testing.assert_array_equal(found["b/x.png"], np.array(PAIRS[1][0]) + 1)
+
+
+@pytest.mark.parametrize("image", ["/other/x.jpg", "/data/images/../../x.jpg", "x.jpg"])
+def test_maps_stay_in_their_folder(image: str) -> None:
+    assert str(map_name(image, "/data/images")) == "x.png"
 
 
 def test_a_map_counted_twice_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -306,6 +307,31 @@ def test_bad_images_are_named_and_the_rest_goes_on(
     assert f"skipped {folder / 'b.jpg'}: " in printed
     assert f"skipped {folder / 'f.png'}: 600x1 pixels do not fit" in printed
     assert "predicted 4 images (2 skipped)" in printed
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda: np.empty(10**17),
+        lambda: torch.empty(10**15),
+        lambda: cv2.resize(np.zeros((1, 1, 3), np.uint8), (200_000, 200_000)),
+    ],
+    ids=["numpy", "torch", "OpenCV"],
+)
+def test_an_image_too_large_for_the_memory_is_named_and_the_rest_goes_on(
+    fill: Callable[[], object], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    predictor = load(models, "sem_fpn")
+    predict = predictor.predict
+    monkeypatch.setattr(
+        predictor, "predict", lambda image, name: fill() if name.stem == "0" else predict(image)
+    )
+    said: list[str] = []
+    summary = predict_files(predictor, find_images([tmp_path]), tmp_path / "out", log=said.append)
+    assert (summary.predicted, summary.skipped) == (1, 1)
+    assert f"skipped {tmp_path / '0.png'}: does not fit into memory" in said[0]
 
 
 def test_interrupt_keeps_what_is_finished(

@@ -209,9 +209,9 @@ def test_instance_folder_loads_as_coco_results(tmp_path: Path) -> None:
     image = gradient(20, 30)
     sample = Sample(pred_instances=instances(masks=True))
     with ResultFolder(tmp_path / "out", LABELS, True, 0.5, pictures=False) as results:
-        results.add(1, Path("a/x.jpg"), image, sample)
+        results.keep(results.made(1, Path("a/x.jpg"), image, sample))
         results.skip(Path("broken.jpg"), "why")
-        results.add(3, Path("b/x.jpg"), image, sample)
+        results.keep(results.made(3, Path("b/x.jpg"), image, sample))
     truth = COCO(str(tmp_path / "out/images.json"))
     loaded = truth.loadRes(str(tmp_path / "out/predictions.json"))
     assert loaded.getImgIds() == [1, 3]
@@ -227,7 +227,11 @@ def test_map_folder_writes_the_numbers_of_the_data_set(tmp_path: Path) -> None:
     indices = torch.tensor([[[0, 1, 1], [1, 0, 0]]])
     labels = Labels(("wall", "sky"), ((0, 0, 0), (9, 9, 9)), (1, 2))
     with ResultFolder(tmp_path, labels, False, 0.3, pictures=False) as results:
-        results.add(1, Path("a.jpg"), gradient(2, 3), Sample(pred_sem_seg=PixelData(data=indices)))
+        results.keep(
+            results.made(
+                1, Path("a.jpg"), gradient(2, 3), Sample(pred_sem_seg=PixelData(data=indices))
+            )
+        )
     written = np.array(Image.open(tmp_path / "maps/a.png"))
     np.testing.assert_array_equal(written, [[1, 2, 2], [2, 1, 1]])
     assert not (tmp_path / "predictions.json").exists()
@@ -245,7 +249,7 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:
         for number, name in enumerate(inputs, 1):
             indices = torch.full((1, 8, 8), number % 2)
             sample = Sample(pred_sem_seg=PixelData(data=indices))
-            results.add(number, Path(name), gradient(8, 8), sample)
+            results.keep(results.made(number, Path(name), gradient(8, 8), sample))
     images = json.loads((tmp_path / "images.json").read_text())["images"]
     assert [image["file_name"] for image in images] == inputs
     for kind in ("map", "picture"):
@@ -261,7 +265,9 @@ def test_interrupted_run_leaves_a_valid_index(tmp_path: Path) -> None:
         pytest.raises(KeyboardInterrupt),
         ResultFolder(tmp_path, LABELS, True, 0.0, pictures=False) as results,
     ):
-        results.add(1, Path("a.jpg"), gradient(20, 30), Sample(pred_instances=instances()))
+        results.keep(
+            results.made(1, Path("a.jpg"), gradient(20, 30), Sample(pred_instances=instances()))
+        )
         raise KeyboardInterrupt
     assert len(json.loads((tmp_path / "predictions.json").read_text())) == 2
     assert len(json.loads((tmp_path / "images.json").read_text())["images"]) == 1
