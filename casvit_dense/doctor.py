@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -250,7 +251,13 @@ def check_shared_memory(workers: int, folder: Path = Path("/dev/shm")) -> Check:
 
 
 def check_disk(folder: Path) -> Check:
-    """Free bytes on the disk of ``folder`` against one run's checkpoints."""
+    """Whether ``folder`` can be written in, and its free bytes against one run's checkpoints."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        detail = f"{folder} cannot be written in: {error.strerror}"
+        return Check("disk", Status.FAIL, detail, "mend its permissions, or give --work-dir")
     free = shutil.disk_usage(folder).free
     detail = f"{_size(free)} free in {folder}"
     if free < FREE_DISK_BYTES:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,34 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def check_writable(path: Path) -> None:
+    """Looks whether a file can be written, before work is done for it; nothing is left behind.
+
+    Raises:
+        UserError: it is a folder, or its folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path} cannot be written: it is read-only")
+    if path.is_file() or not path.exists():  # else a device, which is not replaced
+        check_folder(path.absolute().parent, path)
+
+
+def check_folder(folder: Path, path: Path) -> None:
+    """Looks whether files can be written in a folder that may have to be made, for a path in it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {place}: {error.strerror}") from error
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -11,8 +11,9 @@ from casvit_dense.benchmark.group import STEPS, Group, Settings, reason_of
 from casvit_dense.benchmark.machine import Rates, fixed_settings, measure_rates, now, provenance
 from casvit_dense.benchmark.networks import check_model
 from casvit_dense.errors import UserError
+from casvit_dense.files import check_writable
 from casvit_dense.progress import Progress, format_duration
-from casvit_dense.results.ledger import check_writable, read_ledger, replace_rows
+from casvit_dense.results.ledger import read_ledger, replace_rows
 from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Speed
 
 Log = Callable[[str], None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from casvit_dense.errors import UserError
-from casvit_dense.files import CONFIG_SUFFIXES, DEFAULT_LEDGER
+from casvit_dense.files import CONFIG_SUFFIXES, DEFAULT_LEDGER, check_folder, check_writable
 
 Value = TypeVar("Value", int, float)
 
@@ -102,16 +102,22 @@ def _parsed(kind: Callable[[str], Value], text: str) -> Value | None:
 
 
 def file_to_write(text: str) -> Path:
-    """A path at which no folder lies."""
+    """A path at which a file can be written."""
     path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder; give a file")
+    try:
+        check_writable(path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return path
 
 
 def folder_to_write(text: str) -> Path:
-    """A folder, or a path at which one can be made."""
+    """A folder that can be written in, or a path at which one can be made."""
     path = Path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file; give a folder")
+    try:
+        check_folder(path.absolute(), path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return path

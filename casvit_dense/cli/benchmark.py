@@ -21,9 +21,10 @@ from casvit_dense.benchmark.cases import (
     suite,
     supported,
 )
+from casvit_dense.cli.arguments import file_to_write
 from casvit_dense.cli.options import add_ledger
 from casvit_dense.errors import UserError
-from casvit_dense.files import DEFAULT_LEDGER
+from casvit_dense.files import DEFAULT_LEDGER, check_writable
 
 #: Modes that measure no network, with the kind of their rows.
 DATA_MODES = {"data": "loading", "eval": "evaluator"}
@@ -89,7 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--again", action="store_true", help="measure rows that are there already")
     how.add_argument(
-        "--csv", type=Path, metavar="FILE", help="then write the ledger's rows of this kind as CSV"
+        "--csv",
+        type=file_to_write,
+        metavar="FILE",
+        help="then write the ledger's rows of this kind as CSV",
     )
     how.add_argument(
         "--import-csv",
@@ -132,7 +136,6 @@ def measure(args: argparse.Namespace) -> int:
     """Measures what the flags name; returns how many measurements failed."""
     from casvit_dense.benchmark.group import Settings
     from casvit_dense.benchmark.run import Benchmark, run_jobs
-    from casvit_dense.results.ledger import check_writable
 
     log = partial(print, flush=True)  # at once, also into a file or a pipe
     if args.mode in DATA_MODES:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = tasks.add_parser("check", help="find every fault before a training does")
     check.add_argument("path", help="data folder, annotation file, description (.yaml) or config")
     check.add_argument("--deep", action="store_true", help="decode every image as a whole")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
+    check.add_argument("--json", type=file_to_write, metavar="FILE", help="write all findings")
     add_run_options(check, "check")
     check.add_argument(
         "--fix",

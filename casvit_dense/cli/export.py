@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-from casvit_dense.cli.arguments import add_model, config_and_checkpoint
+from casvit_dense.cli.arguments import add_model, config_and_checkpoint, file_to_write
 from casvit_dense.cli.options import add_run_options
 
 
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="size",
         help="what stays open: height and width, or nothing (default %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="file to write (default outputs/<config stem>.…)")
+    parser.add_argument(
+        "--out", type=file_to_write, help="file to write (default outputs/<config stem>.…)"
+    )
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument(
         "--fuse",

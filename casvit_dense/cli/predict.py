@@ -6,7 +6,12 @@ Exit code 0: every image was predicted; 1: some were skipped; 2: bad input, noth
 import argparse
 from pathlib import Path
 
-from casvit_dense.cli.arguments import add_model, config_and_checkpoint, number_between
+from casvit_dense.cli.arguments import (
+    add_model,
+    config_and_checkpoint,
+    folder_to_write,
+    number_between,
+)
 from casvit_dense.cli.options import add_run_options
 
 
@@ -15,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="input", help="image, folder (searched in depth) or pattern"
     )
-    parser.add_argument("--out", type=Path, help="result folder (default outputs/<config stem>)")
+    parser.add_argument(
+        "--out", type=folder_to_write, help="result folder (default outputs/<config stem>)"
+    )
     parser.add_argument(
         "--score-thr",
         type=number_between(0, 1),

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from casvit_dense.cli.arguments import add_ledgers
+from casvit_dense.cli.arguments import add_ledgers, file_to_write
 from casvit_dense.errors import UserError
 from casvit_dense.files import DEFAULT_LEDGER, write_json
 
@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="configs to look at; * stands for anything",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings here")
+    parser.add_argument(
+        "--json", type=file_to_write, metavar="FILE", help="also write the findings here"
+    )
     parser.add_argument(
         "--require-all", action="store_true", help="figures that were not run fail, too"
     )

@@ -54,11 +54,11 @@ from casvit_dense.evaluations import (
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.export.runtime import find_backend
-from casvit_dense.files import write_json
+from casvit_dense.files import check_writable, write_json
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name
-from casvit_dense.results.ledger import LEDGER, append_rows, check_writable
+from casvit_dense.results.ledger import LEDGER, append_rows
 from casvit_dense.results.row import row_id
 from casvit_dense.training.processes import (
     on_main_process,

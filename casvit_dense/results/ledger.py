@@ -1,7 +1,6 @@
 """The ledger: a file of result rows, one JSON object per line, that many processes may add to."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,24 +30,6 @@ class Rejected:
 
     def __str__(self) -> str:
         return f"{self.path}, line {self.number} is skipped: {self.reason}"
-
-
-def check_writable(path: Path) -> None:
-    """Looks whether a file can be written, before work is done for it; nothing is left behind.
-
-    Raises:
-        UserError: it is a folder, or its folder cannot be made or written in.
-    """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UserError(f"{path} cannot be written: it is read-only")
-    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {folder}: {error.strerror}") from error
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:

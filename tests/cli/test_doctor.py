@@ -348,9 +348,17 @@ def test_system_without_shared_memory_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("free", "status"), [(7e9, Status.OK), (2e9, Status.WARN)])
-def test_free_disk(monkeypatch, free, status):
+def test_free_disk(monkeypatch, free, status, tmp_path):
     free_space(monkeypatch, free)
-    check = doctor.check_disk(Path("runs"))
+    check = doctor.check_disk(tmp_path)
     assert check.status is status
     if status is Status.WARN:
         assert check.remedy == "free 4.0 GB more, or write elsewhere: --work-dir"
+
+
+@pytest.mark.parametrize("name", ["file", "none"])
+def test_a_folder_that_cannot_be_written_in_is_no_good_disk(name, tmp_path):
+    (tmp_path / "file").touch()
+    check = doctor.check_disk(tmp_path / name)
+    assert check.status is Status.FAIL
+    assert "cannot be written in" in check.detail

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
@@ -33,3 +34,29 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder; give a file"):
         write_whole(tmp_path, b"content")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze x --out",
+        "compare x y --out",
+        "report --out",
+        "report --tables",
+        "verify --json",
+        "benchmark --csv",
+        "data check x --json",
+        "data describe x --out",
+        "data show x --out",
+        "export x --out",
+        "predict x y --out",
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), str(tmp_path / "file/x")])
+    assert ended.value.code == 2
+    assert f"{tmp_path / 'file/x'} cannot be written: " in capsys.readouterr().err

@@ -133,15 +133,6 @@ def test_foreign_lines_are_said(ledger: Path, tmp_path: Path) -> None:
     assert b"1 line of the ledger skipped" in report.html
 
 
-def test_an_output_that_cannot_be_written(
-    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    arguments = ["report", str(ledger), "--images", "0", "--out", str(tmp_path / "file/r.html")]
-    assert main(arguments) == 2
-    assert "cannot be written" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

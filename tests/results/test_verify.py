@@ -359,7 +359,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         ([str(tmp_path / "none.jsonl")], "no ledger can be read"),
         ([str(tmp_path / "cut.jsonl")], "there is no row in"),
         ([str(tmp_path / "weights.pth")], "there is no row in"),
-        ([str(ledger), "--json", str(tmp_path)], "is a folder; give a file"),
         ([str(ledger), "--only", "yolo"], "--only yolo"),
         ([str(ledger), "--targets", str(ledger)], "not a file of published figures"),
     ):
