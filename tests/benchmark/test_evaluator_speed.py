@@ -1,5 +1,7 @@
 """The evaluator benchmark: generated data, and rows of both packages."""
 
+import multiprocessing
+
 import pytest
 from pycocotools import mask as rle
 
@@ -22,7 +24,11 @@ def test_generated_data_have_the_stated_size() -> None:
     assert again[0] == truth
 
 
-def test_measured_rows() -> None:
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_measured_rows(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork has the peak of this process, and spares the seconds of all imports."""
+    context = multiprocessing.get_context(method)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
     rows = measure_evaluation("bbox", EvaluationSize(images=60, categories=4, detections=1200))
     phases = ["results", "load", "evaluate", "accumulate", "total"]
     assert [(row.task, row.backend, row.phase) for row in rows] == [

@@ -1,8 +1,6 @@
 """Arrays and histories in checkpoints: what training writes comes back, crafted ones do not."""
 
 import argparse
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from opcodes import Built, New, Reduced, save_opcodes
+from processes import ended, forked, wait_for
 from torch._tensor import _rebuild_from_type_v2
 
 from casvit_dense.checkpoint import read_checkpoint
@@ -102,18 +101,6 @@ HOSTILE: dict[str, object] = {
     "history without state": Built(New(HistoryBuffer), {}),
 }
 
-READ_EACH = """
-import sys
-from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.errors import UserError
-for path in sys.argv[1:]:
-    print(path, end="=", flush=True)
-    try:
-        print("accepted", type(read_checkpoint(path)["x"]))
-    except UserError:
-        print("refused")
-"""
-
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> dict[str, str]:
@@ -122,9 +109,20 @@ def outcomes(tmp_path_factory) -> dict[str, str]:
     paths = {name: str(folder / f"{i}.pth") for i, name in enumerate(HOSTILE)}
     for name, content in HOSTILE.items():
         save_opcodes({"state_dict": {"a": torch.ones(1)}, "x": content}, Path(paths[name]))
-    command = [sys.executable, "-c", READ_EACH, *paths.values()]
-    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    by_path = dict(line.partition("=")[::2] for line in output.splitlines())
+
+    def read_each() -> int:
+        for path in paths.values():
+            print(path, end="=", flush=True)
+            try:
+                print("accepted", type(read_checkpoint(path)["x"]))
+            except UserError:
+                print("refused")
+        return 0
+
+    with forked(read_each, folder / "printed") as pid:
+        wait_for(lambda: ended(pid))
+    lines = (folder / "printed").read_text().splitlines()
+    by_path = dict(line.partition("=")[::2] for line in lines)
     return {name: by_path.get(path, "not reached") for name, path in paths.items()}
 
 

@@ -29,7 +29,14 @@ from casvit_dense.zoo import DEMO_MODELS
 SPEC = ShapesSpec(train=8, val=2, size=96)
 SHORT = {
     "retinanet": {"train_cfg.max_epochs": 1, "param_scheduler": []},
-    "fpn": {"train_cfg.max_iters": 1, "param_scheduler": []},
+    "fpn": {
+        "train_cfg.max_iters": 1,
+        "param_scheduler": [],
+        "train_dataloader.batch_size": 4,
+        "train_dataloader.dataset.pipeline.2.scale": (64, 64),
+        "val_dataloader.dataset.pipeline.1.scale": (64, 64),
+        "test_dataloader.dataset.pipeline.1.scale": (64, 64),
+    },
 }
 
 

@@ -71,6 +71,7 @@ def test_broken_part_fails_the_command_and_leaves_the_other_rows(tmp_path, monke
 
 def test_file_runs_by_itself_where_opencv_stops_every_import(tmp_path, fake_package):
     fake_package("cv2", "raise ImportError('libGL.so.1: cannot open shared object file')")
+    fake_package("torch", "raise ImportError('takes seconds')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
     done = subprocess.run(

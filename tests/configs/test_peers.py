@@ -213,12 +213,13 @@ def test_missing_pretrained_weights_are_an_error_of_the_user(peer, tmp_path, mon
 def test_backbone_of_the_other_framework_is_found_by_a_fresh_process(stem: str) -> None:
     code = """
 import sys
-from mmengine.config import Config
+from mmengine.config import Config  # before this package, which has to find its registries then
 from casvit_dense.engine.config import register_scope
 from mmengine.registry import MODELS
 cfg = Config.fromfile(sys.argv[1])
 register_scope(cfg)
 cfg.model.backbone.init_cfg = None
+assert "CASViT" in MODELS
 print(type(MODELS.build(cfg.model).backbone).__module__)
 """
     path = CONFIGS / "peers" / f"{stem}.py"

@@ -113,6 +113,7 @@ def test_maps_are_channels_last_without_a_word_about_the_input():
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_equals_eager():
     """One stage, because most of the time is spent in the C++ compiler."""

@@ -1,7 +1,6 @@
 """Killed at any moment, a plan ends with the rows of an undisturbed one."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import forked, wait_for
+from processes import ended, forked, wait_for
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
@@ -70,10 +69,8 @@ def results(folder: Path) -> list[dict]:
     return sorted(map(result, rows), key=lambda content: (content["config"], content["seed"]))
 
 
-@pytest.mark.parametrize(
-    ("stem", "place"),
-    [(FPN, "iter_3"), pytest.param(RETINANET, "epoch_2", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("stem", "place"), [(FPN, "iter_3"), (RETINANET, "epoch_2")])
 def test_a_seeded_run_that_is_resumed_ends_with_the_same_weights(
     shapes: Path, tmp_path: Path, stem: str, place: str
 ) -> None:
@@ -141,11 +138,6 @@ class Reproduction:
         with self.running() as pid:
             wait_for(lambda: ended(pid), seconds)
         assert "runs have their row" in self.out.read_text().splitlines()[-1]
-
-
-def ended(pid: int) -> bool:
-    """Whether a process has ended; its status is kept."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @pytest.mark.slow

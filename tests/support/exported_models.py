@@ -19,24 +19,29 @@ from casvit_dense.export import exporter
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
 
 # Tracing takes nearly all of an export's time, and as long for small images and few channels as for
-# large ones. So these have two stages, two pyramid levels and one convolution in each branch.
+# large ones. So these have two pyramid levels and one convolution in each branch; the detectors one
+# stage, whose map the neck halves for the second level, the segmenter two.
 MODEL = """
 _base_ = "{base}"
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, depths=[1, 1, 1, 1], dims=[8, 16, 16, 16]), out_indices=(0, 1)
+        arch=dict(_delete_=True, depths=[1, 1, 1, 1], dims=[8, 16, 16, 16]), out_indices={indices}
     ),
-    neck=dict(in_channels=[8, 16], out_channels=16, num_outs=2),
+    neck=dict(in_channels={channels}, out_channels=16, num_outs=2),
 """
 CONFIGS = {
-    "retinanet": MODEL.format(base=DEMO / "retinanet_casvit-mini_fpn_shapes.py")
+    "retinanet": MODEL.format(
+        base=DEMO / "retinanet_casvit-mini_fpn_shapes.py", indices=(0,), channels=[8]
+    )
     + """
     bbox_head=dict(
         in_channels=16, feat_channels=16, stacked_convs=1, anchor_generator=dict(strides=[4, 8])
     ),
 )
 """,
-    "mask-rcnn": MODEL.format(base=DEMO / "mask-rcnn_casvit-mini_fpn_shapes.py")
+    "mask-rcnn": MODEL.format(
+        base=DEMO / "mask-rcnn_casvit-mini_fpn_shapes.py", indices=(0,), channels=[8]
+    )
     + """
     rpn_head=dict(in_channels=16, feat_channels=16, anchor_generator=dict(strides=[4, 8])),
     roi_head=dict(
@@ -47,7 +52,7 @@ CONFIGS = {
     ),
 )
 """,
-    "fpn": MODEL.format(base=DEMO / "fpn_casvit-mini_shapes.py")
+    "fpn": MODEL.format(base=DEMO / "fpn_casvit-mini_shapes.py", indices=(0, 1), channels=[8, 16])
     + """
     decode_head=dict(
         in_channels=[16, 16], in_index=[0, 1], feature_strides=[4, 8], channels=16

@@ -77,3 +77,8 @@ def run_together(
             for rank in range(count)
         ]
         return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids[:awaited]]
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has ended; its status is kept."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
