@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from broken_runs import differences, finish, start, work
+from broken_runs import differences, run, work
 from demo_runs import TASKS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
@@ -31,30 +31,29 @@ def main() -> int:
     if args.quick:
         settings, args.kills = [("fpn", 2, 1), ("retinanet", 2, 2), ("mask-rcnn", 0, 1)], 6
     chance, wrong, done = random.Random(args.seed), 0, 0
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
         generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
         for number, (task, workers, processes) in enumerate(settings):
-            run = f"{task}-{workers}-{processes}"
+            name = f"{task}-{workers}-{processes}"
+            logs = root / name
             job = partial(work, task, root / "shapes", workers=workers, processes=processes)
             begun = time.monotonic()
-            whole = partial(job, root / f"{run}-whole")
-            assert finish(start(whole, processes, root / run)) == [0] * processes
+            whole = partial(job, root / f"{name}-whole")
+            run(whole, processes, logs)
             seconds = time.monotonic() - begun
             kills = (args.kills - done) // (len(settings) - number)
-            broken, killed = partial(job, root / f"{run}-broken"), 0
+            broken, killed = partial(job, root / f"{name}-broken"), 0
             while killed < kills:
-                codes = finish(start(broken, processes, root / run), chance.random() * seconds)
-                if codes is not None:
-                    assert codes == [0] * processes
+                if run(broken, processes, logs, chance.random() * seconds):
                     # It came to its end: once more from the middle.
-                    for path in numbered(root / f"{run}-broken")[: chance.randrange(1, 3)]:
+                    for path in numbered(root / f"{name}-broken")[: chance.randrange(1, 3)]:
                         path.unlink()
                 else:
                     killed += 1
-            assert finish(start(broken, processes, root / run)) == [0] * processes
+            run(broken, processes, logs)
             done += kills
-            one, other = (numbered(root / f"{run}-{kind}")[0] for kind in ("whole", "broken"))
+            one, other = (numbered(root / f"{name}-{kind}")[0] for kind in ("whole", "broken"))
             found = differences(one, other)
             wrong += bool(found)
             print(

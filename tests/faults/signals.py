@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from broken_runs import STOPPED, differences, finish, start, work
+from broken_runs import STOPPED, differences, finish, run, started, work
 from demo_runs import TASKS
 
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
@@ -34,41 +34,42 @@ def main() -> int:
     if args.quick:
         settings, args.signals = [("fpn", 2)], 3
     chance, wrong, done, phases = random.Random(args.seed), 0, 0, Counter[str]()
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
         generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
         for number, (task, processes) in enumerate(settings):
-            run = f"{task}-{processes}"
+            name = f"{task}-{processes}"
+            logs = root / name
             job = partial(work, task, root / "shapes", workers=2, processes=processes)
             begun = time.monotonic()
-            whole, broken = (partial(job, root / f"{run}-{kind}") for kind in ("whole", "broken"))
-            assert finish(start(whole, processes, root / run)) == [0] * processes
+            whole, broken = (partial(job, root / f"{name}-{kind}") for kind in ("whole", "broken"))
+            run(whole, processes, logs)
             seconds = time.monotonic() - begun
             count = (args.signals - done) // (len(settings) - number)
             for _ in range(count):
-                for log in root.glob(f"{run}.*.log"):
+                for log in root.glob(f"{name}.*.log"):
                     log.unlink()
-                pids = start(broken, processes, root / run)
-                time.sleep(chance.random() * seconds)
-                hit = pids if chance.random() < 0.5 else [chance.choice(pids)]
-                for pid in hit:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(pid, signal.SIGTERM)
-                codes = finish(pids)
-                said = (root / f"{run}.0.log").read_text()
+                with started(broken, processes, logs) as pids:
+                    time.sleep(chance.random() * seconds)
+                    for pid in pids if chance.random() < 0.5 else [chance.choice(pids)]:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.killpg(pid, signal.SIGTERM)
+                    codes = finish(pids)
+                said = (root / f"{name}.0.log").read_text()
                 saved = re.search(r"saved as .*stopped_iter", said)
                 phase = "step or evaluation" if saved else "before the first step"
                 if codes == [0] * processes:
                     phase = "the end came first"
-                    numbered(root / f"{run}-broken")[0].unlink()
+                    for path in numbered(root / f"{name}-broken")[: chance.randrange(1, 3)]:
+                        path.unlink()
                 elif codes != [STOPPED] * processes:
                     wrong += 1
                     phase = f"exit codes {codes}"
                     print(said[-2000:], file=sys.stderr)
                 phases[phase] += 1
             done += count
-            assert finish(start(broken, processes, root / run)) == [0] * processes
-            one, other = (numbered(root / f"{run}-{kind}")[0] for kind in ("whole", "broken"))
+            run(broken, processes, logs)
+            one, other = (numbered(root / f"{name}-{kind}")[0] for kind in ("whole", "broken"))
             found = differences(one, other)
             wrong += bool(found)
             print(

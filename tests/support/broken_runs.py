@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.engine.train import train
 from casvit_dense.errors import Stopped
 from casvit_dense.options import RunOptions
+from casvit_dense.reproduce.state import read_progress
 from casvit_dense.training.draws import StepSeedHook
 
 
@@ -82,6 +84,8 @@ def work(task: str, shapes: Path, folder: Path, workers: int, processes: int) ->
     if processes > 1:
         options.launcher = "pytorch"
     options.cfg_options["experiment_name"] = f"{folder.name} {time.time_ns()}"
+    if read_progress(folder).last is not None:  # killed after its end
+        return 0
     try:
         train(config_of(task), options)
     except Stopped as stop:
@@ -90,21 +94,31 @@ def work(task: str, shapes: Path, folder: Path, workers: int, processes: int) ->
     return 0
 
 
-def start(job: Callable[[], int], processes: int, log: Path) -> list[int]:
+@contextmanager
+def started(job: Callable[[], int], processes: int, log: Path) -> Iterator[list[int]]:
     """Starts the processes of one run; gives their ids, each of a group of its own."""
     port = free_port()
-    pids = []
-    for rank in range(processes):
 
-        def begin(rank: int = rank) -> int:
-            if processes > 1:
-                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
-                os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
-                os.environ["MASTER_PORT"] = str(port)
-            return job()
+    def begin(rank: int) -> int:
+        if processes > 1:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
+            os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+            os.environ["MASTER_PORT"] = str(port)
+        return job()
 
-        pids.append(forked(begin, log.with_suffix(f".{rank}.log")).__enter__())
-    return pids
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(forked(partial(begin, rank), log.with_suffix(f".{rank}.log")))
+            for rank in range(processes)
+        ]
+
+
+def run(job: Callable[[], int], processes: int, log: Path, seconds: float | None = None) -> bool:
+    """Runs to the end, which must be a good one, or kills after some seconds; whether it ended."""
+    with started(job, processes, log) as pids:
+        codes = finish(pids, seconds)
+    assert codes in (None, [0] * processes), (codes, log.with_suffix(".0.log").read_text()[-2000:])
+    return codes is not None
 
 
 def finish(pids: list[int], seconds: float | None = None) -> list[int] | None:
