@@ -3,6 +3,7 @@
 import argparse
 
 from casvit_dense.cli.options import add_run_options, run_options
+from casvit_dense.signals import stop_requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    from casvit_dense.engine.train import train
+    with stop_requests():  # already while the frameworks are imported
+        from casvit_dense.engine.train import train
 
-    train(args.config, run_options(args))
+        train(args.config, run_options(args))

@@ -50,6 +50,7 @@ from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name
+from casvit_dense.signals import StopRequest, stop_requests
 from casvit_dense.training.draws import StepSeedHook
 from casvit_dense.training.loops import RevalidationHook
 from casvit_dense.training.processes import (
@@ -58,7 +59,7 @@ from casvit_dense.training.processes import (
     process_group_closed,
 )
 from casvit_dense.training.records import TRAINING_RECORD, RecordHook
-from casvit_dense.training.stops import StopHook, StopRequest, stop_requests
+from casvit_dense.training.stops import StopHook
 
 #: Sections of a config that a training cannot do without.
 NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
@@ -87,6 +88,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
 
 def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Path:
     started = time.monotonic()
+    request.waits = world_size(options.launcher) > 1  # others are not left alone
     source = read_config(config)
     data = find_data(source, options, training=True)
     resolved = resolve(source, options, data)

@@ -1,73 +1,23 @@
-"""Ends a training at the next step when a signal asks for it, with everything saved.
-
-Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some time ahead.
-"""
+"""Ends a training at the next step when a signal asks for it, with everything saved."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 import torch
 from mmengine.dataset import worker_init_fn
-from mmengine.dist import get_rank, get_world_size, is_distributed
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 
 from casvit_dense.errors import Stopped
 from casvit_dense.files import short_path
+from casvit_dense.signals import SIGNALS, StopRequest
 from casvit_dense.training.saving import STOPPED
-
-#: What asks for an end.
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-class StopRequest:
-    """Whether this process was asked to end, and by which signal."""
-
-    def __init__(self) -> None:
-        self.signal: str | None = None
-        #: Whether steps are being made: the request then waits for the end of one.
-        self.training = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Notes the first signal; a second one ends the process at once."""
-        self.signal = signal.Signals(number).name
-        for one in SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
-        if self.training or is_distributed():  # the others cannot be left alone
-            os.write(
-                2, f"{self.signal}: saving after this step; another one ends at once\n".encode()
-            )
-        else:
-            raise Stopped(f"stopped by {self.signal} before the first step: nothing to save")
-
-
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Receives the signals that ask for an end, as long as the context lasts.
-
-    A signal that is ignored stays so, as SIGINT of a job in the background. Outside the main thread
-    there are no signals.
-    """
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {one: signal.getsignal(one) for one in SIGNALS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, request.handle)
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class StopHook(Hook):
@@ -85,13 +35,10 @@ class StopHook(Hook):
         self._asked: Any = None  # what was asked in the step before, and its answer to wait for
 
     def before_train(self, runner: Runner) -> None:
-        self.request.training = True
+        self.request.waits = True
         if get_world_size() > 1:
             # On CPUs, so that no GPU is waited for.
             self._group = torch.distributed.new_group(backend="gloo")
-
-    def after_train(self, runner: Runner) -> None:
-        self.request.training = False
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         # Between the parts of an accumulated step, gradients would be lost.

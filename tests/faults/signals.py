@@ -62,6 +62,8 @@ def main() -> int:
                     phase = "the end came first"
                     for path in numbered(root / f"{name}-broken")[: chance.randrange(1, 3)]:
                         path.unlink()
+                elif not saved and STOPPED in codes and set(codes) <= {STOPPED, -9}:
+                    pass  # one was hit before the group was there; launchers end the others
                 elif codes != [STOPPED] * processes:
                     wrong += 1
                     phase = f"exit codes {codes}"

@@ -19,6 +19,7 @@ from casvit_dense.engine.train import train
 from casvit_dense.errors import Stopped
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.state import read_progress
+from casvit_dense.signals import stop_requests
 from casvit_dense.training.draws import StepSeedHook
 
 
@@ -74,6 +75,9 @@ def signal_at(iteration: int, number: signal.Signals) -> Iterator[None]:
         StepSeedHook.before_train_iter = seed  # type: ignore[method-assign]
 
 
+#: Seconds that processes have to end after one of them did.
+GRACE = 60.0
+
 #: Exit code of a training that a signal stopped, as the command line has it.
 STOPPED = 75
 
@@ -84,10 +88,10 @@ def work(task: str, shapes: Path, folder: Path, workers: int, processes: int) ->
     if processes > 1:
         options.launcher = "pytorch"
     options.cfg_options["experiment_name"] = f"{folder.name} {time.time_ns()}"
-    if read_progress(folder).last is not None:  # killed after its end
-        return 0
     try:
-        train(config_of(task), options)
+        with stop_requests():
+            if read_progress(folder).last is None:  # else it was broken off after its end
+                train(config_of(task), options)
     except Stopped as stop:
         print(stop, flush=True)
         return STOPPED
@@ -124,9 +128,10 @@ def run(job: Callable[[], int], processes: int, log: Path, seconds: float | None
 def finish(pids: list[int], seconds: float | None = None) -> list[int] | None:
     """The exit codes at the end; None where the run was killed after some seconds.
 
-    Where one process fails the others are killed, as launchers do.
+    Where one process ends early the others are killed some time later, as launchers do.
     """
     end = time.monotonic() + seconds if seconds is not None else None
+    alone = None
     codes: dict[int, int] = {}
     while len(codes) < len(pids):
         for pid in pids:
@@ -134,8 +139,10 @@ def finish(pids: list[int], seconds: float | None = None) -> list[int] | None:
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
                     codes[pid] = os.waitstatus_to_exitcode(status)
+        if alone is None and any(codes.values()):
+            alone = time.monotonic() + GRACE
         late = end is not None and time.monotonic() >= end
-        if late or any(code not in (0, STOPPED) for code in codes.values()):
+        if late or (alone is not None and time.monotonic() >= alone):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)

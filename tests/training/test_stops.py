@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from processes import wait_for
 
 from casvit_dense.errors import Stopped
-from casvit_dense.training.stops import SIGNALS, stop_requests, with_steady_workers
+from casvit_dense.signals import SIGNALS, stop_requests
+from casvit_dense.training.stops import with_steady_workers
 
 
 class Pids:
@@ -55,7 +56,7 @@ def test_before_the_first_step_a_signal_ends_at_once() -> None:
 def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> None:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     with stop_requests() as request:
-        request.training = True
+        request.waits = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert request.signal == "SIGTERM"
         # A second one would end the process as the system does.
@@ -68,7 +69,7 @@ def test_signals_that_are_ignored_stay_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with stop_requests() as request:
-            request.training = True
+            request.waits = True
             os.kill(os.getpid(), signal.SIGINT)
             assert request.signal is None
     finally:
