@@ -200,3 +200,26 @@ def test_a_recipe_for_masks_needs_them_in_all_objects(tmp_path: Path) -> None:
     assert not found_in(tmp_path / "a", without_masks).all()
     findings = found_in(tmp_path / "b", without_masks, Use(classes=CLASSES, masks=True))
     assert [(f.kind.code, f.count) for f in findings.errors()] == [("mask-missing", 16)]
+
+
+def test_what_is_left_out_by_choice_is_counted_and_no_loss(tmp_path: Path) -> None:
+    """Of three classes one is used, and one image has none of its objects."""
+
+    def without_cats(images: set[int]) -> Change:
+        def change(c: dict) -> None:
+            c["annotations"] = [
+                a for a in c["annotations"] if a["category_id"] != 1 or a["image_id"] not in images
+            ]
+
+        return change
+
+    use = Use(classes=("cat",), more_categories=True, keeps_empty=False)
+    findings = found_in(tmp_path / "a", without_cats({1}), use)
+    assert not findings.all()
+    facts = findings.splits["train"]
+    assert (facts["images_used"], facts["images_dropped"]) == (
+        3,
+        {"with other categories alone": 1},
+    )
+    findings = found_in(tmp_path / "b", without_cats({1, 2, 3, 4}), use)
+    assert [found.kind.code for found in findings.errors()] == ["nothing-left"]

@@ -66,12 +66,12 @@ def count_kept(
     small = {number for number, size in sizes.items() if _is_small(size, min_size)}
     dropped: Counter[str] = Counter()
     by_class: Counter[str] = Counter()
-    with_class: set[int] = set()
+    with_class, with_others = set[int](), set[int]()
     crowds = 0
     for annotation, (x, y, width, height) in zip(annotations, boxes.tolist(), strict=True):
         reason = _why_dropped(annotation, x, y, width, height, sizes, used_ids)
-        if reason != OTHER_CLASS and type(annotation.image_id) is int:
-            with_class.add(annotation.image_id)  # of a class, kept or not: mmdet's own filter
+        if type(annotation.image_id) is int:  # kept or not: mmdet's own filter
+            (with_others if reason == OTHER_CLASS else with_class).add(annotation.image_id)
         if reason is None and annotation.image_id in small:
             reason = "in images left out"
         if reason:
@@ -81,9 +81,10 @@ def count_kept(
         by_class[str(names[annotation.category_id])] += 1
     images_dropped: Counter[str] = Counter()
     for image in file.images:
-        if not keeps_empty and (type(image.id) is not int or image.id not in with_class):
-            images_dropped["without objects"] += 1
-        elif type(image.id) is int and image.id in small:
+        number = image.id if type(image.id) is int else None
+        if not keeps_empty and number not in with_class:
+            images_dropped[ONLY_OTHERS if number in with_others else "without objects"] += 1
+        elif number in small:
             images_dropped[f"smaller than {min_size} pixels"] += 1
     return {
         "images": len(file.images),
@@ -101,7 +102,9 @@ def _is_small(size: tuple[Any, Any], least: int) -> bool:
     return all(type(side) is int for side in size) and min(size) < least
 
 
+#: Reasons by choice: some of a file's classes are used.
 OTHER_CLASS: Final = "of other categories"
+ONLY_OTHERS: Final = "with other categories alone"
 
 
 def _why_dropped(
@@ -135,10 +138,12 @@ def _why_dropped(
 def report_balance(path: Path, facts: Mapping[str, Any], findings: Findings) -> None:
     """Says what is lost."""
     example = balance(facts)
-    chosen = facts["dropped"].get(OTHER_CLASS, 0)  # left out by choice
-    for noun, kind, spared in (("objects", OBJECTS_LOST, chosen), ("images", IMAGES_LOST, 0)):
-        total, used = facts[noun] - spared, facts[f"{noun}_used"]
-        if total and not used:
+    for noun, kind, chosen in (
+        ("objects", OBJECTS_LOST, facts["dropped"].get(OTHER_CLASS, 0)),
+        ("images", IMAGES_LOST, facts["images_dropped"].get(ONLY_OTHERS, 0)),
+    ):
+        total, used = facts[noun] - chosen, facts[f"{noun}_used"]
+        if not used and (total or noun == "images"):
             findings.add(NOTHING_LEFT, path, example=example)
             return
         if total - used > LOSS * total:
