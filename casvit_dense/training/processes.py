@@ -160,8 +160,8 @@ def gather_results(part: list, size: int, folder: str | None = None) -> list | N
 
     Images are dealt out in turn, and the last turn is filled up with the first images.
 
-    Memory: while a process sends, its part is there twice as pickled bytes; the first process takes
-    the others' parts one after the other, and has beside the results those bytes of one of them.
+    Memory: a process that sends has, beside its part, twice its pickled bytes; the first process
+    takes the others' parts one after the other, and has, beside all results, twice those of one.
 
     Args:
         part: this process's results, one an image.

@@ -24,13 +24,21 @@ def words_of(task: str, shapes: Path, work_dir: Path, rounds: int = 1) -> list[s
 
 
 class Launched:
-    """A command in a session of its own, with what it says in a file."""
+    """A command in a session of its own, with what it says in a file.
 
-    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
+    Args:
+        folder: the current one of the command.
+        environment: more variables.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, folder: Path | None = None, **environment: str
+    ) -> None:
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 command,
+                cwd=folder,
                 stdout=file,
                 stderr=file,
                 env={**os.environ, **ENVIRONMENT, **environment},

@@ -1,6 +1,8 @@
 """What the processes of a run pass on to each other."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from casvit_dense.training.processes import (
     open_process_group,
     process_group_closed,
 )
+
+FAULTS = Path(__file__).parents[1] / "faults"
 
 
 def in_group(work: Callable[[], None]) -> Callable[[], int]:
@@ -79,3 +83,12 @@ def test_the_first_process_works_for_all(tmp_path: Path) -> None:
         return in_group(work)()
 
     assert run_together(start, 2, tmp_path) == [0, 0], (tmp_path / "rank1.log").read_text()
+
+
+@pytest.mark.slow  # starts up to eleven launchers, each with two processes
+@pytest.mark.parametrize("script", ["world_sizes.py", "lost_processes.py"])
+def test_runs_of_several_processes(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FAULTS / script), "--quick"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
