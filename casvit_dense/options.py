@@ -156,6 +156,14 @@ class RunOptions(LayoutOptions):
         help="with --resume: go on though recipe, data, batch or processes have changed; the row "
         "of the result says so",
     )
+    max_bad_images: float = flag(
+        0.001,
+        commands="train",
+        type=float,
+        metavar="SHARE",
+        help="share of the training images that others may stand in for where their files break "
+        "while it runs (%(default)s); above it the run stops",
+    )
     amp: str | None = flag(
         commands="train",
         nargs="?",

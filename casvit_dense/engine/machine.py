@@ -28,6 +28,8 @@ def apply_machine_options(cfg: Config, options: RunOptions) -> None:
     if options.hang_timeout is not None:
         set_hang_timeout(cfg, options.hang_timeout)
     set_loaders(cfg, options.workers)
+    if not 0 <= options.max_bad_images <= 1:
+        raise UserError(f"--max-bad-images {options.max_bad_images:g}: give a share from 0 to 1")
 
 
 def work_dir_of(cfg: Config, options: RunOptions) -> Path:

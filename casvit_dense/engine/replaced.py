@@ -10,13 +10,14 @@ from casvit_dense.engine.console import LOG
 from casvit_dense.engine.loading import REPLACES
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.progress import counted
+from casvit_dense.training.stops import save_between
 
 #: Where the messages are kept: in every checkpoint, so that a resumed run goes on counting.
 REPLACED = "replaced_images"
 
 
 class ReplacedImagesHook(Hook):
-    """Says which images others stand in for, each once, and stops where they are too many.
+    """Says which images others stand in for, each once; saves and stops where they are too many.
 
     Args:
         share: of the training images that may be replaced.
@@ -57,9 +58,10 @@ class ReplacedImagesHook(Hook):
                 continue
             if len(self._replaced) >= int(self.share * images):
                 raise UserError(
-                    f"{message}. {counted(len(self._replaced), 'image')} of {images:,} were "
-                    f"replaced before, and {self.share:.2%} may be (--max-bad-images); restore "
-                    "the files and go on with --resume"
+                    f"{message}. Of {counted(images, 'image')}, {len(self._replaced)} were replaced"
+                    f" before, and --max-bad-images {self.share:g} allows no more. Saved as "
+                    f"{save_between(runner, runner.iter)}, where --resume goes on once the files "
+                    "are mended"
                 )
             self._replaced.append(message)
             runner.message_hub.update_info(REPLACED, self._replaced)

@@ -148,12 +148,10 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
         for loop in loops:
             dataset = getattr(runner, loop).dataloader.dataset
             pack_index(dataset)
-            name_records(dataset, replace=loop == "train_loop" and max_bad_images > 0)
+            name_records(dataset, replace=loop == "train_loop")
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     name_batches(unwrapped(runner.model))
-    if max_bad_images > 0:
-        runner.register_hook(ReplacedImagesHook(max_bad_images))
     if (cfg.get("randomness") or {}).get("deterministic"):
         # mmengine would end the run at the first operation that no GPU does deterministically,
         # such as the loss of segmentation; now torch warns of it.
@@ -164,6 +162,7 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
         runner.register_hook(hook)
     said = []
     if "train_loop" in loops:
+        runner.register_hook(ReplacedImagesHook(max_bad_images))
         said = check_training_space(cfg, unwrapped(runner.model))
     if "test_loop" in loops:
         said = check_test_space(cfg, len(runner.test_dataloader.dataset))

@@ -119,7 +119,7 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
     with one_training_in(Path(cfg.work_dir)):
         if data is not None:
             write_description(data.description, Path(cfg.work_dir, DATA_FILE))
-        runner = build_runner(cfg, ("train_loop", "val_loop"))
+        runner = build_runner(cfg, ("train_loop", "val_loop"), options.max_bad_images)
         for line in report:
             runner.logger.info(line)
         steps = runner.max_iters, len(runner.train_dataloader)

@@ -43,7 +43,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """
     text = "".join(f"{line_of(row)}\n" for row in rows).encode()
     with _exclusive(path):
-        size = path.stat().st_size if path.exists() else 0
+        size = path.stat().st_size if path.exists() else None
         try:
             with path.open("ab+") as file:
                 if size and not _ends_a_line(file):
@@ -51,7 +51,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
                 file.write(text)
         except OSError:
             with suppress(OSError):  # as where the file could not be opened
-                os.truncate(path, size)
+                path.unlink() if size is None else os.truncate(path, size)
             raise
 
 

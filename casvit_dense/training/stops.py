@@ -70,14 +70,10 @@ class StopHook(Hook):
         return known
 
     def _stop(self, runner: Runner, iteration: int) -> None:
-        name = STOPPED.format(iteration)
-        runner.save_checkpoint(
-            runner.work_dir, name, meta={"epoch": runner.epoch, "iter": iteration}
-        )
+        path = save_between(runner, iteration)
         if self._group is not None:
             self._asked[1].wait()
             torch.distributed.barrier(self._group)
-        path = short_path(Path(runner.work_dir, name))
         by = self.request.signal or "another process"
         raise Stopped(
             f"stopped by {by} at iteration {iteration}: saved as {path}, where --resume goes on"
@@ -103,9 +99,9 @@ def begin_worker(worker_id: int, **seeds: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def watch() -> None:
-        while (info := signal.sigwaitinfo(SIGNALS)).si_pid != parent:
+        while signal.sigwaitinfo(SIGNALS).si_pid != parent:
             pass
-        os._exit(128 + info.si_signo)
+        os._exit(0)  # as asked: torch would call another code a failure, even when all is over
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -119,3 +115,10 @@ def with_steady_workers(loader: Mapping[str, Any], seed: int | None) -> dict[str
     content.pop("disable_subprocess_warning", None)
     seeds = {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed}
     return {**content, "worker_init_fn": {"type": "begin_worker", **seeds}}
+
+
+def save_between(runner: Runner, iteration: int) -> Path:
+    """Saves a training between two regular checkpoints; returns where, as people would type it."""
+    name = STOPPED.format(iteration)
+    runner.save_checkpoint(runner.work_dir, name, meta={"epoch": runner.epoch, "iter": iteration})
+    return short_path(Path(runner.work_dir, name))

@@ -1,26 +1,40 @@
 """A file that does not load names itself and its record, in one line, from any worker."""
 
+import errno
+import os
+import random
 import shutil
+import signal
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from demo_runs import TASKS, config_of, options_of
 from mmengine.config import Config
 from mmengine.dataset import RepeatDataset
 from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from casvit_dense.cli import main
 from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.loading import LoadingError, name_batches, name_records
+from casvit_dense.engine.loading import (
+    REPLACES,
+    BrokenFileError,
+    LoadingError,
+    loaders_watched,
+    name_batches,
+    name_records,
+)
 from casvit_dense.errors import UserError
+from casvit_dense.training.draws import Draw, seed_samples
 
 
 @cache
@@ -160,27 +174,113 @@ def test_an_error_of_the_pipeline_says_record_and_line(data: Path) -> None:
         dataset[0]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_training_ends_with_one_line(
+@pytest.mark.parametrize(("workers", "share", "code"), [(0, "0.001", 2), (2, "0.1", 0)])
+def test_a_training_goes_on_without_a_broken_image_or_saves_and_stops(
     data: Path,
     tmp_path: Path,
     workers: int,
+    share: str,
+    code: int,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The file is damaged after the checks, which would have found it."""
-    options = options_of("fpn", data, tmp_path / f"run-{workers}")
+    options = options_of("fpn", data, tmp_path / f"run-{workers}", rounds=2)
     overrides = {**options.cfg_options, "train_dataloader.num_workers": workers}
     monkeypatch.setattr("casvit_dense.engine.train.check_data", lambda *_: no_bytes(file) or [])
     file = data / "ade" / IMAGE
-    words = ["train", str(config_of("fpn")), "--data-root", options.data_root]
-    words += ["--work-dir", str(options.work_dir), "--cfg-options"]
+    words = ["train", str(config_of("fpn")), "--data-root", options.data_root, "--seed", "0"]
+    words += ["--work-dir", str(options.work_dir), "--max-bad-images", share, "--cfg-options"]
     words += [f"{key}={value}" for key, value in overrides.items()]
-    assert main(words) == 2
-    shown = capfd.readouterr().err
-    assert f"error: image {file} with map" in shown
-    assert "cannot be loaded: the image is empty" in shown
-    assert "Traceback" not in shown
+    assert main(words) == code
+    shown = capfd.readouterr()
+    said = f"image {file} with map {data / 'ade' / MAP} cannot be loaded: the image is empty"
+    assert "Traceback" not in shown.err
+    if code == 0:
+        assert shown.out.count(f"warning: {said}") == 1
+        assert f"replaced: 1 image: image {file}" in shown.out
+        saved = torch.load(options.work_dir / "iter_4.pth", weights_only=False)
+        assert said in saved["message_hub"]["runtime_info"]["replaced_images"][0]
+    else:
+        assert f"error: {said}" in shown.err
+        (stopped,) = options.work_dir.glob("stopped_iter_*.pth")
+        assert stopped.name in shown.err
+
+
+class Flaky:
+    """Samples of one random number, which fail the first times they are asked for."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.failures, self.error = failures, error
+
+    def __len__(self) -> int:
+        return 100
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        return {}
+
+    def prepare_data(self, index: int) -> dict[str, Any]:
+        numbers = random.random(), float(np.random.random()), float(torch.rand(()))
+        self.failures -= 1
+        if self.failures >= 0:
+            raise self.error
+        truth = BaseDataElement(metainfo={"numbers": numbers})
+        return {"inputs": torch.zeros(1), "data_samples": truth}
+
+
+def numbers(failures: int, error: Exception) -> Any:
+    dataset: Any = Flaky(failures, error)
+    name_records(dataset)
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(5)
+    return dataset.prepare_data(0)["data_samples"].numbers
+
+
+def test_a_file_that_comes_back_gives_the_same_sample() -> None:
+    hiccup = OSError(errno.ESTALE, "Stale file handle")
+    assert numbers(1, hiccup) == numbers(0, hiccup)
+    with pytest.raises(BrokenFileError, match="Stale file handle"):
+        numbers(2, hiccup)
+
+
+def test_an_error_of_the_pipeline_is_not_replaced() -> None:
+    dataset: Any = Flaky(9, KeyError("nothing"))
+    name_records(dataset, replace=True)
+    with pytest.raises(LoadingError, match="KeyError: 'nothing'"):
+        dataset.prepare_data(0)
+
+
+def test_who_stands_in_depends_on_the_draw_alone(data: Path) -> None:
+    dataset = built("fpn", data)
+    name_records(dataset, replace=True)
+    seed_samples(dataset)
+    (data / "ade" / IMAGE).unlink()
+    draws = [[Draw(index, (0, 0, step, 0))] for step, index in enumerate([3, 1, 3, 3, 2, 3])]
+    runs = []
+    for workers in (0, 2):
+        loader = DataLoader(dataset, batch_sampler=draws, num_workers=workers, collate_fn=list)
+        samples = [batch[0]["data_samples"] for batch in loader]
+        runs.append([sample.img_path for sample in samples])
+        said = [sample.get(REPLACES, "") for sample in samples]
+        assert ["the image does not exist" in text for text in said] == [1, 0, 1, 1, 0, 1]
+    assert runs[0] == runs[1]
+    assert len({runs[0][step] for step in (0, 2, 3, 5)}) > 1
+
+
+class Fatal(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    with pytest.raises(UserError, match="give fewer --workers") as caught, loaders_watched():
+        list(DataLoader(Fatal(), num_workers=1))
+    assert "torch says: DataLoader worker (pid" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_images_that_make_no_batch_are_named(data: Path) -> None:
