@@ -20,9 +20,10 @@ done
 devices=(--gres="gpu:$per_node")
 if [[ ${DEVICE:-gpu} == cpu ]]; then devices=(); fi
 
-# SRUN_ARGS holds several words on purpose.
+# Tasks that stopped alike end one after the other: none is killed for a minute, so that srun ends
+# with their exit code. SRUN_ARGS holds several words on purpose.
 # shellcheck disable=SC2086
 exec srun --partition="$partition" --job-name="$job" \
     "${devices[@]}" --ntasks="$gpus" --ntasks-per-node="$per_node" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=0 --wait=60 ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u -m casvit_dense train "$config" --launcher slurm "$@"
