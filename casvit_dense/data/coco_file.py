@@ -16,28 +16,13 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from casvit_dense.data.coco_masks import NO_MASK, is_empty, mask_area
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path, write_whole
 
-UNREADABLE = Kind(
-    "json-unreadable",
-    "error",
-    "cannot be read as JSON in UTF-8",
-    "Export it again, or restore it from a copy",
-)
-STRUCTURE = Kind(
-    "coco-structure",
-    "error",
-    "is not built as a COCO file",
-    "A COCO file is an object with the lists images, annotations and categories, each of objects",
-)
-AREA_ZERO = Kind(
-    "area-zero",
-    "warning",
-    "areas are 0 though box or mask are not empty, and loaders drop such objects",
-    "The area is taken from mask or box; export it again with areas",
-)
+UNREADABLE = KINDS["json-unreadable"]
+STRUCTURE = KINDS["coco-structure"]
+AREA_ZERO = KINDS["area-zero"]
 
 #: Numbers that JSON does not know, or that no float holds, outside of strings.
 NO_NUMBER: Final = re.compile(

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Raw
 from numpy.typing import NDArray
 
-from casvit_dense.data.findings import Kind
+from casvit_dense.data.findings import KINDS, Kind
 from casvit_dense.progress import Progress
 
 #: What an annotation without the key ``segmentation`` has.
@@ -20,30 +20,10 @@ NO_MASK: Final = Raw(b"")
 EMPTY: Final = (b"", b"null", b"[]", b"{}", b'""')
 LONGEST_EMPTY: Final = 99  # with its spaces: long masks are not copied to be compared
 
-MASK_FORM = Kind(
-    "mask-form",
-    "error",
-    "masks are neither polygons [[x1, y1, x2, y2, …], …] nor run lengths {size, counts}",
-    "Export them in one of these forms, or leave segmentation out of every annotation",
-)
-MASK_NUMBER = Kind(
-    "mask-not-finite",
-    "error",
-    "masks hold NaN or infinity, on which rasterising fills the memory",
-    "Export them again, or remove these annotations",
-)
-MASK_POINTS = Kind(
-    "mask-points",
-    "error",
-    "polygons have fewer than three points, or an odd number of coordinates",
-    "Draw these objects again, or remove their annotations",
-)
-MASK_RUNS = Kind(
-    "mask-runs",
-    "error",
-    "run lengths do not fill their size, or have another size than the image",
-    "Export them again for images in this size",
-)
+MASK_FORM = KINDS["mask-form"]
+MASK_NUMBER = KINDS["mask-not-finite"]
+MASK_POINTS = KINDS["mask-points"]
+MASK_RUNS = KINDS["mask-runs"]
 
 
 class RunLengths(msgspec.Struct):

@@ -1,5 +1,6 @@
 """What a check of data found: each kind of fault once, with its records counted."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ EXAMPLES: Final = 5
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault. Every one that exists is in `KINDS`, and in docs/data.md.
+    """A kind of fault.
 
     Attributes:
         code: stable name, e.g. ``'box-not-finite'``.
@@ -32,13 +33,15 @@ class Kind:
     problem: str
     remedy: str
 
-    def __post_init__(self) -> None:
-        if KINDS.setdefault(self.code, self) != self:
-            raise ValueError(f"two kinds of finding are called {self.code}")
+
+def _read_kinds() -> dict[str, Kind]:
+    text = Path(__file__).with_name("kinds.tsv").read_text(encoding="utf-8")
+    rows: Any = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return {row["code"]: Kind(**row) for row in rows}
 
 
-#: Every kind by its code.
-KINDS: dict[str, Kind] = {}
+#: Every kind by its code, as ``kinds.tsv`` and docs/data.md list them.
+KINDS: Final = _read_kinds()
 
 
 @dataclass

@@ -9,33 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casvit_dense.data.coco_file import CocoFile
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.progress import counted
 
-OBJECTS_LOST = Kind(
-    "objects-lost",
-    "warning",
-    "more than one object in twenty is not used",
-    "Look at the reasons, and correct the objects or remove them",
-)
-IMAGES_LOST = Kind(
-    "images-lost",
-    "warning",
-    "more than one image in twenty is not trained on",
-    "Images without objects are left out of training: annotate them, or remove them",
-)
-NOTHING_LEFT = Kind(
-    "nothing-left",
-    "error",
-    "nothing of it is used",
-    "Correct what the reasons name",
-)
-ALL_CROWD = Kind(
-    "all-crowd",
-    "warning",
-    "every object is a crowd, from which a detector learns nothing and by which none is measured",
-    "Set iscrowd to 0 for single objects",
-)
+OBJECTS_LOST = KINDS["objects-lost"]
+IMAGES_LOST = KINDS["images-lost"]
+NOTHING_LEFT = KINDS["nothing-left"]
+ALL_CROWD = KINDS["all-crowd"]
 
 LOSS: Final = 0.05
 

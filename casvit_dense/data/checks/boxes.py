@@ -8,90 +8,24 @@ from numpy.typing import NDArray
 
 from casvit_dense.data.coco_file import Annotation, CocoFile, shown
 from casvit_dense.data.coco_masks import Measured
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings, Kind
 
 Report = Callable[..., None]
 Sizes = Sequence[tuple[int, int] | None]
 
-BOX_FORM = Kind(
-    "box-form",
-    "error",
-    "boxes are not lists of four numbers",
-    "Write bbox as [x, y, width, height] in pixels, as numbers",
-)
-BOX_NUMBER = Kind(
-    "box-not-finite",
-    "error",
-    "boxes hold NaN, infinity or numbers that are no pixels",
-    "Export them again, or remove these annotations",
-)
-BOX_NEGATIVE = Kind(
-    "box-negative",
-    "error",
-    "boxes have a negative width or height",
-    "Write bbox as [x, y, width, height], x and y being the upper left corner",
-)
-BOXES_NORMALISED = Kind(
-    "boxes-normalised",
-    "error",
-    "no box is larger than one pixel: they are parts of the image, not pixels",
-    "Multiply x and width by the image's width, y and height by its height",
-)
-BOXES_CORNERS = Kind(
-    "boxes-corners",
-    "error",
-    "most boxes end beyond their images: they seem to be corners, not sizes",
-    "Write bbox as [x, y, width, height], not [x1, y1, x2, y2]",
-)
-BOX_OUTSIDE = Kind(
-    "box-outside",
-    "warning",
-    "boxes lie outside their images, and loaders drop them",
-    "Correct the boxes, or the size of the image's record, or remove these annotations",
-)
-BOX_BEYOND = Kind(
-    "box-beyond",
-    "warning",
-    "boxes end outside their images",
-    "Cut them at the image's edge",
-)
-BOX_EMPTY = Kind(
-    "box-empty",
-    "warning",
-    "boxes have no width or no height, and loaders drop them",
-    "Draw them again, or remove these annotations",
-)
-AREA_FORM = Kind(
-    "area-form",
-    "error",
-    "areas are not numbers of pixels",
-    "Leave area out, and it is computed; or write the pixels of the mask or box",
-)
-AREA_WRONG = Kind(
-    "area-wrong",
-    "warning",
-    "areas differ from mask and box several times over, so that objects count as small, medium or "
-    "large wrongly, or are dropped",
-    "Leave area out, and it is computed; or write the pixels of the mask or box",
-)
-MASK_OUTSIDE = Kind(
-    "mask-outside",
-    "error",
-    "polygons reach far outside their images, on which rasterising fills the memory",
-    "Write polygons in pixels of the image",
-)
-MASK_BEYOND = Kind(
-    "mask-beyond",
-    "warning",
-    "polygons end outside their images",
-    "Cut them at the image's edge",
-)
-BOX_MASK = Kind(
-    "box-mask",
-    "warning",
-    "boxes are not those around their masks",
-    "Find out which of the two is right: a detector learns both",
-)
+BOX_FORM = KINDS["box-form"]
+BOX_NUMBER = KINDS["box-not-finite"]
+BOX_NEGATIVE = KINDS["box-negative"]
+BOXES_NORMALISED = KINDS["boxes-normalised"]
+BOXES_CORNERS = KINDS["boxes-corners"]
+BOX_OUTSIDE = KINDS["box-outside"]
+BOX_BEYOND = KINDS["box-beyond"]
+BOX_EMPTY = KINDS["box-empty"]
+AREA_FORM = KINDS["area-form"]
+AREA_WRONG = KINDS["area-wrong"]
+MASK_OUTSIDE = KINDS["mask-outside"]
+MASK_BEYOND = KINDS["mask-beyond"]
+BOX_MASK = KINDS["box-mask"]
 
 #: Pixels by which annotation tools exceed an image or a mask without harm.
 SLACK: Final = 3.0

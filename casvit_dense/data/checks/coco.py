@@ -22,76 +22,20 @@ from casvit_dense.data.coco_masks import (
     Measured,
     measure_masks,
 )
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings, Kind
 from casvit_dense.errors import shortlist
 
-RECORD_ID = Kind(
-    "record-id",
-    "error",
-    "ids are not whole numbers below 2**63",
-    "Number these records by whole numbers, and what refers to them likewise",
-)
-ID_REPEATED = Kind(
-    "id-repeated",
-    "error",
-    "ids occur more than once",
-    "Give every record a number of its own",
-)
-REFERENCE = Kind(
-    "reference",
-    "error",
-    "annotations refer to an image or a category that is not in the file",
-    "Add the missing record, or remove these annotations",
-)
-NO_RECORDS = Kind(
-    "no-records",
-    "error",
-    "has no records of a kind that is needed",
-    "Export it with images, annotations and categories",
-)
-FILE_NAME = Kind(
-    "file-name",
-    "error",
-    "images have no file name",
-    "file_name is the path of the image below the image folder, as text",
-)
-FILE_REPEATED = Kind(
-    "file-repeated",
-    "warning",
-    "images are listed more than once, and would be trained on and counted twice",
-    "Keep one record of each file, with all of its objects",
-)
-IMAGE_SIZE = Kind(
-    "image-size",
-    "error",
-    "width or height of images is not a whole number of pixels above 0",
-    "Write the size of the image file",
-)
-CATEGORY_NAME = Kind(
-    "category-name",
-    "error",
-    "names of categories are missing, no text, or occur twice",
-    "Give every category a name of its own",
-)
-CLASSES = Kind(
-    "classes-differ",
-    "error",
-    "its categories are not the classes that the model is built for",
-    "Set metainfo=dict(classes=(…)) of every data set and num_classes of every head, or give the "
-    "data by --data",
-)
-FLAG = Kind(
-    "flag-form",
-    "error",
-    "iscrowd or ignore is neither 0 nor 1",
-    'Write numbers: the text "0" counts as true',
-)
-MASK_MISSING = Kind(
-    "mask-missing",
-    "error",
-    "objects have no mask though others or the model need them",
-    "Draw them, or train a recipe for boxes (RetinaNet)",
-)
+RECORD_ID = KINDS["record-id"]
+ID_REPEATED = KINDS["id-repeated"]
+REFERENCE = KINDS["reference"]
+NO_RECORDS = KINDS["no-records"]
+FILE_NAME = KINDS["file-name"]
+FILE_REPEATED = KINDS["file-repeated"]
+IMAGE_SIZE = KINDS["image-size"]
+CATEGORY_NAME = KINDS["category-name"]
+CLASSES = KINDS["classes-differ"]
+FLAG = KINDS["flag-form"]
+MASK_MISSING = KINDS["mask-missing"]
 
 #: The largest id that packages can hold.
 LARGEST_ID: Final = 2**63 - 1

@@ -8,73 +8,21 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from casvit_dense.data.checks.image_facts import ImageFacts, digests, image_facts
-from casvit_dense.data.findings import EXAMPLES, Findings, Kind
+from casvit_dense.data.findings import EXAMPLES, KINDS, Findings
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 
-FOLDER_MISSING = Kind(
-    "image-folder-missing",
-    "error",
-    "there is no such folder of images",
-    "Name the folder that holds the images",
-)
-IMAGE_MISSING = Kind(
-    "image-missing",
-    "error",
-    "images that are listed are not there",
-    "Put them there, name their folder, or mend file_name: a path below the folder, with / and "
-    "in the same upper and lower case",
-)
-IMAGE_UNREADABLE = Kind(
-    "image-unreadable", "error", "may not be read or are no files", "Mend their permissions"
-)
-IMAGE_EMPTY = Kind(
-    "image-empty", "error", "images hold no bytes", "Copy them again, or take out their records"
-)
-NOT_AN_IMAGE = Kind(
-    "image-not-an-image",
-    "error",
-    "files are not images",
-    "Replace them by images, or take out their records",
-)
-IMAGE_DAMAGED = Kind(
-    "image-damaged",
-    "error",
-    "images are truncated or damaged",
-    "Copy them again, or take out their records",
-)
-IMAGE_HUGE = Kind(
-    "image-huge",
-    "warning",
-    "images are too large for Pillow",
-    "Cut them into tiles: a training reads each as a whole",
-)
-IMAGE_SIZE = Kind(
-    "image-size-differs",
-    "error",
-    "sizes of images are not those of their records",
-    "Boxes and masks fit one size only: bring back the images that were annotated, or annotate "
-    "these; if only the numbers are wrong, correct width and height",
-)
-IMAGE_ORIENTATION = Kind(
-    "image-orientation",
-    "error",
-    "images are turned when they are read (EXIF orientation), but their records are not",
-    "Take the orientation out of the files if the boxes fit the images as they are stored "
-    "(exiftool -Orientation= FILE), else give the records the upright width and height",
-)
-IMAGE_TWICE = Kind(
-    "image-twice",
-    "warning",
-    "images have the same content",
-    "Keep one of each, with all of its objects",
-)
-IMAGE_SHARED = Kind(
-    "image-shared",
-    "warning",
-    "the same images are in two splits, whose figures are then too good",
-    "Take them out of one of the splits",
-)
+FOLDER_MISSING = KINDS["image-folder-missing"]
+IMAGE_MISSING = KINDS["image-missing"]
+IMAGE_UNREADABLE = KINDS["image-unreadable"]
+IMAGE_EMPTY = KINDS["image-empty"]
+NOT_AN_IMAGE = KINDS["image-not-an-image"]
+IMAGE_DAMAGED = KINDS["image-damaged"]
+IMAGE_HUGE = KINDS["image-huge"]
+IMAGE_SIZE = KINDS["image-size-differs"]
+IMAGE_ORIENTATION = KINDS["image-orientation"]
+IMAGE_TWICE = KINDS["image-twice"]
+IMAGE_SHARED = KINDS["image-shared"]
 
 #: Kind of finding by the problem of a file.
 BY_PROBLEM: Final = {

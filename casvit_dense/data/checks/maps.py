@@ -16,7 +16,7 @@ from casvit_dense.data.checks.images import (
 )
 from casvit_dense.data.checks.map_facts import MapFacts, map_facts
 from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.data.map_pairs import image_stems, names_in
 from casvit_dense.errors import shortlist
@@ -24,81 +24,19 @@ from casvit_dense.errors import shortlist
 #: Labels that loaders can hold: they keep eight bits.
 LARGEST_LABEL: Final = 255
 
-NO_IMAGES = Kind(
-    "map-no-images", "error", "there is no image", "Name the folder and the suffix of the images"
-)
-IMAGE_SUFFIX = Kind(
-    "map-image-suffix",
-    "warning",
-    "images have another suffix than the rest and are left out",
-    "Give all images one suffix, in the same upper and lower case",
-)
-MAP_MISSING = Kind(
-    "map-missing",
-    "error",
-    "images have no map",
-    "Add the maps, or take out the images; a map has the name of its image with the suffix of maps",
-)
-MAP_WITHOUT_IMAGE = Kind(
-    "map-without-image",
-    "warning",
-    "maps have no image and are left out",
-    "Add the images, or take out the maps",
-)
-MAP_UNREADABLE = Kind(
-    "map-unreadable", "error", "maps cannot be read", "Make them again, or take them out"
-)
-MAP_SIZE = Kind(
-    "map-size",
-    "error",
-    "maps are not as large as their images",
-    "Make maps and images of one size, upright: EXIF turns an image when it is read, not a map",
-)
-MAP_CHANNELS = Kind(
-    "map-channels",
-    "error",
-    "maps do not hold one whole number a pixel",
-    "Maps hold the label of each pixel, not its colour; ADE20K must be the SceneParsing release "
-    "(ADEChallengeData2016)",
-)
-MAP_LOSSY = Kind(
-    "map-lossy",
-    "error",
-    "maps are JPEG inside, which changes labels",
-    "Make them again as PNG; what JPEG lost does not come back by a new name",
-)
-MAP_LABEL = Kind(
-    "map-label",
-    "error",
-    "labels belong to no class",
-    "Name the label to ignore, all classes in order, and whether 0 means unlabelled (ADE20K: yes); "
-    "else make the maps again",
-)
-MAP_IGNORED = Kind(
-    "map-ignored",
-    "warning",
-    "maps have no pixel that counts",
-    "Take them out, or check the label to ignore",
-)
-ALL_IGNORED = Kind(
-    "map-all-ignored",
-    "error",
-    "no pixel of any map counts",
-    "Check the label to ignore, and whether 0 means unlabelled: a training would learn nothing, "
-    "and an evaluation count nothing",
-)
-ONE_CLASS = Kind(
-    "map-one-class",
-    "error",
-    "all pixels that count are of one class, so that mIoU can be 100 without any learning",
-    "Write masks of 0 and 255 with the labels 0 and 1, or name another label to ignore",
-)
-CLASS_WITHOUT_PIXELS = Kind(
-    "map-class-without-pixels",
-    "warning",
-    "classes have no pixel",
-    "Add images with them, or take them out of the classes; their IoU is not defined here",
-)
+NO_IMAGES = KINDS["map-no-images"]
+IMAGE_SUFFIX = KINDS["map-image-suffix"]
+MAP_MISSING = KINDS["map-missing"]
+MAP_WITHOUT_IMAGE = KINDS["map-without-image"]
+MAP_UNREADABLE = KINDS["map-unreadable"]
+MAP_SIZE = KINDS["map-size"]
+MAP_CHANNELS = KINDS["map-channels"]
+MAP_LOSSY = KINDS["map-lossy"]
+MAP_LABEL = KINDS["map-label"]
+MAP_IGNORED = KINDS["map-ignored"]
+ALL_IGNORED = KINDS["map-all-ignored"]
+ONE_CLASS = KINDS["map-one-class"]
+CLASS_WITHOUT_PIXELS = KINDS["map-class-without-pixels"]
 
 
 def check_maps(

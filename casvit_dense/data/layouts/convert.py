@@ -9,7 +9,7 @@ from typing import Any, Final
 from casvit_dense.data.checks.image_facts import image_facts
 from casvit_dense.data.coco_file import CocoFile, open_coco, write_coco
 from casvit_dense.data.description import DataDescription, Division, Split, SplitName
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings, Kind
 from casvit_dense.data.layouts.files import CLASS_FILES, files_below, images_below
 from casvit_dense.data.layouts.objects import Object, Size
 from casvit_dense.data.layouts.voc import XML, read_objects
@@ -19,30 +19,10 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import is_file, write_json, write_whole
 from casvit_dense.progress import counted
 
-IMAGE_LISTED = Kind(
-    "listed-image-missing",
-    "error",
-    "images that a list of a split names are missing",
-    "Put them into the image folder, or take them off the list",
-)
-IMAGE_UNREADABLE = Kind(
-    "labelled-image-unreadable",
-    "error",
-    "images have no readable size, and are left out with their labels",
-    "Replace them, or remove them with their label files",
-)
-LABELS_ALONE = Kind(
-    "labels-without-image",
-    "warning",
-    "label files belong to no image",
-    "Add the images, or remove these files",
-)
-LABELS_UNREADABLE = Kind(
-    "labels-unreadable",
-    "error",
-    "label files cannot be read as text in UTF-8",
-    "Export them again",
-)
+IMAGE_LISTED = KINDS["listed-image-missing"]
+IMAGE_UNREADABLE = KINDS["labelled-image-unreadable"]
+LABELS_ALONE = KINDS["labels-without-image"]
+LABELS_UNREADABLE = KINDS["labels-unreadable"]
 
 #: What a label file's name ends in, by layout.
 LABEL_SUFFIX: Final = {"yolo": ".txt", "voc": ".xml"}

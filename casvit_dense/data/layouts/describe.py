@@ -13,7 +13,7 @@ from casvit_dense.data.description import (
     SplitName,
     read_description,
 )
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.data.layouts.coco import (
     ROBOFLOW,
     annotation_files,
@@ -39,12 +39,7 @@ from casvit_dense.data.layouts.yolo import has_polygons, read_texts, yolo_of_fol
 from casvit_dense.errors import UserError, shortlist, validation_message
 from casvit_dense.options import LayoutOptions
 
-CLASSES_ALIKE = Kind(
-    "classes-alike",
-    "warning",
-    "names of classes differ in case or spaces alone, and count as different classes",
-    "Write them alike if they are one class",
-)
+CLASSES_ALIKE = KINDS["classes-alike"]
 
 Splits = dict[SplitName, Split]
 

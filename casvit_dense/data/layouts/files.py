@@ -9,18 +9,12 @@ from typing import Final, get_args
 
 from casvit_dense.data.class_names import difference
 from casvit_dense.data.description import SplitName
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.data.map_pairs import names_in
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file, short_path
 
-SPLIT_CLASSES = Kind(
-    "split-classes-differ",
-    "error",
-    "its classes are not those of the other splits",
-    "Export all splits with the same list of classes in one order, or name by --classes those that "
-    "all have",
-)
+SPLIT_CLASSES = KINDS["split-classes-differ"]
 
 #: Endings by which image files are recognised, in lower case.
 IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from casvit_dense.data.description import DataDescription
-from casvit_dense.data.findings import Findings, Kind
+from casvit_dense.data.findings import KINDS, Findings
 from casvit_dense.data.layouts.coco import ONLY_IMAGES, OTHER_TASKS, is_coco
 from casvit_dense.data.layouts.files import (
     IMAGE_SUFFIXES,
@@ -18,13 +18,7 @@ from casvit_dense.data.layouts.files import (
     subfolders,
 )
 
-SPLIT_LEFT_OUT = Kind(
-    "split-left-out",
-    "warning",
-    "splits are left out, as no annotations are read for them",
-    "Unpack what is packed (gunzip FILE), put annotations where those of the other splits are, or "
-    "say in a description (.yaml) where they lie",
-)
+SPLIT_LEFT_OUT = KINDS["split-left-out"]
 
 #: A COCO file that somebody packed, or unpacked into a folder of its name.
 NOT_READ: Final = re.compile(r"\.json(\.(gz|bz2|xz|zst|zip|7z))?$", re.IGNORECASE)

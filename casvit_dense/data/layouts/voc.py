@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from casvit_dense.data.class_names import same_but_for_form
 from casvit_dense.data.description import Split, SplitName
-from casvit_dense.data.findings import Kind
+from casvit_dense.data.findings import KINDS, Kind
 from casvit_dense.data.layouts.files import (
     files_below,
     has_files,
@@ -23,36 +23,11 @@ from casvit_dense.data.layouts.files import (
 )
 from casvit_dense.data.layouts.objects import Object, Report, Size
 
-XML = Kind(
-    "voc-xml",
-    "error",
-    "cannot be read as XML",
-    "Export these files again",
-)
-SIZE = Kind(
-    "voc-size",
-    "warning",
-    "the size is missing or no size; that of the image file is taken",
-    "Write width and height of the image into size",
-)
-BOX = Kind(
-    "voc-box",
-    "error",
-    "boxes are not four numbers",
-    "Write xmin, ymin, xmax and ymax into bndbox; these objects are not read",
-)
-REVERSED = Kind(
-    "voc-box-reversed",
-    "error",
-    "boxes have xmax below xmin, or ymax below ymin",
-    "Exchange them; these objects are not read",
-)
-OBJECT_NAME = Kind(
-    "voc-object-name",
-    "warning",
-    "objects have a name that is not in the list of classes, and are left out",
-    "Correct the name, or add it to the classes",
-)
+XML = KINDS["voc-xml"]
+SIZE = KINDS["voc-size"]
+BOX = KINDS["voc-box"]
+REVERSED = KINDS["voc-box-reversed"]
+OBJECT_NAME = KINDS["voc-object-name"]
 
 IMAGE_FOLDERS: Final = ("jpegimages", "images", "img")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from casvit_dense.data.description import Split, SplitName, read_yaml
-from casvit_dense.data.findings import Kind
+from casvit_dense.data.findings import KINDS, Kind
 from casvit_dense.data.layouts.files import (
     SPLIT_NAMES,
     class_file,
@@ -30,36 +30,11 @@ from casvit_dense.data.layouts.objects import Object, Report, Size
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file
 
-LINE = Kind(
-    "yolo-line",
-    "error",
-    "lines are neither a class and four numbers (box) nor a class and three or more x y (polygon)",
-    "Correct or remove these lines; they are not read",
-)
-CLASS = Kind(
-    "yolo-class",
-    "error",
-    "class numbers are not in the list of classes",
-    "Number the classes from 0 as in names of data.yaml, or add the names that lack",
-)
-COORDINATE = Kind(
-    "yolo-coordinate",
-    "error",
-    "coordinates do not lie between 0 and 1",
-    "Divide x and width by the image's width, y and height by its height",
-)
-EMPTY = Kind(
-    "yolo-empty",
-    "warning",
-    "boxes or polygons have no width or height, and are left out",
-    "Remove these lines, or draw the objects again",
-)
-REPEATED = Kind(
-    "yolo-repeated",
-    "warning",
-    "lines occur twice in one file, and are read once",
-    "Remove the second ones",
-)
+LINE = KINDS["yolo-line"]
+CLASS = KINDS["yolo-class"]
+COORDINATE = KINDS["yolo-coordinate"]
+EMPTY = KINDS["yolo-empty"]
+REPEATED = KINDS["yolo-repeated"]
 
 #: How far coordinates may lie outside of the image, as a share of it: rounding.
 TOLERANCE: Final = 1e-3
