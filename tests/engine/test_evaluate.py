@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,6 @@ from casvit_dense.cli import main
 from casvit_dense.deploy import fuse
 from casvit_dense.engine import runner
 from casvit_dense.engine.evaluate import evaluate
-from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation, finish_evaluation, new_evaluation
 from casvit_dense.options import RunOptions
@@ -31,7 +31,11 @@ from casvit_dense.results.row import row_id
 Copied = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("task", TASKS)
+def slow(*tasks: str) -> list[Any]:
+    return [pytest.param(task, marks=pytest.mark.slow) for task in tasks]
+
+
+@pytest.mark.parametrize("task", ["retinanet", "fpn", *slow("mask-rcnn")])
 def test_evaluation_leaves_metrics_conditions_and_predictions(
     task: str, runs: Runs, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -84,7 +88,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_evaluations_leave_the_training_and_each_other_alone(
     copied: Copied, shapes: Path, models: Models
 ) -> None:
-    """A checkpoint twice, then an exported file; after it, the training goes on and predicts."""
+    """A checkpoint twice, then an exported file; after it, the training's own config predicts."""
     checkpoint = copied("fpn")
     work_dir = checkpoint.parent
     before = contents(work_dir)
@@ -111,9 +115,6 @@ def test_evaluations_leave_the_training_and_each_other_alone(
     written = work_dir / config_of("fpn").name
     image = next((shapes / "coco/val2017").iterdir())
     assert main(["predict", str(written), str(checkpoint), str(image), "--out", str(work_dir)]) == 0
-    options = options_of("fpn", shapes, work_dir, rounds=2)
-    options.resume = "auto"
-    assert train(written, options).name == "iter_4.pth"
 
 
 def test_the_newest_finished_evaluation_is_found(
@@ -159,11 +160,7 @@ def test_an_evaluation_that_fails_leaves_no_folder(
     assert list((tmp_path / "work/test").iterdir()) == []
 
 
-@pytest.fixture(
-    scope="module",
-    # Boxes and maps prove it; masks take as long as both.
-    params=["retinanet", "fpn", pytest.param("mask-rcnn", marks=pytest.mark.slow)],
-)
+@pytest.fixture(scope="module")
 def detecting(
     request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, Path]:
@@ -182,6 +179,8 @@ def check_not_trivial(task: str, metrics: dict[str, float]) -> None:
     assert metrics[TASKS[task][2]] > (10 if task == "fpn" else 0.15), metrics
 
 
+# Deploy's tests compare the forms of every head; here the option is looked at.
+@pytest.mark.parametrize("detecting", ["fpn", *slow("retinanet", "mask-rcnn")], indirect=True)
 def test_fused_form_gives_the_same_metrics(
     detecting: tuple[str, Path, Path],
     shapes: Path,
@@ -204,6 +203,8 @@ def test_fused_form_gives_the_same_metrics(
     assert not any(isinstance(m, _BatchNorm) for m in fused[0].backbone.network.modules())
 
 
+# Boxes and maps prove it; masks take as long as both.
+@pytest.mark.parametrize("detecting", ["retinanet", "fpn", *slow("mask-rcnn")], indirect=True)
 def test_two_processes_evaluate_as_one(
     detecting: tuple[str, Path, Path], shapes: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from casvit_dense.predictor import Predictor
 from casvit_dense.results.ledger import read_ledger
 
 Copied = Callable[[str], Path]
+DETECTORS = ("retinanet", "mask-rcnn")
 
 
 @pytest.mark.parametrize(
-    "task", ["retinanet", pytest.param("mask-rcnn", marks=pytest.mark.slow), "fpn"]
+    "task", ["fpn", *(pytest.param(task, marks=pytest.mark.slow) for task in DETECTORS)]
 )
 def test_a_checkpoint_alone_is_evaluated_as_with_its_config(
     task: str, copied: Copied, shapes: Path, tmp_path: Path
@@ -69,18 +71,14 @@ def test_it_says_its_classes(runs: Runs) -> None:
     assert read_checkpoint(best)["meta"]["model"] == record
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_converted_files_keep_it(suffix: str, runs: Runs, shapes: Path, tmp_path: Path) -> None:
-    convert(runs["retinanet"], tmp_path / f"converted{suffix}")
+def test_converted_files_keep_it(runs: Runs, shapes: Path, tmp_path: Path) -> None:
     image = next((shapes / "coco/val2017").iterdir())
-    found = Predictor(None, tmp_path / f"converted{suffix}", "cpu").predict(image)
-    expected = Predictor(
-        config_of("retinanet"),
-        runs["retinanet"],
-        "cpu",
-        {"test_dataloader.dataset.pipeline.1.scale": (64, 64)},
-    ).predict(image)
-    assert torch.equal(found.pred_instances.scores, expected.pred_instances.scores)
+    scale = {"test_dataloader.dataset.pipeline.1.scale": (64, 64)}
+    given = Predictor(config_of("retinanet"), runs["retinanet"], "cpu", scale).predict(image)
+    for name in ("converted.pth", "converted.safetensors"):
+        convert(runs["retinanet"], tmp_path / name)
+        found = Predictor(None, tmp_path / name, "cpu").predict(image)
+        assert torch.equal(found.pred_instances.scores, given.pred_instances.scores)
 
 
 @pytest.mark.slow  # the export
@@ -128,11 +126,16 @@ def test_a_file_without_a_config_says_so(tmp_path: Path, capsys: pytest.CaptureF
     assert "does not know its config" in error and f"CONFIG {tmp_path / 'plain.pth'}" in error
 
 
-def changed(source: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    content = read_checkpoint(source)
-    change(content["meta"]["model"])
-    torch.save(content, target)
-    return target
+@pytest.fixture(scope="module")
+def record(runs: Runs) -> dict[str, Any]:
+    """What a checkpoint keeps of its model. Not to be changed."""
+    return read_checkpoint(runs["fpn"])["meta"]["model"]
+
+
+def keeping(record: dict[str, Any], file: Path) -> Path:
+    """A checkpoint without weights that keeps this."""
+    torch.save({"state_dict": {}, "meta": {"model": record}}, file)
+    return file
 
 
 @pytest.mark.parametrize(
@@ -161,22 +164,22 @@ def changed(source: Path, target: Path, change: Callable[[dict[str, Any]], objec
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_nothing_in_a_kept_config_is_run(
-    change: Callable, message: str, runs: Runs, tmp_path: Path
+    change: Callable, message: str, record: dict[str, Any], tmp_path: Path
 ) -> None:
-    file = changed(runs["fpn"], tmp_path / "x.pth", lambda record: change(record["config"]))
+    file = keeping(record, tmp_path / "x.pth")
+    assert kept_config(file)
+    spoilt = deepcopy(record)
+    change(spoilt["config"])
+    keeping(spoilt, file)
     with pytest.raises(UserError, match="give CONFIG") as caught:
         kept_config(file)
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("record", [{}, {"name": "../x"}, {"name": "x", "config": "import os"}])
-def test_a_damaged_record_is_a_user_error(record: dict, runs: Runs, tmp_path: Path) -> None:
-    def replace(content: dict[str, Any]) -> None:
-        content.clear()
-        content.update(record)
-
+@pytest.mark.parametrize("wrong", [{}, {"name": "../x"}, {"name": "x", "config": "import os"}])
+def test_a_damaged_record_is_a_user_error(wrong: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give CONFIG"):
-        kept_config(changed(runs["fpn"], tmp_path / "x.pth", replace))
+        kept_config(keeping(wrong, tmp_path / "x.pth"))
 
 
 @pytest.mark.parametrize(

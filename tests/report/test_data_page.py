@@ -52,9 +52,14 @@ def truth(shapes: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def maps(shapes: Path) -> Page:
+def maps_html(shapes: Path) -> bytes:
     options = RunOptions(classes=",".join(CLASSES), ignore_label=0)
-    return Page(show(shapes / "ade", "train", silent, options=options))
+    return show(shapes / "ade", "train", silent, options=options)
+
+
+@pytest.fixture(scope="module")
+def maps(maps_html: bytes) -> Page:
+    return Page(maps_html)
 
 
 def test_every_object_is_drawn_where_it_is(coco: Page, truth: dict[str, Any]) -> None:
@@ -289,7 +294,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_in_a_browser(
     browser: Any, faulty: Path, truth: dict[str, Any], tmp_path: Path, width: int
 ) -> None:
@@ -326,10 +331,9 @@ def test_in_a_browser(
         page.keyboard.press("Escape")
 
 
-def test_maps_in_a_browser(browser: Any, shapes: Path, tmp_path: Path) -> None:
+def test_maps_in_a_browser(browser: Any, maps_html: bytes, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    options = RunOptions(classes=",".join(CLASSES), ignore_label=0)
-    file.write_bytes(show(shapes / "ade", "train", silent, options=options))
+    file.write_bytes(maps_html)
     with Tab(browser, file) as page:
         scroll_through(page)
         page.locator("canvas.map").first.wait_for()
