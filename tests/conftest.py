@@ -3,7 +3,7 @@
 import gc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,6 +18,9 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
+# Until all tests are collected: imports make many objects, and none of them is garbage.
+gc.disable()
+
 # mmengine formats the config five times a run, which takes longer than a small training does.
 yapf_api.FormatCode = lambda code, **style: (code, False)
 
@@ -26,12 +29,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
+#: What takes longest begins first, so that pytest-xdist's processes end together.
+LONGEST = (
+    "tests/export/",
+    "tests/report/test_report_browser.py",
+    "tests/engine/test_evaluate.py",
+    "tests/benchmark/test_benchmark_run.py",
+    "tests/engine/test_train.py",
+    "tests/configs/test_peers.py",
+    "tests/configs/test_peers_weights.py",
+    "tests/engine/test_record.py",
+    "tests/benchmark/test_memory.py",
+    "tests/report/test_data_page.py",
+    "tests/engine/",
+    "tests/benchmark/",
+)
+
+
+def place(nodeid: str) -> int:
+    """Of a test among the longest."""
+    return next((i for i, name in enumerate(LONGEST) if nodeid.startswith(name)), len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: files in the order of collection, and exports in one process.
+
+    That one alone imports torch's exporter, and none waits for a model that another exports.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class LongestFirst(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/export" if file.startswith("tests/export/") else file
+
+    config.option.loadscopereorder = False
+    return LongestFirst(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place(item.nodeid))
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="cuda: torch sees no GPU"))
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

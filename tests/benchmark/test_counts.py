@@ -70,7 +70,7 @@ def test_backward_is_twice_the_forward_but_for_the_image() -> None:
     assert all(p.grad is None for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("arch", ["xs", "t"])
+@pytest.mark.parametrize("arch", ["xs", pytest.param("t", marks=pytest.mark.slow)])
 def test_torchs_own_counter_agrees(arch: str) -> None:
     backbone = CASViT(arch).eval().to("meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

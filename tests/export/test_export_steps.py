@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
@@ -59,12 +60,17 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Operators(nn.Module):
-    """Boxes from the first row of an image, suppressed; RoIAlign of the image on the boxes."""
+    """Boxes from the first row of an image, suppressed; RoIAlign of two levels on the boxes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = dict(type="RoIAlign", output_size=(3, 2), sampling_ratio=0)
+        self.pooling = MultiLevelRoIAlign(SingleRoIExtractor(layer, 4, [2, 4], finest_scale=14))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         rows = image[0, 0, :, :5]
         kept = nms(rows[:, :4], rows[:, 4], 0.4, 0.3, 6)
-        return kept, roi_align(image, rows[kept, :4], 3, 2, 0.5, 0)
+        return kept, self.pooling([image, F.avg_pool2d(image, 2)], rows[kept, :4])
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from casvit_dense.export import exporter
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
 
 # Tracing takes nearly all of an export's time, and as long for small images and few channels as for
-# large ones. So these have two pyramid levels and one convolution in each branch; the detectors one
-# stage, whose map the neck halves for the second level, the segmenter two.
+# large ones. So these have two pyramid levels, of which Mask R-CNN pools from the first, and one
+# convolution in each branch; the detectors one stage, whose map the neck halves, the segmenter two.
 MODEL = """
 _base_ = "{base}"
 model = dict(
@@ -45,9 +45,9 @@ CONFIGS = {
     + """
     rpn_head=dict(in_channels=16, feat_channels=16, anchor_generator=dict(strides=[4, 8])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=16, featmap_strides=[4, 8]),
+        bbox_roi_extractor=dict(out_channels=16, featmap_strides=[4]),
         bbox_head=dict(in_channels=16, fc_out_channels=16),
-        mask_roi_extractor=dict(out_channels=16, featmap_strides=[4, 8]),
+        mask_roi_extractor=dict(out_channels=16, featmap_strides=[4]),
         mask_head=dict(num_convs=1, in_channels=16, conv_out_channels=16),
     ),
 )
