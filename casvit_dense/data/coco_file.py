@@ -7,7 +7,9 @@ where they are needed. Harmless oddities of real exporters are repaired in memor
 import codecs
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +19,15 @@ from msgspec import UNSET, Raw
 
 from casvit_dense.data.coco_masks import NO_MASK, is_empty, mask_area
 from casvit_dense.data.findings import KINDS, Findings
+from casvit_dense.data.foreign import foreign_json
 from casvit_dense.errors import UserError
-from casvit_dense.files import short_path, write_whole
+from casvit_dense.files import is_file, short_path, write_whole
 
 UNREADABLE = KINDS["json-unreadable"]
 STRUCTURE = KINDS["coco-structure"]
 AREA_ZERO = KINDS["area-zero"]
+
+PEEK: Final = 64  # bytes in which the first bracket comes
 
 #: Numbers that JSON does not know, or that no float holds, outside of strings.
 NO_NUMBER: Final = re.compile(
@@ -151,6 +156,29 @@ def open_coco(path: Path) -> CocoFile:
     return file
 
 
+#: Files that were read since a run began to start, by path, size and time of change.
+_Kept = dict[tuple[Path, int, int], tuple[CocoFile | None, Findings]]
+_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Keeps annotation files: describing, checks, loaders and metrics of a start read each of them.
+
+    Nobody may change their records meanwhile. `forget_files` ends it before the first step.
+    """
+    _kept.set({})
+    try:
+        yield
+    finally:
+        forget_files()
+
+
+def forget_files() -> None:
+    """Gives back the memory of the files that `read_once` keeps."""
+    _kept.set(None)
+
+
 def read_coco(path: Path, findings: Findings) -> CocoFile | None:
     """Reads an annotation file and repairs what is harmless.
 
@@ -160,15 +188,33 @@ def read_coco(path: Path, findings: Findings) -> CocoFile | None:
     Raises:
         UserError: there is no such file, or it may not be read.
     """
+    kept = _kept.get()
+    if kept is None or not is_file(path):
+        return _read(path, findings)
+    state = path.stat()
+    key = path, state.st_size, state.st_mtime_ns
+    if key not in kept:
+        found = Findings()
+        kept[key] = _read(path, found), found
+    file, found = kept[key]
+    findings.extend(found)
+    return file
+
+
+def _read(path: Path, findings: Findings) -> CocoFile | None:
     text = _read_text(path, findings)
     if text is None:
+        return None
+    if text[:PEEK].lstrip().startswith(b"[") and (other := foreign_json(text)):
+        findings.add(STRUCTURE, path, example=other)
         return None
     parts = _decode(text, dict[str, Raw], path, "the file", findings)
     if parts is None:
         return None
     absent = [key for key in ("images", "categories") if key not in parts]
     if absent:
-        findings.add(STRUCTURE, path, example=f"lacks {' and '.join(absent)}")
+        lacks = f"lacks {' and '.join(absent)}"
+        findings.add(STRUCTURE, path, example=foreign_json(text) or lacks)
         return None
     images = _decode(parts["images"], list[Image], path, "images", findings)
     categories = _decode(parts["categories"], list[Category], path, "categories", findings)

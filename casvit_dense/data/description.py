@@ -4,6 +4,7 @@ Everything that reads data starts from a `DataDescription`: found by `layouts.de
 a person as a small YAML, or taken from a config.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +32,8 @@ class Split(BaseModel):
         files: text file with one image a line, for a split that is not a whole folder: its name
             relative to ``images``, without the suffix (segmentation); None: all images
             (segmentation), all of the file (detection).
+        parts: folders and lists of images that make up a split of YOLO, whose labels lie where
+            those of any folder or list do; ``images`` is then above all of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +41,12 @@ class Split(BaseModel):
     images: Path
     annotations: Path | None = None
     files: Path | None = None
+    parts: tuple[Path, ...] = ()
+
+    def with_paths(self, change: Callable[[Path], Path]) -> "Split":
+        """The same split with other paths."""
+        one = {key: path and change(path) for key, path in dict(self).items() if key != "parts"}
+        return Split(**one, parts=tuple(map(change, self.parts)))
 
     @property
     def truth(self) -> Path:
@@ -81,6 +90,8 @@ class DataDescription(BaseModel):
         image_suffix: what image names end in (segmentation), e.g. ``'.jpg'``.
         map_suffix: what follows in a map's name in place of it, e.g. ``'_L.png'``.
         ignore_label: label of pixels that do not count (segmentation).
+        colours: of the labels from 0, red, green and blue, in maps that hold colours: checks refuse
+            them, and a cleaned copy has labels in their place (segmentation).
         reduce_zero_label: label 0 means unlabelled and classes count from 1 (segmentation).
         division: ``train`` is still to be divided by `convert.materialise`; None: it is not.
     """
@@ -95,6 +106,7 @@ class DataDescription(BaseModel):
     image_suffix: str = ".jpg"
     map_suffix: str = ".png"
     ignore_label: int = Field(default=IGNORE_LABEL, ge=0, le=65535)
+    colours: list[tuple[int, int, int]] = []
     reduce_zero_label: bool = False
     division: Division | None = None
 
@@ -102,6 +114,8 @@ class DataDescription(BaseModel):
     def _distinct(self) -> "DataDescription":
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("two classes have the same name")
+        if self.layout != "yolo" and any(split.parts for split in self.splits.values()):
+            raise ValueError("parts are for YOLO alone")
         return self
 
 
@@ -117,10 +131,7 @@ def read_description(file: Path) -> DataDescription:
     except ValidationError as error:
         raise UserError(f"{file}: {validation_message(error)}") from error
     folder = file.absolute().parent
-    splits = {
-        name: Split(**{key: path and folder / path for key, path in dict(split).items()})
-        for name, split in description.splits.items()
-    }
+    splits = {n: s.with_paths(lambda path: folder / path) for n, s in description.splits.items()}
     return description.model_copy(update={"splits": splits})
 
 
@@ -144,15 +155,14 @@ def read_yaml(file: Path, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> An
 def write_description(description: DataDescription, file: Path) -> None:
     """Writes a description, whole or not at all; paths below its folder are relative to that."""
     folder = file.absolute().parent
-    content = description.model_dump(mode="json", exclude_defaults=True)
-    for name, split in description.splits.items():
-        content["splits"][name] = {
-            key: _from(folder, path.absolute())
-            for key, path in dict(split).items()
-            if path is not None
-        }
+    splits = {
+        name: split.with_paths(lambda path: _from(folder, path.absolute()))
+        for name, split in description.splits.items()
+    }
+    described = description.model_copy(update={"splits": splits})
+    content = described.model_dump(mode="json", exclude_defaults=True)
     write_whole(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
-def _from(folder: Path, path: Path) -> str:
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+def _from(folder: Path, path: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from casvit_dense.data.checks.balance import balance
 from casvit_dense.data.checks.check import check_split
 from casvit_dense.data.checks.coco import Use
+from casvit_dense.data.checks.images import check_shared, note_unlisted
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
 from casvit_dense.engine.config import register_scope, resolve
@@ -40,10 +41,15 @@ def check_config(
     cfg = resolve(config, RunOptions(data_root=data_root)).config
     register_scope(cfg)
     checked: list[ConfigDict] = []
+    images: dict[str, Sequence[Path]] = {}
     for key in LOADERS:
         if cfg.get(key) is not None and cfg[key].dataset not in checked:  # val and test are one
-            check_loader(cfg, key, findings, sample=None, deep=deep)
+            for name, found in check_loader(cfg, key, findings, sample=None, deep=deep).items():
+                if found not in images.values():
+                    images[name] = found
             checked.append(cfg[key].dataset)
+    check_shared(images, findings)
+    note_unlisted(images, findings)
 
 
 def check_data(cfg: Config, loaders: Iterable[str], truth: bool = True) -> list[str]:
@@ -81,8 +87,9 @@ def check_loader(
     sample: int | None,
     deep: bool = False,
     truth: bool = True,
-) -> None:
-    """Checks the data of one loader; see `check_config`."""
+) -> dict[str, Sequence[Path]]:
+    """Checks the data of one loader, see `check_config`; returns the images of each data set."""
+    images = {}
     name = key.removesuffix("_dataloader")
     for number, config in enumerate(leaf_datasets(cfg[key].dataset)):
         dataset = ConfigDataset(cfg, config)
@@ -90,10 +97,11 @@ def check_loader(
             raise UserError(f"{cfg.filename}: {key} names an unknown data set '{config.type}'")
         check_heads(cfg, dataset.classes, f"{key} ({config.type})")
         split = name if number == 0 else f"{name} {number + 1}"
-        _check_files(dataset, split, findings, sample, deep, truth)
+        images[split] = _check_files(dataset, split, findings, sample, deep, truth)
         if split in findings.splits:
             findings.splits[split]["num_classes"] = len(dataset.classes)
     check_evaluator(cfg, key)
+    return images
 
 
 def _check_files(
@@ -103,8 +111,8 @@ def _check_files(
     sample: int | None,
     deep: bool,
     truth: bool,
-) -> None:
-    """Checks the files of a kind of data set that we know."""
+) -> Sequence[Path]:
+    """Checks the files of a kind of data set that we know; returns its images."""
     images, config = dataset.images, dataset.config
     for step in dicts_in(config.get("pipeline")):
         check_images_decodable(images, step.get("imdecode_backend", "cv2"))
@@ -115,7 +123,7 @@ def _check_files(
         )
     description = dataset.describe()
     if description is None:
-        return
+        return []
     use = Use()
     if description.task == "detection":
         loads = [step for step in dicts_in(config.pipeline) if "with_mask" in step]
@@ -128,7 +136,8 @@ def _check_files(
             keeps_empty=not filters.get("filter_empty_gt", False),
             truth=truth,
         )
-    check_split(name, description.splits["train"], description, use, findings, deep, sample)
+    split = description.splits["train"]
+    return check_split(name, split, description, use, findings, deep, sample)
 
 
 def check_heads(cfg: Config, classes: Sequence[str], where: str) -> None:

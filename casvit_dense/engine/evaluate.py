@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.config import register_scope, resolve
@@ -69,6 +70,7 @@ from casvit_dense.training.processes import (
 
 @quiet_console()
 @process_group_closed()
+@read_once()
 def evaluate(
     config: str | Path | Config | None, checkpoint: str | Path, options: RunOptions
 ) -> dict[str, float]:

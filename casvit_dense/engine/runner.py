@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from casvit_dense.checkpoint.start import load_start
 from casvit_dense.checkpoint.training_state import check_fits
 from casvit_dense.checkpoint.whole import whole_file
+from casvit_dense.data.coco_file import forget_files
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
 from casvit_dense.engine.config_tree import heads_of
@@ -151,6 +152,7 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
             name_records(dataset, replace=loop == "train_loop")
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+    forget_files()  # every one has been read
     name_batches(unwrapped(runner.model))
     if (cfg.get("randomness") or {}).get("deterministic"):
         # mmengine would end the run at the first operation that no GPU does deterministically,

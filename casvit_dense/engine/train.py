@@ -11,6 +11,7 @@ from torch import nn
 
 from casvit_dense.checkpoint import load_model
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
@@ -82,7 +83,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
             found before anything is built), a loss that is not finite, or nothing left to train.
         Stopped: a signal asked for it; everything is saved.
     """
-    with stop_requests() as request:
+    with stop_requests() as request, read_once():
         return _train(config, options, request)
 
 

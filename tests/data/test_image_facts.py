@@ -224,6 +224,18 @@ def test_a_damaged_cache_is_done_without_and_made_anew(files: list[Path]) -> Non
     assert len(looks) == 10
 
 
+def test_a_cache_does_not_grow_for_ever(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        look_at(files, look, f"a question of an earlier time {number}", "file")
+    size = file_cache.cache_file().stat().st_size
+    monkeypatch.setattr(file_cache, "LARGEST_BYTES", size - 1)
+    looks.clear()
+    for _ in range(2):
+        assert look_at(files, look, "size", "file")[files[4]] == [4]
+    assert len(looks) == 5  # what it found after it had begun anew is kept
+    assert file_cache.cache_file().stat().st_size < size / 2
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,8 @@ class TestYolo:
             ("names", "a", "give a list of class names"),
             ("nc", 7, "nc is 7, but there are 3 names"),
             ("val", "nowhere", "val: no nowhere"),
-            ("train", ["images/train", "images/val"], "give one folder"),
+            ("train", [["images/train"]], "give folders or lists"),
+            ("train", ["images/train", "images/more"], "train: no images/more"),
         ],
     )
     def test_wrong_yaml(

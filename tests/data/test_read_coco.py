@@ -15,11 +15,12 @@ from coco_files import CLASSES, Change, content, each, found_in, rectangle, set_
 from msgspec import Raw
 from pycocotools import mask as rle
 
+from casvit_dense.data import coco_file
 from casvit_dense.data.checks import check
 from casvit_dense.data.checks.balance import balance
 from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.checks.coco import Use, check_coco
-from casvit_dense.data.coco_file import load_coco
+from casvit_dense.data.coco_file import load_coco, read_coco
 from casvit_dense.data.coco_masks import decode_counts, mask_area
 from casvit_dense.data.findings import Findings
 from casvit_dense.errors import UserError
@@ -191,3 +192,30 @@ def test_masks_that_are_empty_in_any_spelling(tmp_path: Path, empty: str) -> Non
     check_coco(file, "train", Use(masks=False), findings)
     assert not findings.errors()
     assert findings.splits["train"]["masks"] == 0
+
+
+def test_a_start_reads_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = coco_files.write(tmp_path, lambda made: made["annotations"][0].pop("iscrowd"))
+    read: list[Path] = []
+    whole = coco_file._read
+
+    def counted(path: Path, findings: Findings) -> coco_file.CocoFile | None:
+        read.append(path)
+        return whole(path, findings)
+
+    monkeypatch.setattr(coco_file, "_read", counted)
+    alone, findings = load_coco(file), Findings()
+    with coco_file.read_once():
+        read.clear()
+        assert load_coco(file) == load_coco(file) == alone
+        read_coco(file, findings)
+        assert len(read) == 1
+        assert any("1 annotations have no iscrowd" in note for note in findings.notes)
+        file.write_text(file.read_text().replace('"bird"', '"birds"'))
+        assert load_coco(file)["categories"][2]["name"] == "birds"
+        assert len(read) == 2
+        coco_file.forget_files()
+        load_coco(file)
+        assert len(read) == 3
+    load_coco(file)
+    assert len(read) == 4

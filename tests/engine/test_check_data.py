@@ -10,6 +10,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from casvit_dense.data.findings import Findings
+from casvit_dense.engine.check_data import check_config
 from casvit_dense.engine.checks import check_channels, check_data
 from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
@@ -208,3 +210,24 @@ def test_unknown_kind_of_data_set_is_refused(shapes: Path) -> None:
     cfg = demo_config(stem, shapes / "coco", **{"train_dataloader.dataset.type": "CocoDatasett"})
     with pytest.raises(UserError, match="unknown data set 'CocoDatasett'"):
         check_data(cfg, ("train_dataloader",))
+
+
+@pytest.mark.parametrize(
+    ("stem", "layout", "train", "val"),
+    [
+        ("retinanet_casvit-mini_fpn_shapes", "coco", "train2017", "val2017"),
+        ("fpn_casvit-mini_shapes", "ade", "images/training", "images/validation"),
+    ],
+)
+def test_a_config_is_checked_for_images_of_two_splits(
+    stem: str, layout: str, train: str, val: str, shapes: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(shapes / layout, tmp_path / layout))
+    shared = []
+    for _ in range(2):
+        findings = Findings()
+        check_config(DEMO / f"{stem}.py", findings, str(root))
+        assert findings.errors() == []
+        shared.append(["image-shared" in found.kind.code for found in findings.all()])
+        shutil.copy(min((root / train).iterdir()), min((root / val).iterdir()))
+    assert [sum(found) for found in shared] == [0, 1]

@@ -18,7 +18,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 
 #: Increased when the facts that are kept change.
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: Fewer files than this are read by this process itself.
 POOL_FROM: Final = 128
@@ -28,6 +28,9 @@ BATCH: Final = 512
 
 #: A file may change again within the grain of its file system's clock; younger ones are not kept.
 SETTLED_SECONDS: Final = 2.0
+
+#: A larger cache begins anew: some five million files, or a hundred checks of COCO's.
+LARGEST_BYTES: Final = 1 << 30
 
 PROGRESS_SECONDS: Final = 5.0
 
@@ -113,6 +116,8 @@ class FileCache:
                 "CREATE TABLE IF NOT EXISTS facts (kind TEXT, path BLOB, size INTEGER, "
                 "changed INTEGER, found TEXT, PRIMARY KEY (kind, path)) WITHOUT ROWID"
             )
+            if file.stat().st_size > LARGEST_BYTES:
+                self._database.executescript("DELETE FROM facts; VACUUM")
 
     def __enter__(self) -> "FileCache":
         return self

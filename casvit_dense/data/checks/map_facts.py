@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from casvit_dense.data.checks.file_cache import look_at
 from casvit_dense.data.checks.image_facts import ImageFacts, open_file
@@ -14,6 +14,7 @@ from casvit_dense.data.checks.image_facts import ImageFacts, open_file
 BYTES: Final = ("L", "P", "1")
 #: Beginnings of its names for larger ones.
 INTEGERS: Final = "I"
+COLOURS: Final = ("RGB", "RGBA")
 
 
 class MapFacts(NamedTuple):
@@ -24,6 +25,7 @@ class MapFacts(NamedTuple):
         format, mode: Pillow's names of the file's format and of its channels.
         width, height: in pixels.
         labels: pixels of each label; empty if a pixel is not one whole number.
+        grey: pixels are red, green and blue, which are equal in all.
     """
 
     problem: str = ""
@@ -32,6 +34,7 @@ class MapFacts(NamedTuple):
     width: int = 0
     height: int = 0
     labels: tuple[tuple[int, int], ...] = ()
+    grey: bool = False
 
 
 def map_facts(paths: Iterable[Path]) -> dict[Path, MapFacts]:
@@ -57,7 +60,13 @@ def read_map(path: str) -> MapFacts:
             labels = _labels(image)
         except Exception as error:  # damaged pixels, too
             return MapFacts(f"is truncated or damaged ({error})")
-    return MapFacts("", image.format or "", image.mode, *image.size, labels)
+    grey = image.mode in COLOURS and _is_grey(image)
+    return MapFacts("", image.format or "", image.mode, *image.size, labels, grey)
+
+
+def _is_grey(image: Image.Image) -> bool:
+    red, green, blue = image.split()[:3]
+    return all(ImageChops.difference(red, other).getbbox() is None for other in (green, blue))
 
 
 def _labels(image: Image.Image) -> tuple[tuple[int, int], ...]:

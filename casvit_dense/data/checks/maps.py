@@ -156,7 +156,8 @@ def _check_map(
     if found.format in ("JPEG", "MPO"):
         findings.add(MAP_LOSSY, maps, name)
     elif not found.labels:
-        findings.add(MAP_CHANNELS, maps, name, f"Pillow's mode {found.mode}")
+        grey = ", red, green and blue are equal" * found.grey
+        findings.add(MAP_CHANNELS, maps, name, f"Pillow's mode {found.mode}{grey}")
     else:
         labels.check_map(name, maps, found, findings)
 

@@ -7,13 +7,14 @@ from typing import Final
 from casvit_dense.data.checks.check import check
 from casvit_dense.data.checks.coco import Use, check_coco, images_of
 from casvit_dense.data.checks.images import check_images
-from casvit_dense.data.checks.maps import check_maps
+from casvit_dense.data.checks.maps import MAP_CHANNELS, check_maps
 from casvit_dense.data.coco_file import write_coco
-from casvit_dense.data.copies import Log, copy_coco, copy_maps, describe_copy, new_folder
+from casvit_dense.data.copies import Log, copy_coco, copy_maps, describe_copy, inside, new_folder
 from casvit_dense.data.description import DataDescription, Split, SplitName
-from casvit_dense.data.findings import Findings
+from casvit_dense.data.findings import Findings, Kind
 from casvit_dense.data.fixes.changes import Changes
 from casvit_dense.data.fixes.coco import CocoFixer
+from casvit_dense.data.fixes.labels import can_be_labels, write_labels
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.map_pairs import image_stems
 from casvit_dense.errors import UserError
@@ -37,8 +38,9 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
 
     COCO files: what can be known is corrected (ids, file names, areas, crowd flags, boxes in
     other units or beyond the image), objects and images that stay faulty are left out. Index maps:
-    faulty pairs are left out. YOLO and VOC become COCO files. ``out`` appears whole or not at all;
-    images are hard links where the file system allows it.
+    colours become labels where these are known, faulty pairs are left out. YOLO and VOC become COCO
+    files. ``out`` appears whole or not at all; images are hard links where the file system allows
+    it.
 
     Args:
         out: folder that does not exist or is empty, outside the source.
@@ -62,7 +64,8 @@ def fix(description: DataDescription, out: Path, log: Log, deep: bool = False) -
         for name, split in whole.splits.items():
             own = description.splits.get(name, split).annotations
             splits[name] = fix_split(whole, name, unfinished, own or split.images, work)
-        check(describe_copy(whole, splits, unfinished), changes.left, deep)
+        labelled = whole.model_copy(update={"colours": []})
+        check(describe_copy(labelled, splits, unfinished), changes.left, deep)
         changes.left.rename(str(short_path(unfinished)), str(short_path(out)))
         changes.left.rename(str(unfinished), str(out))
         write_json(unfinished / CHANGES, changes.to_dict(), indent=2)
@@ -103,8 +106,16 @@ def _fix_maps(
     split = description.splits[name]
     found = Findings(named=None)
     check_maps(split, description, name, found, deep=work.deep)
-    faulty = {where: error.kind for error in found.errors() for where in error.where}
     image, label_map = description.image_suffix, description.map_suffix
+    faulty: dict[str, Kind] = {}
+    coloured: dict[str, Path] = {}
+    for error in found.errors():
+        for where in error.where:
+            source = split.truth / where
+            if error.kind == MAP_CHANNELS and can_be_labels(source, description):
+                coloured[where] = source
+            else:
+                faulty[where] = error.kind
     kept = []
     for stem in image_stems(split, description.image_suffix):
         kind = faulty.get(stem + image) or faulty.get(stem + label_map)
@@ -117,4 +128,12 @@ def _fix_maps(
             f"{called}: no pair of image and map is without a fault; casvit-dense data check says "
             "what they have in common"
         )
-    return copy_maps(kept, description, out, name, work.log)
+    part = copy_maps(kept, description, out, name, work.log)
+    for stem in kept:
+        if (stem + label_map) in coloured:
+            target = part.truth / inside(stem + label_map)
+            unknown = write_labels(coloured[stem + label_map], target, description)
+            work.changes.add("colours made labels", called, stem)
+            if unknown:
+                work.changes.add("pixels of other colours do not count", called, stem, str(unknown))
+    return part

@@ -13,7 +13,7 @@ from casvit_dense.data.findings import KINDS, Findings, Kind
 from casvit_dense.data.layouts.files import CLASS_FILES, files_below, images_below
 from casvit_dense.data.layouts.objects import Object, Size
 from casvit_dense.data.layouts.voc import XML, read_objects
-from casvit_dense.data.layouts.yolo import labels_of, read_labels
+from casvit_dense.data.layouts.yolo import labels_of, read_labels, split_at
 from casvit_dense.data.map_pairs import image_stems, read_list
 from casvit_dense.errors import UserError
 from casvit_dense.files import is_file, write_json, write_whole
@@ -94,8 +94,9 @@ def coco_content(
     if used and len(used) < len(images):
         without = counted(len(images) - len(used), "image")
         findings.note(f"{name}: {without} without a label file, read as background")
-    if split.files is None:
-        _find_labels_alone(split, LABEL_SUFFIX[description.layout], used, findings)
+    for part in map(split_at, split.parts) if split.parts else [split]:
+        if part.files is None:
+            _find_labels_alone(part, LABEL_SUFFIX[description.layout], used, findings)
     content: dict[str, Any] = {
         "images": images,
         "categories": [{"id": n, "name": name} for n, name in enumerate(description.classes, 1)],
@@ -109,6 +110,10 @@ def _images_and_labels(
     split: Split, suffix: str, findings: Findings
 ) -> Iterator[tuple[Path, Path]]:
     """The images of a split, and where the labels of each would be."""
+    if split.parts:
+        for place in split.parts:
+            yield from _images_and_labels(split_at(place), suffix, findings)
+        return
     if split.files is None:
         for image in images_below(split.images):
             labels = split.truth / image.relative_to(split.images)

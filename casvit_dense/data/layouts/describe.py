@@ -14,6 +14,7 @@ from casvit_dense.data.description import (
     read_description,
 )
 from casvit_dense.data.findings import KINDS, Findings
+from casvit_dense.data.foreign import foreign_files
 from casvit_dense.data.layouts.coco import (
     ROBOFLOW,
     annotation_files,
@@ -29,11 +30,19 @@ from casvit_dense.data.layouts.files import (
     files_in,
     images_below,
     read_class_file,
+    read_colours,
     split_of,
     subfolders,
 )
 from casvit_dense.data.layouts.left_out import find_left_out, unread_files
-from casvit_dense.data.layouts.maps import ADE20K, ADE20K_CLASSES, find_maps, find_suffixes
+from casvit_dense.data.layouts.maps import (
+    ADE20K,
+    ADE20K_CLASSES,
+    CITYSCAPES_CLASSES,
+    TRAIN_IDS,
+    find_maps,
+    find_suffixes,
+)
 from casvit_dense.data.layouts.voc import find_voc, voc_classes
 from casvit_dense.data.layouts.yolo import has_polygons, read_texts, yolo_of_folders, yolo_of_yaml
 from casvit_dense.errors import UserError, shortlist, validation_message
@@ -48,6 +57,10 @@ LAYOUTS = (
     "and labels), Pascal VOC (Annotations/*.xml), images and index maps (images and masks, labels "
     "or annotations, with train and val in or above them; train and trainannot)"
 )
+
+
+class NothingFoundError(UserError):
+    """There are no data of a known layout."""
 
 
 def describe(
@@ -128,11 +141,16 @@ def _describe(path: Path, options: LayoutOptions, findings: Findings) -> DataDes
         )
     inner = subfolders(path)
     if len(inner) == 1 and not inner[0].is_symlink():  # as unpacked
-        return _describe(inner[0], options, findings)
+        try:
+            return _describe(inner[0], options, findings)
+        except NothingFoundError:
+            if not foreign_files(path):  # which are beside the folder
+                raise
     names = shortlist([folder.name + "/" for folder in inner] + [f.name for f in files_in(path)])
-    raise UserError(
+    raise NothingFoundError(
         f"{path}: no data set of a known layout was found. Looked for: {LAYOUTS}. There are: "
-        f"{names}. Give the folder that holds the set, an annotation file, or a description (.yaml)"
+        f"{names}.{foreign_files(path)} Give the folder that holds the set, an annotation file, or "
+        "a description (.yaml)"
     )
 
 
@@ -257,14 +275,17 @@ def _maps(
     found = class_file(path, *(place for images in folders for place in (images.parent, images)))
     classes = read_class_file(ADE20K_CLASSES)
     own: list[str] | None = None
+    colours: list[tuple[int, int, int]] = []
     if options.classes is not None:
         own = class_list(options.classes)
     elif found is not None:
-        own = read_class_file(found)
+        own, colours = read_class_file(found), read_colours(found)
         lists = {file for images in folders if (file := class_file(images.parent, images))}
         compare_classes(
             {file: read_class_file(file) for file in sorted({found, *lists})}, found, None, findings
         )
+    elif suffixes.map.endswith(TRAIN_IDS):
+        own = read_class_file(CITYSCAPES_CLASSES)
     # Maps of other classes may have been made for ADE20K's images.
     ade20k = ADE20K.match(first.name) is not None and len(own or classes) == len(classes)
     zero = ade20k
@@ -289,6 +310,7 @@ def _maps(
         splits=splits,
         image_suffix=suffixes.image,
         map_suffix=suffixes.map,
+        colours=colours,
         reduce_zero_label=zero,
         **ignored,
     )

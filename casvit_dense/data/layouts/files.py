@@ -170,6 +170,19 @@ def _column(lines: list[str]) -> list[str]:
     return [row[number] for row in rows[1:] if number < len(row)]
 
 
+def read_colours(file: Path) -> list[tuple[int, int, int]]:
+    """The columns r, g and b of a table of class names; none without these."""
+    if file.suffix != ".csv":
+        return []
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    rows = [[cell.strip().lower() for cell in row] for row in csv.reader(lines) if any(row)]
+    try:
+        red, green, blue = map(rows[0].index, "rgb")
+        return [(int(row[red]), int(row[green]), int(row[blue])) for row in rows[1:]]
+    except (IndexError, ValueError):
+        return []
+
+
 def _distinct(names: Sequence[str], source: str) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or not all(names) or twice:

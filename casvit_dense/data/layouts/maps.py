@@ -34,6 +34,10 @@ MAP_SUFFIXES: Final = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 ADE20K: Final = re.compile(r"ADE_(train|val|test)_\d{8}")
 ADE20K_CLASSES: Final = Path(__file__).with_name("ade20k_classes.txt")
 
+#: Cityscapes has up to four maps an image; these hold its 19 classes, and 255 for all others.
+TRAIN_IDS: Final = "labelTrainIds.png"
+CITYSCAPES_CLASSES: Final = Path(__file__).with_name("cityscapes_classes.txt")
+
 SAMPLE: Final = 200  # images whose maps are looked for by name
 
 
@@ -118,17 +122,23 @@ def find_suffixes(splits: dict[SplitName, Split]) -> Suffixes:
     counts: Counter[Suffixes] = Counter()
     for split in splits.values():
         counts.update(_pairs(split))
-    best = counts.most_common(2)
+    best = sorted(counts, key=lambda s: (not s.map.endswith(TRAIN_IDS), -counts[s], len(s.image)))
     if not best:
         images = next(iter(splits.values()))
         raise UserError(
             f"{images.annotations}: no map is called as an image of {images.images} is; a map's "
             "name is that of its image with another ending"
         )
-    if len(best) == 2 and best[0][1] == best[1][1] and best[0][0].image == best[1][0].image:
-        both = shortlist([suffixes.map for suffixes, _ in best])
-        raise UserError(f"images have several maps each, ending in {both}; write a description")
-    return best[0][0]
+    first = best[0]
+    tied = [s.map for s in best if counts[s] == counts[first] and s.image == first.image]
+    if len(tied) > 1 and not first.map.endswith(TRAIN_IDS):
+        ids = any(ending.endswith("labelIds.png") for ending in tied)
+        made = f"; csCreateTrainIdLabelImgs of cityscapesscripts makes {TRAIN_IDS}, which is taken"
+        raise UserError(
+            f"{next(iter(splits.values())).annotations}: images have several maps each, ending in "
+            f"{shortlist(tied)}; say which as map_suffix in a description (.yaml){made * ids}"
+        )
+    return first
 
 
 def _pairs(split: Split) -> Counter[Suffixes]:

@@ -93,5 +93,5 @@ def _count(
 
 
 def _places(split: Split) -> str:
-    places = [split.images, split.annotations, split.files]
+    places = split.parts or [split.images, split.annotations, split.files]
     return ", ".join(str(short_path(place)) for place in places if isinstance(place, Path))

@@ -30,6 +30,7 @@ REVERSED = KINDS["voc-box-reversed"]
 OBJECT_NAME = KINDS["voc-object-name"]
 
 IMAGE_FOLDERS: Final = ("jpegimages", "images", "img")
+ANNOTATION_FOLDERS: Final = ("annotations", "labels", "xml", "xmls")
 
 
 def find_voc(root: Path) -> dict[SplitName, Split]:
@@ -49,6 +50,14 @@ def find_voc(root: Path) -> dict[SplitName, Split]:
         return {}
     files = split_lists(root / "ImageSets" / "Main")
     images = _images(root)
+    inner = split_folders(annotations)
+    parts = {
+        split: Split(images=folder, annotations=inner[split])
+        for split, folder in split_folders(images).items()
+        if split in inner and has_files(inner[split], ".xml")
+    }
+    if parts:
+        return parts
     if not files:
         return {"train": Split(images=images, annotations=annotations)}
     return {
@@ -58,7 +67,8 @@ def find_voc(root: Path) -> dict[SplitName, Split]:
 
 
 def _annotations(folder: Path) -> Path:
-    return one_of(folder, ["annotations"]) or folder
+    places = (one_of(folder, [name]) for name in ANNOTATION_FOLDERS)
+    return next((place for place in places if place and has_files(place, ".xml")), folder)
 
 
 def _images(folder: Path) -> Path:

@@ -7,7 +7,7 @@ wrong line without its place.
 import math
 import os
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,21 +76,25 @@ def yolo_of_yaml(file: Path) -> tuple[dict[SplitName, Split], list[str] | None]:
     splits: dict[SplitName, Split] = {}
     for split in SPLIT_NAMES:
         value = next((content[key] for key in YAML_KEYS[split] if key in content), None)
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
         if value is None:
             continue
-        if not isinstance(value, str):
-            raise UserError(f"{file}: {split}: give one folder or one list of files, not {value!r}")
-        place = _place(file, content.get("path"), value)
-        if place is not None:
-            splits[split] = found = _split(place)
-            if split != "test" and found.annotations and not found.annotations.is_dir():
-                raise UserError(f"{file}: {split}: no folder {found.annotations} with label files")
-        elif split != "test":  # Roboflow names one that it does not always export
-            raise UserError(
-                f"{file}: {split}: no {value} beside it or below its path; correct the path"
-            )
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(one, str) for one in values):
+            raise UserError(f"{file}: {split}: give folders or lists of files, not {value!r}")
+        places = []
+        for one in values:
+            place = _place(file, content.get("path"), one)
+            if place is not None:
+                places.append(place)
+            elif split != "test":  # Roboflow names one that it does not always export
+                raise UserError(
+                    f"{file}: {split}: no {one} beside it or below its path; correct the path"
+                )
+        for part in map(split_at, places):
+            if split != "test" and part.annotations and not part.annotations.is_dir():
+                raise UserError(f"{file}: {split}: no folder {part.annotations} with label files")
+        if places:
+            splits[split] = split_at(places[0]) if len(places) == 1 else _joined(places)
     if not splits:
         raise UserError(f"{file}: names no images; give train and val")
     return splits, _yaml_names(file, content)
@@ -107,7 +111,14 @@ def _place(file: Path, base: Any, value: str) -> Path | None:
     return next((place.resolve() for place in there), None)
 
 
-def _split(place: Path) -> Split:
+def _joined(places: list[Path]) -> Split:
+    images = [split_at(place).images for place in places]
+    top = Path(os.path.commonpath(images))
+    return Split(images=top, annotations=top, parts=tuple(places))
+
+
+def split_at(place: Path) -> Split:
+    """The split of one folder or list of images."""
     if place.is_file():
         return Split(images=place.parent, annotations=place.parent, files=place)
     if not (place / "images").is_dir():
@@ -176,7 +187,10 @@ def has_polygons(splits: dict[SplitName, Split]) -> bool:
 
 def _some_labels(split: Split) -> Iterator[Path]:
     """A few label files of a split."""
-    if split.files is None:
+    files: Iterator[Path]
+    if split.parts:
+        files = chain.from_iterable(_some_labels(split_at(place)) for place in split.parts)
+    elif split.files is None:
         files = files_below(split.truth, ".txt")
     else:
         text = split.files.read_text(encoding="utf-8-sig", errors="replace")
