@@ -220,6 +220,11 @@ def read(file: Path, packed: bool = True) -> CocoDataset:
     return dataset
 
 
+@pytest.fixture(scope="module")
+def packed(many: Path) -> CocoDataset:
+    return read(many)
+
+
 def copied_by_a_worker(dataset: CocoDataset) -> float:
     """MiB that a forked process comes to hold for itself by reading every annotation."""
     receive, send = os.pipe()
@@ -240,8 +245,8 @@ def copied_by_a_worker(dataset: CocoDataset) -> float:
 
 
 @linux
-def test_workers_share_packed_annotations(many: Path) -> None:
-    packed, plain = read(many), read(many, packed=False)
+def test_workers_share_packed_annotations(many: Path, packed: CocoDataset) -> None:
+    plain = read(many, packed=False)
     assert packed.data_bytes.dtype == np.uint8 and not packed.data_list
     size = packed.data_bytes.nbytes / 2**20
     assert size > 6
@@ -249,18 +254,17 @@ def test_workers_share_packed_annotations(many: Path) -> None:
     assert copied_by_a_worker(packed) < size / 3
 
 
-def test_spawned_workers_get_the_bytes_and_little_else(many: Path) -> None:
-    dataset = read(many)
-    assert len(pickle.dumps(dataset)) < 1.05 * dataset.data_bytes.nbytes
-    again = pickle.loads(pickle.dumps(dataset))
-    assert again.get_data_info(7) == dataset.get_data_info(7)
+def test_spawned_workers_get_the_bytes_and_little_else(packed: CocoDataset) -> None:
+    assert len(pickle.dumps(packed)) < 1.05 * packed.data_bytes.nbytes
+    again = pickle.loads(pickle.dumps(packed))
+    assert again.get_data_info(7) == packed.get_data_info(7)
 
 
-def test_index_by_category_holds_no_python_numbers(many: Path) -> None:
-    dataset = read(many)
-    wrapped = SimpleNamespace(datasets=[SimpleNamespace(dataset=read(many))])
-    pack_index(wrapped)
-    for images in (dataset.cat_img_map, wrapped.datasets[0].dataset.cat_img_map):
+def test_index_by_category_holds_no_python_numbers(packed: CocoDataset) -> None:
+    lists = {category: ids.tolist() for category, ids in packed.cat_img_map.items()}
+    inner = SimpleNamespace(cat_img_map=lists)
+    pack_index(SimpleNamespace(datasets=[SimpleNamespace(dataset=inner)]))
+    for images in (packed.cat_img_map, inner.cat_img_map):
         assert all(isinstance(ids, np.ndarray) and ids.dtype != object for ids in images.values())
         # annotation i is of image 1000 + i // 10 and of category 1 + i % 3
         assert images[2].tolist() == [1000 + i // 10 for i in range(1, 20000, 3)]

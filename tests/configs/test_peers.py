@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from pages import table_of_page
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
@@ -85,12 +86,25 @@ def peer_config(stem: str) -> Config:
     return deepcopy(read(f"peers/{stem}"))
 
 
+class NoInit(TorchFunctionMode):
+    """Leaves tensors as they are made: filling them takes most of the time that models take."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs.get("tensor", args[0] if args else None)
+        return func(*args, **kwargs)
+
+
 def build(cfg: Config, node: Any) -> nn.Module:
-    """A config's model or a part of it, without pretrained weights."""
+    """A config's model or a part of it, its weights without meaning."""
     scope = register_scope(cfg)
     cfg.model.backbone.init_cfg = None
     cfg.model.pop("pretrained", None)
-    return import_module(f"{scope}.registry").MODELS.build(node)
+    with NoInit():
+        return import_module(f"{scope}.registry").MODELS.build(node)
 
 
 def backbone_of(peer: str) -> nn.Module:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 from torch import nn
-from torch._dynamo.utils import counters
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense import CASViT, fuse
@@ -117,6 +116,8 @@ def test_maps_are_channels_last_without_a_word_about_the_input():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_equals_eager():
     """One stage, because most of the time is spent in the C++ compiler."""
+    from torch._dynamo.utils import counters  # the import takes seconds
+
     fused = fuse(with_statistics(CASViT(TINY, out_indices=(0,))))
     x = torch.randn(1, 3, 64, 96)
     torch._dynamo.reset()

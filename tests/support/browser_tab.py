@@ -75,14 +75,14 @@ def scroll_through(page: Any) -> None:
         )
 
 
-#: The picture on a canvas as rows of RGBA. Read from a copy, for the page itself reads none.
+#: The picture on a canvas as JSON, four numbers a pixel. Read from a copy, for the page reads none.
 PIXELS = """async canvas => {
     await new Promise(done => setTimeout(done, 200));
     const { width, height } = canvas;
     const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
     context.drawImage(canvas, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
-    return Array.from({ length: width * height }, (_, i) => [...data.subarray(4 * i, 4 * i + 4)]);
+    return JSON.stringify(Array.from(data));
 }"""
 
 #: Milliseconds of an act until the page is drawn again.
