@@ -3,6 +3,8 @@
 Nothing here imports torch, so that ``--help`` stays fast.
 """
 
+import argparse
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +35,14 @@ def flag(default: Any = None, *, commands: str, exported: str = "", **arguments:
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=about)
     return field(default=default, metadata=about)
+
+
+def allowed_skips(text: str) -> int:
+    """How many steps ``--on-nan`` lets a training leave out."""
+    found = re.fullmatch(r"stop|skip:(\d+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: give stop, or skip:N with N steps at most")
+    return int(found[1] or 0)
 
 
 @dataclass
@@ -98,7 +108,7 @@ class RunOptions(LayoutOptions):
         "and evaluators follow",
     )
     data_root: str | None = flag(
-        commands="train test doctor check show",
+        commands="train test replay doctor check show",
         metavar="DIR",
         help="folder of the data set, in place of the config's",
     )
@@ -164,6 +174,14 @@ class RunOptions(LayoutOptions):
         help="share of the training images that others may stand in for where their files break "
         "while it runs (%(default)s); above it the run stops",
     )
+    on_nan: int = flag(
+        0,
+        commands="train",
+        type=allowed_skips,
+        metavar="stop|skip:N",
+        help="a step whose loss or gradients are not finite ends the run (stop, the default), or "
+        "up to N such steps are left out",
+    )
     amp: str | None = flag(
         commands="train",
         nargs="?",
@@ -189,7 +207,7 @@ class RunOptions(LayoutOptions):
     # By dotted key, e.g. ``{'train_cfg.max_epochs': 1}``.
     cfg_options: dict[str, Any] = flag(
         {},
-        commands="train test predict export",
+        commands="train test predict export replay",
         nargs="+",
         metavar="KEY=VALUE",
         help="override config values, e.g. train_cfg.max_epochs=1",

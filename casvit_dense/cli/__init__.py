@@ -16,6 +16,7 @@ from casvit_dense.files import DISK_ERRORS
 
 COMMANDS = (
     "train",
+    "replay",
     "test",
     "predict",
     "analyze",

@@ -5,7 +5,8 @@ mmengine's checkpoint loading safe, and has processes gather results without fil
 """
 
 from casvit_dense.checkpoint import install_safe_loader
-from casvit_dense.engine.hooks import BackboneRecordHook, FiniteLossHook, ProgressHook
+from casvit_dense.engine.hooks import BackboneRecordHook, ProgressHook
+from casvit_dense.training.finite import FiniteLossHook
 from casvit_dense.training.processes import install_gathering
 
 __all__ = ["BackboneRecordHook", "FiniteLossHook", "ProgressHook"]

@@ -1,6 +1,5 @@
 """Hooks for mmengine's runner."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from casvit_dense.engine.console import LOG, format_metrics, show_prints
 from casvit_dense.engine.memory import peak_memory, resident_memory
-from casvit_dense.errors import UserError
 from casvit_dense.progress import Progress
 
 #: Key of a checkpoint's ``meta``: how its backbone was built.
@@ -21,35 +19,6 @@ BACKBONE_RECORD = "backbone_cfg"
 
 #: Options of a backbone that change how it runs, not what it learns.
 HOW_IT_RUNS = ("init_cfg", "with_cp")
-
-
-@HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Stops a training whose loss is no longer finite.
-
-    Args:
-        interval: steps between two checks; each makes a GPU wait.
-    """
-
-    def __init__(self, interval: int = 50) -> None:
-        self.interval = interval
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, Any] | None = None,
-    ) -> None:
-        if not self.every_n_train_iters(runner, self.interval) or not outputs:
-            return
-        loss = torch.as_tensor(outputs["loss"]).item()
-        if not math.isfinite(loss):
-            last = runner.message_hub.runtime_info.get("last_ckpt", "none")
-            raise UserError(
-                f"the loss is {loss} at iteration {runner.iter + 1}; lower the learning rate or go "
-                f"without --amp. Last checkpoint: {last}"
-            )
 
 
 @HOOKS.register_module()

@@ -53,6 +53,7 @@ from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name
 from casvit_dense.signals import StopRequest, stop_requests
 from casvit_dense.training.draws import StepSeedHook
+from casvit_dense.training.finite import finite_guard
 from casvit_dense.training.loops import RevalidationHook
 from casvit_dense.training.processes import (
     on_main_process,
@@ -146,6 +147,7 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
         if options.init is not None:
             log_entry("weights", start_from(model, cfg, options.init))
         apply_model_options(runner, options)
+        records = finite_guard(runner).begin(records, options.on_nan)
         for hook in (RecordHook(records), StepSeedHook(), StopHook(request), RevalidationHook()):
             runner.register_hook(hook)
         runner.train()

@@ -67,6 +67,7 @@ class Training(_Strict):
         seed: of the training run.
         precision: ``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision; part of the recipe.
         changes: what was changed when the run was resumed; its recipe is then one of its own.
+        skipped_steps: steps that were left out, since loss or gradients were not finite.
     """
 
     recipe_sha256: Sha256
@@ -77,6 +78,7 @@ class Training(_Strict):
     seed: int | None = None
     precision: str | None = None
     changes: list[str] = []
+    skipped_steps: list[int] = []
 
 
 class Software(_Strict):

@@ -113,7 +113,7 @@ def seed_samples(dataset: Any) -> None:
 
 
 def load_draws(dataset: Any, draws: Iterable[int]) -> list[Any]:
-    """Loads samples, each with its seed."""
+    """Loads samples, each with its seed; their ``metainfo`` says how they were drawn."""
     samples = []
     for draw in draws:
         if isinstance(draw, Draw):
@@ -121,5 +121,8 @@ def load_draws(dataset: Any, draws: Iterable[int]) -> list[Any]:
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)
-        samples.append(dataset[int(draw)])
+        sample = dataset[int(draw)]
+        if isinstance(draw, Draw) and isinstance(sample, dict) and "data_samples" in sample:
+            sample["data_samples"].set_metainfo({"draw": (int(draw), *draw.place)})
+        samples.append(sample)
     return samples
