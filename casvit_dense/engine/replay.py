@@ -1,6 +1,5 @@
 """A kept step made again: where numbers stop being finite."""
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -107,9 +106,9 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
             )
         loss, parts = model.parse_losses(losses)
         (loss / len(batches)).backward()
-        shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
+        shown = ", ".join(f"{name} {value.item():.4g}" for name, value in parts.items())
         lines.append(line("losses", shown))
-        finite = finite and all(math.isfinite(value) for value in parts.values())
+        finite = finite and not any(not_finite(parts))
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     broken = list(not_finite(gradients))
     lines.append(

@@ -1,0 +1,124 @@
+"""What looking at every loss and gradient costs, on the demo's RetinaNet and on RetinaNet with
+CAS-ViT-XS at a small size: the time inside the guard, and steps with and without it in turn.
+
+Seconds are those of the processor: other work on the machine would count on the clock. The bar is
+for the time inside, since that of whole steps varies by more than the guard takes.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import torch
+from demo_runs import CONFIGS, config_of
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS
+
+from casvit_dense.data.shapes import ShapesSpec, generate_shapes
+from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.options import RunOptions
+from casvit_dense.training.finite import FiniteLossHook
+
+#: The guard's share of a step, in percent, at most.
+BAR = 1.0
+XS = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"
+
+
+class TimedGuard(FiniteLossHook):
+    """Notes the seconds that it takes."""
+
+    seconds = 0.0
+
+    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self._timed(super().before_train_iter, *args, **kwargs)
+
+    def _before_step(self, *args: Any, **kwargs: Any) -> None:
+        self._timed(super()._before_step, *args, **kwargs)
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self._timed(super().after_train_iter, *args, **kwargs)
+
+    def _timed(self, part: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        begun = time.process_time()
+        part(*args, **kwargs)
+        self.seconds += time.process_time() - begun
+
+
+def seconds_of(config: Path, shapes: Path, size: int, images: int, pairs: int) -> list[list[float]]:
+    """Seconds of steps without the guard, with it, and inside it: one of each on every batch."""
+    options = RunOptions(data_root=str(shapes), from_scratch=config == XS, image_size=size)
+    cfg = resolve(config, options).config
+    register_scope(cfg)
+    model: Any = MODELS.build(cfg.model)
+    model.train()
+    plain, guarded = (build_optim_wrapper(model, cfg.optim_wrapper) for _ in range(2))
+    hub = MessageHub.get_instance("cost")
+    runner: Any = SimpleNamespace(model=model, optim_wrapper=guarded, message_hub=hub, iter=0)
+    guard = TimedGuard()
+    guard.before_train(runner)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    samples = [dataset[number % len(dataset)] for number in range(4 * images)]
+    chance, seconds = random.Random(0), [[], [], []]  # type: ignore[var-annotated]
+    for number in range(pairs + 2):
+        chosen = samples[number % 4 * images : (number % 4 + 1) * images]
+        batch = {key: [sample[key] for sample in chosen] for key in ("inputs", "data_samples")}
+        for watched in chance.sample([False, True], 2):
+            torch.manual_seed(number)
+            guard.seconds, begun = 0.0, time.process_time()
+            if watched:
+                guard.before_train_iter(runner, 0, batch)
+            outputs = model.train_step(batch, guarded if watched else plain)
+            if watched:
+                guard.after_train_iter(runner, 0, batch, outputs)
+            if number > 1:  # the first ones make the optimizer's moments
+                seconds[watched].append(time.process_time() - begun)
+                if watched:
+                    seconds[2].append(guard.seconds)
+    return seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=150, help="of the demo's; XS: a fifth of it")
+    parser.add_argument("--quick", action="store_true", help="40 pairs of the demo's alone")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    cases = [
+        ("the demo's RetinaNet, 2 images of 128 x 128", config_of("retinanet"), 128, args.pairs)
+    ]
+    if args.quick:
+        cases = [(*cases[0][:3], 40)]
+    else:
+        cases.append(("RetinaNet XS, 2 images of 128 x 128", XS, 128, args.pairs // 5))
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as name:
+        generate_shapes(Path(name), ShapesSpec(train=10, val=5, size=64))
+        for title, config, size, pairs in cases:
+            found = seconds_of(config, Path(name, "coco"), size, 2, pairs)
+            plain, guarded, inside = (1000 * statistics.median(times) for times in found)
+            share = 100 * inside / plain
+            worst = max(worst, share)
+            print(
+                f"{title}: {plain:.1f} ms a step, {inside:.2f} ms inside the guard "
+                f"({share:.2f} %); with it {100 * (guarded / plain - 1):+.2f} %, "
+                f"{pairs} steps of each",
+                flush=True,
+            )
+    print(f"cost of the guard at most {worst:.2f} %, bar {BAR:g} %")
+    return int(worst > BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
