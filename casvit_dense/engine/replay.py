@@ -79,7 +79,7 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
     """
     file = folder / WEIGHTS
     content = read_checkpoint(file)
-    meta, state = content.get("meta"), content.get("state_dict")
+    meta, state = content.get("meta"), content.get("state_dict") or {}
     if not isinstance(meta, Mapping) or not isinstance(meta.get("processes"), int):
         raise UserError(f"{file} is not of a step that a training kept")
     batches = list(read_batches(folder, meta["processes"]))
@@ -87,7 +87,7 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
     register_scope(cfg)
     model = loaded_model(cfg, file, state)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    name_records(dataset)
+    name_records(dataset, replace=True)  # as in the training
     precision = training_precision(cfg)
     context, note = autocast(precision)
     lines = [
