@@ -58,7 +58,7 @@ class FirstOutput:
             )
 
     def _look(self, title: str, output: Any) -> None:
-        if self.found is None and any(not_finite(output)):
+        if self.found is None and list(not_finite(output)):
             self.found = title
 
 
