@@ -22,6 +22,7 @@ from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
 from casvit_dense.results.hashes import SECTIONS
+from casvit_dense.training.saving import LAST_CHECKPOINT
 
 #: Modules that may be imported for a kept config: those that register what ours use.
 OWN_MODULE: Final = re.compile(r"casvit_dense\.engine(\.\w+)*")
@@ -40,9 +41,6 @@ UNSAFE: Final = re.compile(
 )
 #: Files of a data set that would be unpickled, and places that are not on this machine.
 UNSAFE_FILE: Final = re.compile(r".*(\.pkl|\.pickle|\.pth|://.*)", re.DOTALL)
-
-#: mmengine writes it beside the checkpoints of a training.
-LAST_CHECKPOINT: Final = "last_checkpoint"
 
 
 def model_config(config: str | Path | Config | None, checkpoint: str | Path) -> Config:

@@ -16,6 +16,9 @@ STOPPED: Final = "stopped_iter_{}.pth"
 #: Checkpoints that a run can be resumed from, not the copy of the best one.
 NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
 
+#: mmengine writes it beside the checkpoints of a training.
+LAST_CHECKPOINT: Final = "last_checkpoint"
+
 
 def numbered(folder: Path) -> list[Path]:
     """The checkpoints of a run, readable or not, newest first."""
@@ -34,6 +37,13 @@ class KeepingHook(CheckpointHook):
     def __init__(self, max_keep_ckpts: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._kept = max_keep_ckpts
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        except OSError:  # of this file: checkpoints say it themselves
+            Path(runner.work_dir, LAST_CHECKPOINT).unlink(missing_ok=True)
+            raise
 
     def _save_checkpoint(self, runner: Runner) -> None:
         super()._save_checkpoint(runner)

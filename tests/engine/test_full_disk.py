@@ -30,6 +30,7 @@ from casvit_dense.export import writers
 from casvit_dense.export.writers import write_openvino, write_torch_export
 from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import append_rows
+from casvit_dense.training.saving import KeepingHook
 
 OLD = b"what was there\n"
 
@@ -102,6 +103,18 @@ def test_what_mmengine_writes_names_the_work_directory(
     monkeypatch.setattr(Runner, loop, full)
     with pytest.raises(UserError, match=f"{tmp_path} cannot be written: .*No space left"):
         getattr(runner(tmp_path), loop)()
+
+
+def test_the_name_of_the_last_checkpoint_is_not_left_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, hook = runner(tmp_path), KeepingHook()
+    hook.before_train(made)
+    monkeypatch.setattr(made, "save_checkpoint", lambda *args, **more: None)
+    (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
+    with disk_of(tmp_path, room=0), pytest.raises(OSError, match="No space left"):
+        hook._save_checkpoint_with_step(made, 2, {})
+    assert not (tmp_path / "last_checkpoint").exists()
 
 
 def test_an_exported_archive_does_not_abort_the_process(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.files import free_bytes
 
 #: Files that grow while a run goes on, and may end anywhere.
-GROWING = (".log", "scalars.json")
+GROWING = (".log", ".lock", "ballast")
+#: The folder of more of them, by mmengine: scalars as lines of JSON.
+FIGURES = "vis_data"
 #: The disk of memory, and how many rooms a command gets on it.
 DISK_BYTES, ROOMS = 20 << 20, 8
 
@@ -118,7 +120,7 @@ def wrong(disk: Path, code: int, log: Path) -> list[str]:
 
 def half(file: Path) -> bool:
     """Whether a file is not whole, or was to be renamed."""
-    if file.name.endswith((*GROWING, ".lock", "ballast")):
+    if file.name.endswith(GROWING) or (file.parent.name == FIGURES and file.suffix == ".json"):
         return False
     try:
         if file.suffix == ".json":
@@ -188,13 +190,13 @@ def small_disks(command: Command, root: Path, sizes: Sequence[int]) -> list[str]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="every fifth write, no small disks")
-    parser.add_argument("--only", default="", help="commands whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[""], help="commands whose names begin so")
     args = parser.parse_args()
     trials = failed = 0
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for title, command in commands(root).items():
-            if not title.startswith(args.only):
+            if not title.startswith(tuple(args.only)):
                 continue
             begun = time.monotonic()
             with tempfile.TemporaryDirectory(dir=root) as free:

@@ -26,10 +26,11 @@ GROWTH = 0.01
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=5000, help="default %(default)s")
     parser.add_argument("--quick", action="store_true", help="300 iterations, the last 100 watched")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    length, first = (300, 200) if args.quick else (5000, 500)
+    length, first = (300, 200) if args.quick else (args.iterations, 500)
     with tempfile.TemporaryDirectory() as name:
         root, begun = Path(name), time.monotonic()
         generate_shapes(root / "shapes", ShapesSpec(train=8, val=2, size=32))
