@@ -17,7 +17,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed
-from torch.distributed import ProcessGroup
+from torch.distributed import PrefixStore, ProcessGroup
+from torch.distributed.rendezvous import rendezvous
 
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.training.launch import LOST
@@ -55,13 +56,18 @@ def open_process_group(cfg: Config) -> None:
         set_slurm_variables()
     # The watch comes first: it knows who is behind.
     timeout = timedelta(seconds=bound + 60)
+    if (attempt := os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) != "0":
+        # torchrun's store still has the addresses of processes that are gone.
+        store, rank, processes = next(rendezvous("env://", timeout=timeout))
+        store = PrefixStore(f"attempt {attempt}", store)
+        settings.update(store=store, rank=rank, world_size=processes)
     # Before `init_dist`, which would have loaders spawn their workers.
     set_multi_processing(**environment.get("mp_cfg", {}), distributed=True)
     if torch.cuda.is_available():
         init_dist(cfg.launcher, timeout=timeout.total_seconds(), **settings)
         _cpu_group = distributed.new_group(backend="gloo", timeout=timeout)
     else:  # mmengine would select a GPU first
-        distributed.init_process_group(backend="gloo", timeout=timeout)
+        distributed.init_process_group(timeout=timeout, **{**settings, "backend": "gloo"})
     rank, processes = get_dist_info()
     if processes > 1 and bound < FOREVER:
         _watch = Watch(bound, rank, processes)
@@ -104,7 +110,7 @@ def process_group_closed() -> Iterator[None]:
             raise
         close_process_group()
     except RuntimeError as error:
-        if not is_distributed() or not is_lost_connection(error):
+        if not is_lost_connection(error):
             raise
         message = f"the connection to another process is lost: {str(error).splitlines()[0]}"
         print_log(message, "current")
