@@ -65,7 +65,7 @@ class TestSplitsLeftOut:
     ) -> None:
         change(coco / VAL)
         findings = found_in(coco)
-        assert named(findings, "split-left-out")[place] == what
+        assert named(findings, "split-left-out") == {place: what}
         assert any(error.kind.code == "split-left-out" for error in findings.errors())
         with pytest.raises(UserError, match=f"split-left-out: .*{place}"):
             describe(coco)  # a training, a subset
@@ -99,6 +99,7 @@ class TestSplitsLeftOut:
         findings = Findings()
         assert list(describe(root, findings=findings).splits) == ["train"]
         assert named(findings, "split-left-out") == {left: "images alone"}
+        assert [found.count for found in findings.all()] == [1]
 
     def test_images_to_be_tested_are_noted(self, coco: Path) -> None:
         shutil.copytree(coco / "val2017", coco / "test2017")

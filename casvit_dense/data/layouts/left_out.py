@@ -26,17 +26,19 @@ NOT_READ: Final = re.compile(r"\.json(\.(gz|bz2|xz|zst|zip|7z))?$", re.IGNORECAS
 
 def find_left_out(root: Path, found: DataDescription, findings: Findings) -> None:
     """Finds splits that a folder seems to have besides those that were found in it."""
+    known = set(found.splits)
     for path in unread_files(root):
-        if split_of(path) not in found.splits:
+        if split_of(path) not in known:
+            known.add(split_of(path))
             what = "a folder" if path.is_dir() else "packed"
             findings.add(SPLIT_LEFT_OUT, root, _short(path, root), what, severity="error")
     for path in _unnamed_files(root, found):
         findings.add(SPLIT_LEFT_OUT, root, _short(path, root), "its name says no split")
     used = [split.images for split in found.splits.values()]
-    for parent in (root, *{images.parent for images in used if images.is_relative_to(root)}):
+    for parent in sorted({root, *(i.parent for i in used if i.is_relative_to(root))}):
         for split, folder in split_folders(parent).items():
             is_used = any(folder.is_relative_to(images) for images in used)
-            if split in found.splits or is_used or not has_files(folder, *IMAGE_SUFFIXES):
+            if split in known or is_used or not has_files(folder, *IMAGE_SUFFIXES):
                 continue
             if split == "test":  # that nobody annotates is usual
                 findings.note(f"{_short(folder, root)}: its images have no annotations, not used")
