@@ -4,6 +4,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,10 +28,14 @@ TINY = dict(model=["casvit-tiny"], size=[(64, 64)])
 PAIR: dict[str, Any] = dict(model="casvit-tiny", size=(64, 64))
 
 
+costs_once = cache(run.costs_of)  # counting takes longer than timing something so small
+
+
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHS, "tiny", {"depths": (1, 1, 1, 1), "dims": (8, 16, 16, 16)})
     monkeypatch.setattr(run, "measure_rates", lambda *kind: Rates(100e9, 10e9, "torch"))
+    monkeypatch.setattr(run, "costs_of", costs_once)
     # Rows of changed code are measured again, and this code may be just that.
     monkeypatch.setattr(machine, "code_commit", lambda: "1234567")
 
