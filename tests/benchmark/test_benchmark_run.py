@@ -342,10 +342,11 @@ def test_verdict_by_hand() -> None:
 
 def test_onnxruntime_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one block, for tracing takes most of the time."""
-    monkeypatch.setitem(ARCHS, "tiny", {"depths": (1, 0, 0, 0), "dims": (8, 8, 8, 8)})
+    monkeypatch.setitem(ARCHS, "block", {"depths": (1, 0, 0, 0), "dims": (8, 8, 8, 8)})
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    (row,), _ = measured(product(**TINY, backend=["onnxruntime"]))
+    block = TINY | {"model": ["casvit-block"]}
+    (row,), _ = measured(product(**block, backend=["onnxruntime"]))
     assert row.error is None and row.software.versions["onnxruntime"].startswith("1.")
     assert row.difference < 1e-4
 
