@@ -78,7 +78,7 @@ def commands(root: Path) -> dict[str, Command]:
         == 0
     )
     found["report"] = Command(
-        ["report", "--ledger", str(evaluated / "results.jsonl"), "--out", "{}/report.html"]
+        ["report", str(evaluated / "results.jsonl"), "--out", "{}/report.html"]
     )
     found["convert"] = Command(["convert", checkpoint, "{}/model.safetensors"])
     found["data check"] = Command(["data", "check", data["mask-rcnn"], "--json", "{}/found.json"])
