@@ -34,6 +34,8 @@ from casvit_dense.files import free_bytes
 GROWING = (".log", ".lock", "ballast")
 #: The folder of more of them, by mmengine: scalars as lines of JSON.
 FIGURES = "vis_data"
+#: What --resume says where the last checkpoint was whole, and only its validation was broken off.
+FINISHED = "the schedule was over"
 #: The disk of memory, and how many rooms a command gets on it.
 DISK_BYTES, ROOMS = 20 << 20, 8
 
@@ -158,7 +160,9 @@ def trial(command: Command, disk: Path, log: Path, room: float) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         (disk / "ballast").unlink()
     if not found and code and run(command, disk, log, float("inf"), again=True)[0] != 0:
-        found.append(f"does not go on: {log.read_text()[-300:]}")
+        said = log.read_text()
+        if FINISHED not in said:
+            found.append(f"does not go on: {said[-300:]}")
     return found
 
 
