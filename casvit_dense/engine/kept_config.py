@@ -3,19 +3,22 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import mmcv.ops
 import mmengine
+import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
 from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
-from casvit_dense.engine.config import SCOPES, read_config, register_modules
+from casvit_dense.checkpoint.formats import read_weights
+from casvit_dense.engine.config import SCOPES, read_config, register_modules, register_scope
 from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.engine.config_tree import LOADERS
 from casvit_dense.errors import UserError, shortlist
@@ -41,6 +44,21 @@ UNSAFE: Final = re.compile(
 )
 #: Files of a data set that would be unpickled, and places that are not on this machine.
 UNSAFE_FILE: Final = re.compile(r".*(\.pkl|\.pickle|\.pth|://.*)", re.DOTALL)
+
+#: What kept content of a wrong type or shape raises where it is used.
+DAMAGED: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+#: The largest number in a kept model: channels, classes or boxes.
+LARGEST: Final = 1_000_000
+#: A model may hold this many times the numbers of its file: output norms and the like.
+SPARE: Final = 2
 
 
 def model_config(config: str | Path | Config | None, checkpoint: str | Path) -> Config:
@@ -75,15 +93,48 @@ def kept_config(file: Path) -> Config:
         raise UserError(
             f"{file}: its config was not plain data and is not kept; give CONFIG {file}"
         )
-    import_own_modules(content, file)
-    check_content(content, file)
     try:
+        import_own_modules(content, file)
+        check_content(content, file)
         cfg = Config(from_plain(content), cfg_text=f"# kept in {file}\n", filename=f"{name}.py")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file}: the config that it keeps is damaged: {error!r}") from error
+        for loader in LOADERS:
+            if cfg.get(loader):
+                _ = ConfigDataset.first(cfg, loader).images  # read here, as later
+        if not is_exported(file):
+            check_size(cfg, file)
+    except DAMAGED as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"{file}: the config that it keeps is damaged ({reason:.150}); give CONFIG {file}"
+        ) from error
     if (file.parent / LAST_CHECKPOINT).is_file():
         cfg.work_dir = str(file.parent)
     return cfg
+
+
+def check_size(cfg: Config, file: Path) -> None:
+    """Refuses a model that is larger than the weights in the file, before it takes memory.
+
+    Raises:
+        UserError: it is.
+    """
+    tensors = read_weights(file, casvit=False).state.values()
+    numbers = [n for _, n in pairs_in(cfg.model.to_dict()) if isinstance(n, (int, float))]
+    arch = cfg.model.backbone.get("arch")
+    blocks = sum(arch["depths"]) if isinstance(arch, Mapping) else 0
+    fits = max(numbers, default=0) <= LARGEST and blocks <= len(tensors)
+    if fits:
+        with torch.device("meta"):
+            model = import_module(f"{register_scope(cfg)}.registry").MODELS.build(
+                deepcopy(cfg.model)
+            )
+        size = sum(tensor.numel() for tensor in model.state_dict().values())
+        fits = size <= SPARE * sum(tensor.numel() for tensor in tensors)
+    if not fits:
+        raise UserError(
+            f"{file}: the model of the config that it keeps is larger than its weights; "
+            f"give CONFIG {file}"
+        )
 
 
 def load_known(model: nn.Module, checkpoint: str | Path) -> LoadReport:

@@ -15,6 +15,8 @@ from casvit_dense.extras import require
 #: Section of OpenVINO's runtime information, and name of the text inside a ``.pt2`` archive.
 OPENVINO_SECTION = "casvit_dense"
 PT2_ENTRY = "casvit_dense.json"
+#: Bytes of a description inside an archive, which may be packed a thousandfold.
+LARGEST_TEXT = 10_000_000
 
 Kind = Literal["backbone", "detector", "segmenter"]
 ChannelOrder = Literal["RGB", "BGR"]
@@ -105,7 +107,7 @@ class Description(BaseModel):
                 for name, field in cls.model_fields.items()
                 if name in texts or field.is_required()
             }
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{path} does not describe itself ({type(error).__name__}: {error}): it was not "
                 "written by casvit-dense export"
@@ -186,8 +188,11 @@ def _read_pt2(path: Path) -> dict[str, str]:
     # Without torch, which would unpickle the rest of the archive.
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(f"/{PT2_ENTRY}")]
-            return json.loads(archive.read(names[0])) if names else {}
+            found = [e for e in archive.infolist() if e.filename.endswith(f"/{PT2_ENTRY}")]
+            if found and found[0].file_size > LARGEST_TEXT:
+                raise ValueError(f"its description has {found[0].file_size} bytes")
+            content = json.loads(archive.read(found[0])) if found else {}
+            return content if isinstance(content, dict) else {}
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not a torch.export file: {error}") from error
 

@@ -212,7 +212,7 @@ def labels_of(cfg: Config, model: nn.Module, checkpoint_meta: Callable[[], Mappi
     if len(names) != count:
         of_config, meta = len(names), checkpoint_meta()
         stored = meta.get("classes", ())
-        names = (stored,) if isinstance(stored, str) else tuple(stored)
+        names = tuple(stored) if isinstance(stored, (list, tuple)) else (stored,)
         if len(names) != count:
             raise UserError(
                 f"{cfg.filename}: the model has {count} classes, the config names "

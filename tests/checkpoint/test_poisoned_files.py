@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from poisoned_files import REFUSED
+from hostile_files import REFUSED
 from weight_files import TINY
 
 from casvit_dense import CASViT

@@ -10,6 +10,7 @@ import pytest
 import torch
 from demo_runs import Runs, config_of, options_of
 from exported_models import Models
+from hostile_files import STATES
 
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main, parse
@@ -220,3 +221,23 @@ def test_words_that_no_command_knows_are_refused(capsys: pytest.CaptureFixture) 
             main(words)
         assert stopped.value.code == 2
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("kept imports a number", "is damaged"),
+        ("kept config without a model", "is damaged"),
+        ("kept loader a number", "is damaged"),
+        ("kept data set a text", "is damaged"),
+        ("kept model of a terabyte", "larger than its weights"),
+        ("kept depth of a billion", "larger than its weights"),
+    ],
+)
+def test_a_kept_config_that_is_damaged_or_huge_is_refused(
+    name: str, message: str, runs: Runs, tmp_path: Path
+) -> None:
+    content = torch.load(runs["fpn"], weights_only=False)
+    STATES[name](tmp_path / "file.pth", content, tmp_path / "marker")
+    with pytest.raises(UserError, match=message):
+        kept_config(tmp_path / "file.pth")

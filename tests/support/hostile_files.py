@@ -1,8 +1,7 @@
 """Weight files that want to harm who reads them, or are broken: one function makes each.
 
-`REFUSED` are files that nothing may read; `STATES` hold good weights and something in ``meta`` or
-the training's state that only those may not believe who use it; `EXPORTED` have suffixes of
-exported files.
+`REFUSED` are files that nothing may read. `STATES` hold good weights, and something in ``meta`` or
+in the training's state that only those refuse who use it. Exported files: `poisoned_exports`.
 """
 
 import codecs
@@ -275,3 +274,87 @@ def huge_storage(path: Path) -> None:
     data = path.read_bytes()
     assert data.count(b"K\x05N") == 1  # BININT1, which becomes LONG1 of six bytes
     path.write_bytes(data.replace(b"K\x05N", b"\x8a\x06" + HUGE.to_bytes(6, "little") + b"N"))
+
+
+def in_config(change: Callable[[dict[str, Any]], object]) -> Maker:
+    """Changes the config that the file keeps."""
+    return changed(lambda c: change(c["meta"]["model"]["config"]))
+
+
+def in_hub(key: str, value: object) -> Maker:
+    return changed(lambda c: c["message_hub"]["runtime_info"].update({key: value}))
+
+
+def config_that_runs(path: Path, content: dict[str, Any], marker: Path) -> None:
+    content["meta"]["config"] = f"__import__('os').mkdir({str(marker)!r})"
+    torch.save(content, path)
+
+
+def first(table: dict[Any, Any]) -> Any:
+    return table[next(iter(table))]
+
+
+STATES: dict[str, Maker] = {
+    "config that is run": config_that_runs,
+    "no meta": changed(lambda c: c.pop("meta")),
+    "meta a text": changed(lambda c: c.update(meta="x")),
+    "meta a list": changed(lambda c: c.update(meta=[])),
+    "epoch True": changed(lambda c: c["meta"].update(epoch=True)),
+    "iteration a text": changed(lambda c: c["meta"].update(iter="x")),
+    "iteration -5": changed(lambda c: c["meta"].update(iter=-5)),
+    "iteration beyond all": changed(lambda c: c["meta"].update(iter=2**62)),
+    "seed a text": changed(lambda c: c["meta"].update(seed="x")),
+    "record of the training a text": changed(lambda c: c["meta"].update(training="x")),
+    "record of the training of numbers": changed(
+        lambda c: c["meta"]["training"].update(dict.fromkeys(c["meta"]["training"], -1))
+    ),
+    "record of the backbone a text": changed(lambda c: c["meta"].update(backbone_cfg="x")),
+    "classes a number": changed(lambda c: c["meta"].update(dataset_meta={"classes": 5})),
+    "classes of numbers": changed(lambda c: c["meta"]["model"].update(classes=[1, 2, 3, 4])),
+    "no optimizer": changed(lambda c: c.pop("optimizer")),
+    "optimizer a text": changed(lambda c: c.update(optimizer="x")),
+    "moment of another shape": changed(
+        lambda c: first(c["optimizer"]["state"]).update(exp_avg=torch.zeros(3, 5))
+    ),
+    "moment a text": changed(lambda c: first(c["optimizer"]["state"]).update(exp_avg="x")),
+    "groups without parameters": changed(lambda c: c["optimizer"].update(param_groups=[{}])),
+    "no schedules": changed(lambda c: c.pop("param_schedulers")),
+    "schedule of methods": changed(lambda c: c["param_schedulers"][0].update(step=1)),
+    "no message hub": changed(lambda c: c.pop("message_hub")),
+    "message hub a text": changed(lambda c: c.update(message_hub="x")),
+    "histories of numbers": changed(lambda c: c["message_hub"].update(log_scalars={"x": 1})),
+    "best score a text": in_hub("best_score", "x"),
+    "last checkpoint a number": in_hub("last_ckpt", 5),
+    "kept checkpoints of paths": in_hub("keep_ckpt_ids", ["/../../x"] * 9),
+    "weight that is NaN": changed(lambda c: first(c["state_dict"]).fill_(torch.nan)),
+    "weight a text": changed(lambda c: c["state_dict"].update(x="y")),
+    "weight without a name": changed(lambda c: c["state_dict"].update({5: torch.ones(1)})),
+    "no weights": changed(lambda c: c.update(state_dict={})),
+    "weights a list": changed(lambda c: c.update(state_dict=[])),
+    "weight of another shape": changed(
+        lambda c: c["state_dict"].update({next(iter(c["state_dict"])): torch.zeros(2, 2)})
+    ),
+    "kept model a text": changed(lambda c: c["meta"].update(model="x")),
+    "kept config a text": changed(lambda c: c["meta"]["model"].update(config="x")),
+    "kept name a path": changed(lambda c: c["meta"]["model"].update(name="../../x")),
+    "kept config that runs": in_config(lambda c: c["model"].update(type="os.system")),
+    "kept config of other modules": in_config(
+        lambda c: c.update(custom_imports={"imports": ["antigravity"]})
+    ),
+    "kept imports a number": in_config(lambda c: c.update(custom_imports={"imports": 5})),
+    "kept config without a model": in_config(lambda c: c.pop("model")),
+    "kept model a number": in_config(lambda c: c.update(model=5)),
+    "kept scope a list": in_config(lambda c: c.update(default_scope=[])),
+    "kept loader a number": in_config(lambda c: c.update(test_dataloader=5)),
+    "kept data set a text": in_config(lambda c: c["test_dataloader"].update(dataset="x")),
+    "kept tuple a number": in_config(lambda c: c.update(model={"__tuple__": 5})),
+    "kept model of a terabyte": in_config(
+        lambda c: c["model"]["backbone"].update(arch={"depths": [1] * 4, "dims": [500_000] * 4})
+    ),
+    "kept depth of a billion": in_config(
+        lambda c: c["model"]["backbone"].update(arch={"depths": [10**9] * 4, "dims": [8] * 4})
+    ),
+    "kept path of data a program": in_config(
+        lambda c: c["test_dataloader"]["dataset"].update(ann_file="x.pkl")
+    ),
+}
