@@ -106,7 +106,7 @@ def main() -> int:
     if args.quick:
         cases = [(*cases[0][:4], 10)]
     else:
-        cases.append(("RetinaNet XS", XS, 128, 2, args.pairs // 3))
+        cases.append(("RetinaNet XS", XS, 256, 2, args.pairs // 3))
     worst = 0.0
     with tempfile.TemporaryDirectory() as name:
         generate_shapes(Path(name), ShapesSpec(train=10, val=5, size=64))
