@@ -212,6 +212,12 @@ class RunOptions(LayoutOptions):
         metavar="KEY=VALUE",
         help="override config values, e.g. train_cfg.max_epochs=1",
     )
+    trusted_configs_only: bool = flag(
+        False,
+        commands="train test predict export",
+        action="store_true",
+        help="refuse a config from outside the project: reading it runs its code",
+    )
     launcher: str = flag(
         "none",
         commands="train test",

@@ -21,6 +21,7 @@ COMMANDS = (
     "predict",
     "analyze",
     "compare",
+    "config",
     "data",
     "demo",
     "convert",

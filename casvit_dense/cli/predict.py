@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     given, checkpoint, inputs = config_and_checkpoint(args)
     with quiet_console():
-        config = model_config(given, checkpoint)
+        config = model_config(given, checkpoint, args.trusted_configs_only)
     folder = args.out or Path("outputs", Path(config.filename).stem)
     files = find_images(inputs, exclude=folder)
     with quiet_console():

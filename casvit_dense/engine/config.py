@@ -1,7 +1,6 @@
 """From a config file and a user's options to the config that runs, and its hashes."""
 
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,13 +11,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
-from casvit_dense.engine.config_tree import (
-    LOADERS,
-    check_override,
-    check_top_level_keys,
-    dicts_in,
-    weight_parts,
-)
+from casvit_dense.engine.config_check import apply_overrides
+from casvit_dense.engine.config_keys import SCOPES, register_modules
+from casvit_dense.engine.config_tree import LOADERS, dicts_in, weight_parts
+from casvit_dense.engine.console import log_entry
 from casvit_dense.engine.machine import (
     apply_machine_options,
     check_decoder,
@@ -28,12 +24,9 @@ from casvit_dense.engine.machine import (
 from casvit_dense.engine.own_data import OwnData, apply_data
 from casvit_dense.engine.schedule import apply_schedule
 from casvit_dense.errors import UserError
-from casvit_dense.files import CONFIG_SUFFIXES
+from casvit_dense.files import CONFIG_SUFFIXES, config_folder
 from casvit_dense.options import AMP_DTYPES, RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
-
-#: The frameworks whose models, data sets and metrics configs may name.
-SCOPES = ("mmdet", "mmseg")
 
 
 @dataclass(frozen=True)
@@ -69,9 +62,9 @@ def resolve(
             cannot serve.
     """
     cfg = deepcopy(source) if isinstance(source, Config) else read_config(source)
+    apply_overrides(cfg, options.cfg_options)
     if "model" not in cfg or "backbone" not in cfg.model:
         raise UserError(f"{cfg.filename}: not a config of a model with a backbone")
-    check_top_level_keys(cfg)
     messages = apply_recipe_options(cfg, options, data)
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)
@@ -84,11 +77,15 @@ def resolve(
     return ResolvedConfig(cfg, hashes, tuple(messages), recipe)
 
 
-def read_config(path: str | Path) -> Config:
-    """Reads a config file.
+def read_config(path: str | Path, trusted_only: bool = False) -> Config:
+    """Reads a config file, which runs as a program.
+
+    Args:
+        path: of the file.
+        trusted_only: refuse a file that does not belong to the project.
 
     Raises:
-        UserError: there is no such file, or it cannot be parsed.
+        UserError: there is no such file, it cannot be parsed, or it is not trusted.
     """
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
@@ -97,6 +94,13 @@ def read_config(path: str | Path) -> Config:
             f"{path} is not a config file ({', '.join(CONFIG_SUFFIXES)}); the config is the "
             "first argument"
         )
+    if not Path(path).resolve().is_relative_to(config_folder().resolve()):
+        if trusted_only:
+            raise UserError(
+                f"--trusted-configs-only: {path} is not among the project's configs "
+                f"({config_folder()}), and reading it would run its code"
+            )
+        log_entry("code", f"{path} is from outside the project; reading a config runs its code")
     try:
         return Config.fromfile(str(path))
     except ImportError as error:  # mmengine's message leaves the cause out
@@ -136,12 +140,6 @@ def register_scope(cfg: Config) -> str:
     return scope
 
 
-def register_modules(scope: str) -> None:
-    """Fills the registries of a framework."""
-    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
-        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
-
-
 def apply_recipe_options(
     cfg: Config, options: RunOptions, data: OwnData | None = None
 ) -> list[str]:
@@ -150,14 +148,12 @@ def apply_recipe_options(
     Returns what the user of a training should be told.
     """
     for dotted in options.cfg_options:
-        check_override(cfg, dotted)
         for key, flag in (("data_root", options.data_root), ("work_dir", options.work_dir)):
             if flag is not None and dotted.rpartition(".")[2] == key:
                 raise UserError(
                     f"--cfg-options {dotted} and --{key.replace('_', '-')} contradict each other; "
                     "give one of them"
                 )
-    cfg.merge_from_dict(options.cfg_options)
     if data is not None:
         apply_data(cfg, data)
     apply_schedule(cfg, options)

@@ -93,7 +93,7 @@ def evaluate(
         UserError: anything that is wrong with config, options, checkpoint or data.
     """
     started = time.monotonic()
-    source = model_config(config, checkpoint)
+    source = model_config(config, checkpoint, options.trusted_configs_only)
     data = find_data(source, options, training=False, truth=not options.format_only)
     resolved = resolve(source, options, data)
     cfg = resolved.config

@@ -61,15 +61,22 @@ LARGEST: Final = 1_000_000
 SPARE: Final = 2
 
 
-def model_config(config: str | Path | Config | None, checkpoint: str | Path) -> Config:
+def model_config(
+    config: str | Path | Config | None, checkpoint: str | Path, trusted_only: bool = False
+) -> Config:
     """The config given, or without one that which a checkpoint or an exported file keeps.
+
+    Args:
+        trusted_only: refuse a config file that does not belong to the project.
 
     Raises:
         UserError: there is none, or it cannot be read.
     """
     if isinstance(config, Config):
         return config
-    return read_config(config) if config is not None else kept_config(Path(checkpoint))
+    if config is None:
+        return kept_config(Path(checkpoint))
+    return read_config(config, trusted_only)
 
 
 def kept_config(file: Path) -> Config:

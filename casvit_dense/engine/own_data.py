@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from casvit_dense.data.description import DataDescription, Split, SplitName, Tas
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import describe
+from casvit_dense.engine.config_check import apply_overrides
 from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist
@@ -73,6 +75,7 @@ def find_data(
     check_data_flags(options)
     if options.data is None:
         return None
+    apply_overrides(deepcopy(cfg), options.cfg_options)  # mistakes are said before data are read
     task = TASKS.get(cfg.get("default_scope") or "")
     if task is None:
         raise UserError(f"{cfg.filename}: default_scope must be {' or '.join(TASKS)} for --data")

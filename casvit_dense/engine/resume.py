@@ -13,6 +13,7 @@ from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.checkpoint.training_state import read_training_state
 from casvit_dense.checkpoint.whole import UNFINISHED, check_whole
 from casvit_dense.engine.config import ResolvedConfig
+from casvit_dense.engine.config_diff import differences
 from casvit_dense.engine.console import is_first_process
 from casvit_dense.engine.hooks import BACKBONE_RECORD, backbone_record
 from casvit_dense.engine.kept_config import from_plain
@@ -204,16 +205,16 @@ def changes_since(
         changes += _recipe_changes(recipe_of(from_plain(kept)), recipe_of(resolved.recipe))
     else:  # of earlier versions, and of configs that are not plain data
         if backbone := _mapping(meta.get(BACKBONE_RECORD)):
-            changes += _differences("model.backbone", backbone, backbone_record(resolved.config))
+            changes += differences("model.backbone", backbone, backbone_record(resolved.config))
         if before[TRAINING_RECORD].get("recipe_sha256") != resolved.hashes.recipe:
             changes.append("the recipe, of which the checkpoint keeps no more than a hash")
     if (classes := before[MODEL_RECORD].get("classes")) is not None:
-        changes += _differences("classes", list(classes), list(model["classes"]))
+        changes += differences("classes", list(classes), list(model["classes"]))
     if before[CONDITIONS]:
-        changes += _differences("", before[CONDITIONS], now[CONDITIONS])
+        changes += differences("", before[CONDITIONS], now[CONDITIONS])
     seed = (resolved.config.get("randomness") or {}).get("seed")
     if None not in (seed, resumed.seed):
-        changes += _differences("seed", resumed.seed, seed)
+        changes += differences("seed", resumed.seed, seed)
     return changes
 
 
@@ -251,23 +252,4 @@ def _recipe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     for section in now:
         if section != "from_checkpoint":
             place = PLACES.get(section, section)
-            yield from _differences(place, before.get(section), now[section])
-
-
-def _differences(place: str, before: Any, now: Any) -> Iterator[str]:
-    if before == now:
-        return
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*before, *now}):
-            inner = f"{place}.{key}" if place else key
-            yield from _differences(inner, before.get(key), now.get(key))
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for number, pair in enumerate(zip(before, now, strict=True)):
-            yield from _differences(f"{place}.{number}", *pair)
-    else:
-        yield f"{place}: was {_short(before)}, is {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+            yield from differences(place, before.get(section), now[section])

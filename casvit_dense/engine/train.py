@@ -16,6 +16,7 @@ from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
 from casvit_dense.engine.config import ResolvedConfig, read_config, register_scope, resolve
+from casvit_dense.engine.config_values import check_checkpoints
 from casvit_dense.engine.console import (
     LOG,
     log_entry,
@@ -91,13 +92,14 @@ def train(config: str | Path, options: RunOptions) -> Path:
 def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Path:
     started = time.monotonic()
     request.waits = world_size(options.launcher) > 1  # others are not left alone
-    source = read_config(config)
+    source = read_config(config, options.trusted_configs_only)
     data = find_data(source, options, training=True)
     resolved = resolve(source, options, data)
     cfg, messages = resolved.config, [*resolved.messages]
     missing = [key for key in NEEDED if cfg.get(key) is None]
     if missing:
         raise UserError(f"{config} cannot be trained: it lacks {', '.join(missing)}")
+    check_checkpoints(cfg)
     resumed = find_resumed(cfg, options)
     cfg.resume = resumed is not None
     if resumed is None:

@@ -67,6 +67,7 @@ class ExportOptions:
         force: replace the file if it exists.
         data_root: folder of the data set, in place of the config's.
         cfg_options: overrides by dotted key.
+        trusted_configs_only: refuse a config file that does not belong to the project.
     """
 
     format: str = "onnx"
@@ -81,6 +82,7 @@ class ExportOptions:
     force: bool = False
     data_root: str | None = None
     cfg_options: dict[str, Any] = field(default_factory=dict)
+    trusted_configs_only: bool = False
 
 
 def export(
@@ -104,7 +106,7 @@ def export(
     started = time.monotonic()
     check_options(options, checkpoint)
     with quiet_console():
-        cfg = model_config(config, checkpoint)
+        cfg = model_config(config, checkpoint, options.trusted_configs_only)
     if options.format == "coreml":
         check_coreml_choice(cfg, options)
     target = target_file(Path(cfg.filename).stem, options)

@@ -207,7 +207,8 @@ def test_a_config_without_validation_passes(shapes: Path) -> None:
 
 def test_unknown_kind_of_data_set_is_refused(shapes: Path) -> None:
     stem = "retinanet_casvit-mini_fpn_shapes"
-    cfg = demo_config(stem, shapes / "coco", **{"train_dataloader.dataset.type": "CocoDatasett"})
+    cfg = demo_config(stem, shapes / "coco")
+    cfg.train_dataloader.dataset.type = "CocoDatasett"
     with pytest.raises(UserError, match="unknown data set 'CocoDatasett'"):
         check_data(cfg, ("train_dataloader",))
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 
 from casvit_dense.engine.checks import check_weights
 from casvit_dense.engine.config import read_config, resolve
@@ -20,6 +22,11 @@ from casvit_dense.options import RunOptions
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-m_fpn_8xb4-1x_coco.py"
 SEM_FPN = CONFIGS / "sem_fpn/fpn_casvit-xs_8xb4-40k_ade20k-512x512.py"
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class Own(PretrainedInit):
+    """An initialiser from elsewhere."""
 
 
 @cache
@@ -78,7 +85,7 @@ def test_data_sets_inside_wrappers_are_moved() -> None:
     cfg = resolve(read(RETINANET), RunOptions()).config
     plain = cfg.train_dataloader.dataset
     repeated = dict(type="RepeatDataset", times=2, dataset=plain)
-    wrapped = dict(type="ConcatDataset", datasets=[plain, repeated])
+    wrapped = dict(_delete_=True, type="ConcatDataset", datasets=[plain, repeated])
     options = {"train_dataloader.dataset": wrapped}
     cfg = resolve(read(RETINANET), RunOptions(data_root="/else", cfg_options=options)).config
     moved = list(leaf_datasets(cfg.train_dataloader.dataset))

@@ -65,6 +65,7 @@ OTHER_OPTIONS: dict[str, Any] = {
     "resume": "auto",
     "fold": "memory",
     "seed": 3,
+    "trusted_configs_only": True,
     "workers": 1,
     "deterministic": True,
     "launcher": "pytorch",

@@ -1,9 +1,11 @@
 """Misspelt config keys are refused with the key that is meant."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
-from casvit_dense.engine.config_tree import check_override, check_top_level_keys
+from casvit_dense.engine.config_names import Fault, check_override, top_level_faults
 from casvit_dense.errors import UserError
 
 
@@ -48,7 +50,37 @@ def test_overrides_without_effect_are_refused(dotted: str, message: str) -> None
         check_override(config(), dotted)
 
 
-def test_misspelt_top_level_key_is_refused() -> None:
-    check_top_level_keys(config(num_classes=3, train_cfg={}))
-    with pytest.raises(UserError, match="'optim_wraper'; did you mean 'optim_wrapper'"):
-        check_top_level_keys(config(optim_wraper={}))
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("optim_wraper", "optim_wrapper"),
+        ("custom_hook", "custom_hooks"),
+        ("lr_config", "param_scheduler"),
+        ("batchsize", "train_dataloader.batch_size"),
+    ],
+)
+def test_a_name_that_nothing_reads_is_refused_if_it_was_meant_to_be(name: str, meant: str) -> None:
+    (fault,) = top_level_faults(config(custom_hooks=[], **{name: {"a": 1}}))
+    assert fault == Fault(name, f"nothing reads '{name}'; did you mean '{meant}'?")
+    # A variable: its value stands in a section.
+    assert not list(top_level_faults(config(custom_hooks=[{"b": {"a": 1}}], **{name: {"a": 1}})))
+
+
+def test_names_of_no_key_are_the_files_own() -> None:
+    assert not list(top_level_faults(config(num_classes=3, train_cfg={})))
+
+
+def test_a_variable_that_its_base_has_used_before_is_refused(tmp_path: Path) -> None:
+    base = 'steps = ["a"]\nroot = "x"\nwork_dir = root\nval_dataloader = dict(pipeline=steps)\n'
+    (tmp_path / "base.py").write_text(base)
+
+    def faults(text: str) -> list[str]:
+        file = tmp_path / "config.py"
+        file.write_text(f'_base_ = "base.py"\n{text}')
+        return [fault.place for fault in top_level_faults(Config.fromfile(file))]
+
+    assert faults('steps = ["b"]') == ["steps"]
+    assert faults('steps = ["b"]\nval_dataloader = dict(pipeline=steps)') == []
+    assert faults('steps = ["b"]\nval_dataloader = dict(pipeline=["b"])') == []
+    assert faults('val_dataloader = dict(pipeline=["c"])') == []  # the base's name, left alone
+    assert faults('root = "y"\nwork_dir = _base_.root + "/z"') == []
