@@ -71,7 +71,7 @@ def test_everything_is_in_the_log_file_and_only_messages_are_on_the_console(
         for kind in ("message", "print", "second line of the print", "mmengine", "warning"):
             assert log.count(f"- {kind} {when}\n") + log.count(f"Warning: {kind} {when}\n") == 1
         assert log.count(f"another.package - WARNING - logged {when}\n") == 1
-    assert log.index("message early") < log.index("System environment:") < log.index("key = 7")
+    assert log.index("message early") < log.index("System environment:") < log.index("Config:\n")
     assert "print of a debugger" not in log
 
     # All is as before.
