@@ -149,7 +149,10 @@ def test_diff_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert command(["config", "diff", str(BASES["fpn"]), str(file)]) == 1
     assert capsys.readouterr().out == "train_cfg.max_iters: was 1200, is 7\n"
     assert command(["config", "diff", str(file), str(file)]) == 0
-    torch.save({"meta": {MODEL_RECORD: kept(file)}}, tmp_path / "epoch_1.pth")
+    # As many as the config's model has, or more.
+    weights = {f"{layer}.weight": torch.zeros(100_000) for layer in range(20)}
+    content = {"state_dict": weights, "meta": {MODEL_RECORD: kept(file)}}
+    torch.save(content, tmp_path / "epoch_1.pth")
     assert command(["config", "diff", str(tmp_path / "epoch_1.pth"), str(BASES["fpn"])]) == 1
     assert capsys.readouterr().out.endswith("train_cfg.max_iters: was 7, is 1200\n")
 
