@@ -258,7 +258,8 @@ def test_detector_writes_pictures_and_coco_results(
     assert [row["segmentation"]["size"] for row in rows] == [[60, 80]] * len(rows)
     assert cv2.imread(str(out / "pictures/image.jpg")).shape == (480, 640, 3)
     # No message of other packages; a slow machine reports its progress.
-    first, *progress, last = capsys.readouterr().out.strip().splitlines()
+    code, first, *progress, last = capsys.readouterr().out.strip().splitlines()
+    assert "mask_rcnn.py is from outside the project" in code
     assert all(line.startswith("image 1 of 1, ") for line in progress)
     assert re.fullmatch(r"weights .*mask_rcnn\.pth \(sha256 \w{12}\), 3 classes, on cpu", first)
     assert last.startswith(f"predicted 1 images (0 skipped) in {out}, ")
