@@ -66,6 +66,10 @@ OTHER_OPTIONS: dict[str, Any] = {
     "fold": "memory",
     "seed": 3,
     "trusted_configs_only": True,
+    "allow_changed_resume": True,
+    "max_bad_images": 0.5,
+    "on_nan": 1,
+    "hang_timeout": 60.0,
     "workers": 1,
     "deterministic": True,
     "launcher": "pytorch",
@@ -83,12 +87,12 @@ def test_every_option_is_of_the_recipe_or_not(monkeypatch: pytest.MonkeyPatch) -
     # A record keeps the batch by itself; see test_own_data.py for data.
     known = {*RECIPE_OPTIONS, *OTHER_OPTIONS, "batch_size", "data", *ABOUT_DATA}
     assert {f.name for f in dataclasses.fields(RunOptions)} == known
+    cfg = read_config(RETINANET)
+    usual = resolve(cfg, RunOptions()).hashes  # mmengine's logger counts the GPUs that are there
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(resolving, "check_decoder", lambda cfg, decoder: None)
     monkeypatch.setenv("RANK", "0")
-    cfg = read_config(RETINANET)
-    usual = resolve(cfg, RunOptions()).hashes
     recipes = [usual.recipe]
     for name, values in RECIPE_OPTIONS.items():
         recipes += [resolve(cfg, RunOptions(**{name: value})).hashes.recipe for value in values]
