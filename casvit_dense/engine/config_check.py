@@ -49,5 +49,6 @@ def told(cfg: Config, overrides: Mapping[str, Any], fault: Fault) -> str:
     """A fault with the place where the user wrote it."""
     for dotted in overrides:
         if f"{fault.place}.".startswith(f"{dotted}.") or f"{dotted}.".startswith(f"{fault.place}."):
-            return f"--cfg-options {dotted}: {fault.place}: {fault.text}"
+            deeper = "" if fault.place == dotted else f"{fault.place}: "
+            return f"--cfg-options {dotted}: {deeper}{fault.text}"
     return f"{cfg.filename}: {fault.place}: {fault.text}"

@@ -125,21 +125,10 @@ def test_a_config_without_training_is_refused(tmp_path: Path, key: str, shapes: 
         train(config, options)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("model.backbone.arch", "xxs", "unknown arch 'xxs'"),
-        ("model.backbone.type", "CASVit", "CASVit is not in"),
-        ("model.backbone.colour", "red", "unexpected keyword argument 'colour'"),
-        ("train_dataloader.batch_size", 0, "batch_size"),
-    ],
-)
-def test_a_config_that_cannot_be_built_is_a_user_error(
-    shapes: Path, tmp_path: Path, key: str, value: object, message: str
-) -> None:
-    options = options_of("fpn", shapes, tmp_path / f"unbuilt-{value}")
-    options.cfg_options[key] = value
-    with pytest.raises(UserError, match=f"cannot be built: .*{message}"):
+def test_a_config_that_cannot_be_built_is_a_user_error(shapes: Path, tmp_path: Path) -> None:
+    options = options_of("fpn", shapes, tmp_path / "unbuilt")
+    options.cfg_options["model.backbone.arch"] = "xxs"
+    with pytest.raises(UserError, match="cannot be built: .*unknown arch 'xxs'"):
         train(config_of("fpn"), options)
 
 
