@@ -35,7 +35,7 @@ def exclusive_lock(
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"{folder} cannot be used: {error}") from error
+        raise UserError(f"{folder} cannot be made: {error}") from error
     try:
         try:
             lock_file = fcntl.flock if inherited else fcntl.lockf

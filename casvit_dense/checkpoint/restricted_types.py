@@ -35,6 +35,8 @@ _lock = threading.Lock()
 MAX_DEPTH, MAX_VALUES = 64, 1_000_000
 #: Tensors may share bytes, as tied weights do, but not all of them the same few.
 MAX_SHARED = 16
+#: Bytes of all tensors that repeat theirs, as those of `Tensor.expand` do.
+MAX_REPEATED = 2**28
 
 #: Types of tensors, with the storage that old files name in their place.
 DTYPES = {
@@ -186,7 +188,7 @@ class Restorer:
         self.done: dict[int, tuple[Any, int]] = {}  # by id: the object and its number of values
         self.open: set[int] = set()
         self.storages: dict[int, int] = {}  # by address: bytes
-        self.tensor_bytes = 0
+        self.tensor_bytes = self.repeated_bytes = 0
 
     def __call__(self, content: Any) -> Any:
         """The content of a file.
@@ -198,7 +200,7 @@ class Restorer:
         found = self.visit(content)[0]
         if (
             sum(self.storages.values()) > self.file_size
-            or self.tensor_bytes > MAX_SHARED * self.file_size
+            or self.tensor_bytes - self.repeated_bytes > MAX_SHARED * self.file_size
         ):
             raise Refused("its tensors claim more bytes than it has")
         return found
@@ -266,7 +268,9 @@ class Restorer:
         storage = value.untyped_storage()
         size = value.numel() * value.itemsize
         if size > storage.nbytes():
-            raise Refused(f"it holds a tensor of {size} bytes made of {storage.nbytes()}")
+            self.repeated_bytes += size
+            if self.repeated_bytes > MAX_REPEATED:
+                raise Refused(f"it holds a tensor of {size} bytes made of {storage.nbytes()}")
         self.storages[storage.data_ptr()] = storage.nbytes()
         return value
 

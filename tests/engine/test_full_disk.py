@@ -11,7 +11,7 @@ from typing import Any
 import openvino
 import pytest
 import torch
-from full_disk import disk_of
+from filled_disk import disk_of
 from ledger_rows import evaluation
 from mmengine.config import Config
 from mmengine.model import BaseModel

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from demo_runs import options_of
 from exported_models import write_model
-from full_disk import disk_of
+from filled_disk import disk_of
 from PIL import Image
 from processes import forked
 
