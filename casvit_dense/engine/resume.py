@@ -91,7 +91,7 @@ def find_resumed(cfg: Config, options: RunOptions) -> ResumedRun | None:
     return None
 
 
-def read_whole_state(path: Path, scheduled: bool = False) -> Mapping[str, Any]:
+def read_whole_state(path: Path, scheduled: bool) -> Mapping[str, Any]:
     """Reads a checkpoint to resume from, and demands all of it; see `read_training_state`.
 
     Raises:

@@ -30,6 +30,7 @@ from casvit_dense.engine.quiet_runner import QuietRunner
 from casvit_dense.engine.replaced import ReplacedImagesHook
 from casvit_dense.engine.space import check_test_space, check_training_space
 from casvit_dense.errors import UserError
+from casvit_dense.evaluations import finished_name
 from casvit_dense.files import short_path
 from casvit_dense.options import RunOptions
 from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
@@ -170,7 +171,10 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
         said = check_test_space(cfg, len(runner.test_dataloader.dataset))
     for line in said:
         log_entry("note", line)
-    log_entry("log file", short_path(runner.logger.log_file))
+    folder, log = Path(runner.work_dir), Path(runner.logger.log_file)
+    if "test_loop" in loops and log.is_relative_to(folder):  # where it will be at the end
+        log = finished_name(folder) / log.relative_to(folder)
+    log_entry("log file", short_path(log))
     return runner
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.reader import file_sha256
+from casvit_dense.checkpoint.whole import check_whole
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.checks import check_weights
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.resume import read_whole_state
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce.plan import Run, Settings
 from casvit_dense.reproduce.recipe import (
@@ -64,7 +65,8 @@ def read_progress(folder: Path) -> CheckpointProgress:
     damaged: list[Path] = []
     for path in numbered(folder):
         try:
-            return CheckpointProgress(path, training_of(read_whole_state(path)), tuple(damaged))
+            check_whole(path)
+            return CheckpointProgress(path, training_of(read_checkpoint(path)), tuple(damaged))
         except UserError:
             damaged.append(path)
     return CheckpointProgress(damaged=tuple(damaged))
