@@ -226,7 +226,7 @@ def test_two_processes_evaluate_as_one(
     assert len(re.findall(r"^config ", speaking, re.MULTILINE)) == 1
     assert "config " not in silent and "evaluated in" not in silent
     spoken = [line for line in speaking.splitlines() if not line.startswith("[")]  # gloo's own
-    assert 5 <= len(spoken) <= 15, speaking
+    assert 5 <= len(spoken) <= 18, speaking  # four of them notes on figures of one class
     rows, rejected = read_ledger(tmp_path / "results.jsonl")
     assert rejected == []
     one, two = (json.loads((tmp_path / row.folder / "metrics.json").read_text()) for row in rows)
