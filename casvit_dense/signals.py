@@ -29,7 +29,8 @@ class StopRequest:
         """Notes the first signal; a second one ends the process at once."""
         self.signal = signal.Signals(number).name
         for one in SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
+            if signal.getsignal(one) is not signal.SIG_IGN:
+                signal.signal(one, signal.SIG_DFL)
         if not self.waits:
             raise Stopped(f"stopped by {self.signal} before the first step: nothing to save")
         note = f"{self.signal}: saving after this step; another one ends at once\n"

@@ -72,5 +72,8 @@ def test_signals_that_are_ignored_stay_so() -> None:
             request.waits = True
             os.kill(os.getpid(), signal.SIGINT)
             assert request.signal is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)  # still ignored, or it would end the tests
+            assert request.signal == "SIGTERM"
     finally:
         signal.signal(signal.SIGINT, before)
