@@ -6,6 +6,7 @@ Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,35 +17,50 @@ from casvit_dense.errors import Stopped
 #: What asks for an end.
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
+#: Seconds within which further signals belong to the first: Slurm and terminals signal every
+#: process of a job, and torchrun passes on to its own what it gets.
+ECHO: Final = 5.0
+
 
 class StopRequest:
-    """Whether this process was asked to end, and by which signal."""
+    """Whether this process was asked to end, and by which signal.
 
-    def __init__(self) -> None:
+    Args:
+        speaks: whether it says so on the console.
+    """
+
+    def __init__(self, speaks: bool = True) -> None:
+        self._speaks = speaks
         self.signal: str | None = None
+        self._since: float | None = None
         #: Whether a request waits for the end of a step, or ends the process at once.
         self.waits = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Notes the first signal; a second one ends the process at once."""
-        self.signal = signal.Signals(number).name
-        for one in SIGNALS:
-            if signal.getsignal(one) is not signal.SIG_IGN:
-                signal.signal(one, signal.SIG_DFL)
+        """Notes the first signal; one that comes later than its echoes ends the process at once."""
+        name = signal.Signals(number).name
+        if self._since is not None and time.monotonic() - self._since > ECHO:
+            os.write(2, f"{name}: ended at once, nothing saved\n".encode())
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if self._since is not None:
+            return
+        self.signal, self._since = name, time.monotonic()
         if not self.waits:
-            raise Stopped(f"stopped by {self.signal} before the first step: nothing to save")
-        note = f"{self.signal}: saving after this step; another one ends at once\n"
-        os.write(2, note.encode())
+            raise Stopped(f"stopped by {name} before the first step: nothing to save")
+        if self._speaks:
+            note = f"{name}: saving after this step; another one after {ECHO:.0f} s ends at once\n"
+            os.write(2, note.encode())
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Receives the signals that ask for an end, as long as the context lasts.
+def stop_requests(speaks: bool = True) -> Iterator[StopRequest]:
+    """Receives the signals that ask for an end, as long as the context lasts; see `StopRequest`.
 
     A signal that is ignored stays so, as SIGINT of a job in the background. Outside the main thread
     there are no signals.
     """
-    request = StopRequest()
+    request = StopRequest(speaks)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

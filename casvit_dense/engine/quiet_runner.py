@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,16 @@ class QuietRunner(Runner):
     A full disk or a killed worker of a loader ends it by a `UserError`.
     """
 
+    _experiment_name: str
+
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Builds mmengine's logger, and fills its file with what was said before it existed."""
+        """Builds mmengine's logger, and fills its file with what was said before it existed.
+
+        mmengine names a run by config and second, and runs of one name share log and history.
+        """
+        name, numbers = self._experiment_name, count(2)
+        while MMLogger.check_instance_created(self._experiment_name):
+            self._experiment_name = f"{name}-{next(numbers)}"
         logger = super().build_logger(*args, **kwargs)
         target: logging.Handler = logging.NullHandler()  # only the first process has a file
         for handler in logger.handlers:

@@ -19,6 +19,7 @@ from casvit_dense.engine.config import ResolvedConfig, read_config, register_sco
 from casvit_dense.engine.config_values import check_checkpoints
 from casvit_dense.engine.console import (
     LOG,
+    is_first_process,
     log_entry,
     log_model,
     log_schedule,
@@ -85,7 +86,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
             found before anything is built), a loss that is not finite, or nothing left to train.
         Stopped: a signal asked for it; everything is saved.
     """
-    with stop_requests() as request, read_once():
+    with stop_requests(is_first_process()) as request, read_once():
         return _train(config, options, request)
 
 

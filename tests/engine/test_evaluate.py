@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,9 +88,16 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_evaluations_leave_the_training_and_each_other_alone(
-    copied: Copied, shapes: Path, models: Models
+    copied: Copied, shapes: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint twice, then an exported file; after it, the training's own config predicts."""
+    """A checkpoint twice, then an exported file; after it, the training's own config predicts.
+
+    All of them within the second by which mmengine names runs.
+    """
+    clock = SimpleNamespace(
+        time=time.time, localtime=time.localtime, strftime=lambda *args: "20261128_101530"
+    )
+    monkeypatch.setattr("mmengine.runner.runner.time", clock)
     checkpoint = copied("fpn")
     work_dir = checkpoint.parent
     before = contents(work_dir)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,10 +59,28 @@ def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> No
     with stop_requests() as request:
         request.waits = True
         os.kill(os.getpid(), signal.SIGTERM)
+        # The same request again, as from Slurm and then from torchrun.
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
         assert request.signal == "SIGTERM"
-        # A second one would end the process as the system does.
-        assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_DFL}
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_a_later_signal_ends_at_once() -> None:
+    script = """if True:
+        import os, signal
+        from casvit_dense import signals
+        signals.ECHO = 0.0
+        with signals.stop_requests(speaks=False) as request:
+            request.waits = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert request.signal == "SIGTERM"
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("it goes on")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == "SIGINT: ended at once, nothing saved\n"
 
 
 def test_signals_that_are_ignored_stay_so() -> None:
