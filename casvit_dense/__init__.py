@@ -13,7 +13,7 @@ from casvit_dense.utils import register_with_mmengine
 if TYPE_CHECKING:
     from casvit_dense.casvit import CASViT
     from casvit_dense.checkpoint import LoadReport, load_pretrained
-    from casvit_dense.classifier import CASViTClassifier, get_model
+    from casvit_dense.classification import CASViTClassifier, get_model, list_models
     from casvit_dense.deploy import FoldedCASViT, fuse
 
 __version__ = "0.2.0"
@@ -26,16 +26,18 @@ __all__ = [
     "__version__",
     "fuse",
     "get_model",
+    "list_models",
     "load_pretrained",
 ]
 
 _MODULES = {
     "CASViT": "casvit",
-    "CASViTClassifier": "classifier",
+    "CASViTClassifier": "classification",
     "FoldedCASViT": "deploy",
     "LoadReport": "checkpoint",
     "fuse": "deploy",
-    "get_model": "classifier",
+    "get_model": "classification",
+    "list_models": "classification",
     "load_pretrained": "checkpoint",
 }
 

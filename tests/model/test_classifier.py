@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from casvit_dense.classifier import load_classifier
 from torch import Tensor
 from torch.nn import functional as F
 from weight_files import (
@@ -15,7 +16,6 @@ from weight_files import (
 
 from casvit_dense import CASViTClassifier, get_model
 from casvit_dense.checkpoint import convert
-from casvit_dense.classifier import load_classifier
 from casvit_dense.errors import UserError
 
 TOTALS = {"xs": 3_200_700, "s": 5_764_224, "m": 12_421_520, "t": 21_763_120}

@@ -1,0 +1,121 @@
+"""Image classifiers: a backbone, global average pooling, and one or two linear heads.
+
+Reference code: https://github.com/Tianfang-Zhang/CAS-ViT, commit 041d2d6, MIT licence
+(``classification/model/rcvit.py``). Rewritten around the dense backbone; the final norm is the
+output norm of its last stage.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from casvit_dense.casvit import CASViT
+
+
+@MODELS.register_module()
+class ImageClassifier(BaseModel):
+    """A backbone's last feature map, averaged over its pixels, and linear heads.
+
+    Args:
+        backbone: config of a backbone, or one; its last map is read.
+        num_classes: outputs of each head.
+        in_channels: of the last map; None: as the backbone's ``out_channels`` say.
+        heads: 1, or 2 as in the published files, where the second one learned from a teacher. The
+            released training script builds one.
+        label_smoothing: share of the target that is spread over all classes.
+        data_preprocessor: see mmengine.
+        init_cfg: see mmengine.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any] | nn.Module,
+        num_classes: int = 1000,
+        in_channels: int | None = None,
+        heads: int = 1,
+        label_smoothing: float = 0.0,
+        data_preprocessor: Mapping[str, Any] | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone: Any = (
+            backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))
+        )
+        features = self.backbone.out_channels[-1] if in_channels is None else in_channels
+        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.head = nn.Linear(features, num_classes)
+        if heads == 2:
+            self.dist_head = nn.Linear(features, num_classes)
+
+    def extract_feat(self, x: Tensor) -> Tensor:
+        """Images ``(N, 3, H, W)`` to the features ``(N, C)`` that the heads read."""
+        return self.backbone(x)[-1].mean((2, 3))
+
+    def logits(self, x: Tensor) -> list[Tensor]:
+        """Images ``(N, 3, H, W)`` to the logits ``(N, num_classes)`` of each head."""
+        features = self.extract_feat(x)
+        return [self.head(features), *([self.dist_head(features)] if self.has_two_heads else [])]
+
+    @property
+    def has_two_heads(self) -> bool:
+        return hasattr(self, "dist_head")
+
+    def forward(  # type: ignore[override]
+        self,
+        inputs: Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = "tensor",
+    ) -> Any:
+        """As mmengine's models: logits, losses, or samples with predictions.
+
+        Args:
+            inputs: images ``(N, 3, H, W)``, normalised.
+            data_samples: with ``gt_label``.
+            mode: ``'tensor'``: logits ``(N, num_classes)``, the mean of two heads, or both of them
+                in training; ``'loss'``: cross-entropy and the training batch's accuracy;
+                ``'predict'``: the samples with ``scores`` ``(num_classes,)``.
+        """
+        logits = self.logits(inputs)
+        if mode == "tensor":
+            return tuple(logits) if self.training and len(logits) == 2 else mean_of(logits)
+        assert data_samples is not None
+        if mode == "predict":
+            for sample, scores in zip(data_samples, mean_of(logits).softmax(1), strict=True):
+                sample.scores = scores
+            return data_samples
+        labels = torch.tensor([sample.gt_label for sample in data_samples], device=inputs.device)
+        losses = [F.cross_entropy(x, labels, label_smoothing=self.label_smoothing) for x in logits]
+        right = (mean_of(logits).argmax(1) == labels).float().mean()
+        return {"loss_ce": mean_of(losses), "accuracy": 100 * right}
+
+
+def mean_of(values: Sequence[Tensor]) -> Tensor:
+    """The mean of one or two tensors; a single one as it is."""
+    return values[0] if len(values) == 1 else (values[0] + values[1]) / 2
+
+
+class CASViTClassifier(ImageClassifier):
+    """CAS-ViT as an ImageNet classifier.
+
+    Args:
+        arch: variant, as for ``CASViT``.
+        num_classes: outputs of each head.
+        drop_path_rate: stochastic depth, as for ``CASViT``.
+        heads: 1 or 2.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]] = "xs",
+        num_classes: int = 1000,
+        drop_path_rate: float = 0.0,
+        heads: int = 2,
+    ) -> None:
+        backbone = CASViT(arch, out_indices=(3,), drop_path_rate=drop_path_rate, norm_eval=False)
+        super().__init__(backbone, num_classes, heads=heads)
