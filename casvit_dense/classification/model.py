@@ -23,7 +23,7 @@ class ImageClassifier(BaseModel):
     """A backbone's last feature map, averaged over its pixels, and linear heads.
 
     Args:
-        backbone: config of a backbone, or one; its last map is read.
+        backbone: config of a backbone, or a module; its last map is read.
         num_classes: outputs of each head.
         in_channels: of the last map; None: as the backbone's ``out_channels`` say.
         heads: 1, or 2 as in the published files, where the second one learned from a teacher. The
@@ -35,7 +35,7 @@ class ImageClassifier(BaseModel):
 
     def __init__(
         self,
-        backbone: Mapping[str, Any] | nn.Module,
+        backbone: Any,
         num_classes: int = 1000,
         in_channels: int | None = None,
         heads: int = 1,
@@ -44,10 +44,9 @@ class ImageClassifier(BaseModel):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.backbone: Any = (
-            backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))
-        )
-        features = self.backbone.out_channels[-1] if in_channels is None else in_channels
+        built: Any = backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))
+        self.backbone = built
+        features = built.out_channels[-1] if in_channels is None else in_channels
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.head = nn.Linear(features, num_classes)
         if heads == 2:
@@ -66,7 +65,7 @@ class ImageClassifier(BaseModel):
     def has_two_heads(self) -> bool:
         return hasattr(self, "dist_head")
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         inputs: Tensor,
         data_samples: list[BaseDataElement] | None = None,

@@ -7,8 +7,6 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from mmengine.logging import print_log
-
 from casvit_dense.casvit import ARCHS
 from casvit_dense.checkpoint.formats import Weights, read_weights, renamed
 from casvit_dense.checkpoint.loading import LoadReport, load_strictly
@@ -116,10 +114,9 @@ def load_heads(model: ImageClassifier, weights: Weights) -> LoadReport:
     classes = model.num_classes if head is None else len(head)
     if classes == model.num_classes:
         return load_strictly(model, weights, leave_out=lambda name: None)
-    print_log(
+    logging.getLogger("casvit_dense").warning(
         f"{weights.path} knows {classes} classes, the model {model.num_classes}: all was loaded "
-        "but the heads, which begin at random",
-        level=logging.WARNING,
+        "but the heads, which begin at random"
     )
     return load_strictly(
         model,

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from casvit_dense.classifier import load_classifier
 from torch import Tensor
 from torch.nn import functional as F
 from weight_files import (
@@ -14,8 +13,10 @@ from weight_files import (
     save_official_classification,
 )
 
-from casvit_dense import CASViTClassifier, get_model
+from casvit_dense import CASViTClassifier, get_model, list_models
 from casvit_dense.checkpoint import convert
+from casvit_dense.classification import load_classifier
+from casvit_dense.classification.weights import variant_of
 from casvit_dense.errors import UserError
 
 TOTALS = {"xs": 3_200_700, "s": 5_764_224, "m": 12_421_520, "t": 21_763_120}
@@ -131,11 +132,32 @@ def test_every_classification_format_loads_with_both_heads(format, tmp_path):
         assert torch.equal(own[name], tensor)
 
 
-def test_a_file_without_a_head_is_refused(tmp_path):
+def test_a_model_has_as_many_heads_as_its_file(official, tmp_path):
+    """The published files have two; the released training script makes one."""
     state = {n: t for n, t in classifier_state("xs").items() if not n.startswith("dist_head.")}
     path = save_official_classification(tmp_path / "x.pth", model=state)
-    with pytest.raises(UserError, match=r"missing \(2\): dist_head\.bias, dist_head\.weight"):
+    model = get_model("casvit-xs", path, num_classes=CLASSES).eval()
+    assert not model.has_two_heads
+    images = torch.randn(2, 3, 64, 64)
+    expected = model.extract_feat(images) @ state["head.weight"].T + state["head.bias"]
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_a_file_with_half_a_head_is_refused(tmp_path):
+    state = {n: t for n, t in classifier_state("xs").items() if n != "dist_head.bias"}
+    path = save_official_classification(tmp_path / "x.pth", model=state)
+    with pytest.raises(UserError, match=r"missing \(1\): dist_head\.bias"):
         get_model("casvit-xs", path, num_classes=CLASSES)
+
+
+def test_other_classes_keep_all_but_the_heads(tmp_path, caplog):
+    state = classifier_state("xs")
+    path = save_official_classification(tmp_path / "x.pth", model=state)
+    model = get_model("casvit-xs", path, num_classes=CLASSES + 1)
+    own = model.state_dict()
+    assert torch.equal(own["backbone.norm6.bias"], state["norm.bias"])
+    assert own["head.weight"].shape == own["dist_head.weight"].shape == (CLASSES + 1, 220)
+    assert f"knows {CLASSES} classes, the model {CLASSES + 1}: all was loaded but" in caplog.text
 
 
 def test_a_backbone_is_no_classifier(tmp_path):
@@ -144,6 +166,33 @@ def test_a_backbone_is_no_classifier(tmp_path):
         get_model("casvit-xs", tmp_path / "x.pth")
 
 
-def test_unknown_names_are_refused():
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("casvit-xsmall_8xb256_in1k", "xs"),
+        ("casvit-small_8xb256_in1k", "s"),
+        ("casvit-middle_8xb256_in1k", "m"),
+        ("casvit-tiny_8xb256_in1k", "t"),  # the largest
+        ("casvit-t_8xb256_in1k", "t"),
+        ("casvit_s", "s"),
+        ("CAS-ViT-M", "m"),
+        ("rcvit_xs", "xs"),
+        *((f"casvit-{variant}", variant) for variant in TOTALS),
+    ],
+)
+def test_names_of_everybody_are_understood(name, variant):
+    assert variant_of(name) == variant
+
+
+def test_models_are_listed():
+    assert list_models() == [f"casvit-{variant}" for variant in TOTALS]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("casvit-smal", "casvit-s"), ("casvit-xsmal_8xb256_in1k", "xsmall")]
+)
+def test_unknown_names_are_refused_with_the_nearest(name, nearest):
+    with pytest.raises(UserError, match=rf"unknown model '{name}'; did you mean \S*{nearest}"):
+        get_model(name)
     with pytest.raises(UserError, match="choose from casvit-xs, casvit-s, casvit-m, casvit-t"):
-        get_model("casvit-l")
+        get_model("resnet50")
