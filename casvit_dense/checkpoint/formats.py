@@ -22,6 +22,8 @@ Kind = Literal["classification", "dense", "backbone"]
 BACKBONE = "backbone."
 WRAPPERS = ("model", "state_dict")
 EMA_WRAPPER = "model_ema"
+#: What data-parallel training, torch.compile and Lightning put before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 OUTPUT_NORM = re.compile(r"backbone\.norm[0246]\.")
 BLOCK_NORM = re.compile(r"backbone\.network\.(\d)\.(\d+)\.norm1\.weight")
 CLASSIFIER_PARTS = ("norm", "head", "dist_head")
@@ -97,11 +99,17 @@ def find_wrapper(content: Mapping[str, Any], file: Path, ema: bool) -> str:
         if not isinstance(content.get(EMA_WRAPPER), Mapping):
             raise UserError(f"weight file {file} has no averaged weights (`{EMA_WRAPPER}`)")
         return EMA_WRAPPER
-    return next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), "")
+    found = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), "")
+    if not found and isinstance(content.get(EMA_WRAPPER), Mapping):
+        raise UserError(
+            f"weight file {file} holds averaged weights alone (`{EMA_WRAPPER}`); ask for them by "
+            "--ema, or ema=True in configs and Python"
+        )
+    return found
 
 
 def checked_tensors(table: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
-    """The table, checked to hold tensors only, without DataParallel's ``module.`` prefix."""
+    """The table, checked to hold tensors only, without `PREFIXES`."""
     wrong = [
         key
         for key, value in table.items()
@@ -113,8 +121,10 @@ def checked_tensors(table: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
             f"weight file {file} holds no weights: expected a table of tensors under `model` or "
             f"`state_dict`, or at the top; {found or 'the table is empty'}"
         )
-    wrapped = all(name.startswith("module.") for name in table)
-    return {name.removeprefix("module.") if wrapped else name: t for name, t in table.items()}
+    prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in table)), None)
+    if prefix is None:
+        return dict(table)
+    return checked_tensors({name.removeprefix(prefix): t for name, t in table.items()}, file)
 
 
 def with_official_names(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:

@@ -134,10 +134,28 @@ def read_pickle(file: Path, map_location: Any) -> Any:
     """What ``torch.save`` wrote, through the restricted unpickler."""
     if file.stat().st_size == 0:
         raise UserError(f"weight file {file} is empty; fetch it again")
+    check_no_text(file)
     check_archive(file)
     with closed_allowlist(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about old protocols
         return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def check_no_text(file: Path) -> None:
+    """Names what downloads leave in place of a file.
+
+    Raises:
+        UserError: it is a web page or a pointer of Git LFS.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(200).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise UserError(
+            f"weight file {file} is a web page, as Google Drive sends before large files; fetch "
+            "it in a browser"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"weight file {file} is a pointer of Git LFS; run git lfs pull there")
 
 
 def check_archive(file: Path) -> None:

@@ -25,6 +25,7 @@ COMMANDS = (
     "data",
     "demo",
     "convert",
+    "weights",
     "export",
     "benchmark",
     "reproduce",

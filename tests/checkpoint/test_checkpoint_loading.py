@@ -82,7 +82,7 @@ def test_every_format_loads_under_any_file_name(format, tmp_path):
     assert all(OUTPUT_NORM.match(name.removeprefix("backbone.")) for name in report.initialised)
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model._orig_mod."])
 def test_averaged_weights_on_request(prefix, tmp_path):
     last, averaged = classifier_state(seed=1), classifier_state(seed=2)
     ema = {prefix + name: tensor for name, tensor in averaged.items()}
@@ -93,6 +93,12 @@ def test_averaged_weights_on_request(prefix, tmp_path):
     report = load_pretrained(backbone, path, ema=True)
     assert_holds(backbone, trunk(averaged))
     assert report.format == "official classification, EMA"
+
+
+def test_averaged_weights_alone_are_named(tmp_path):
+    path = save_official_classification(tmp_path / "x.pth", model_ema=classifier_state())
+    with pytest.raises(UserError, match="averaged weights alone .*by --ema, or ema=True"):
+        load_pretrained(CASViT(TINY), path)
 
 
 @pytest.mark.parametrize("tables", [{}, {"model_ema": None}])

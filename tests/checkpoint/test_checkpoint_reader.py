@@ -242,10 +242,15 @@ def test_installing_twice_changes_nothing(safe_loader):
     [
         (None, "does not exist"),
         (b"", "is empty"),
-        (b"<html>quota exceeded</html>", "damaged or no weight file"),
+        (b"<html>quota exceeded</html>", "is a web page, as Google Drive sends"),
+        (b"\n<!DOCTYPE html>", "is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "pointer of Git LFS; run git lfs pull",
+        ),
         (b"\x10\0\0\0\0\0\0\0{" + b" " * 15, "is damaged"),
     ],
-    ids=["absent", "empty", "web page", "safetensors"],
+    ids=["absent", "empty", "web page", "doctype", "pointer", "safetensors"],
 )
 def test_unusable_files_are_named(content, message, tmp_path):
     path = tmp_path / "file.pth"
