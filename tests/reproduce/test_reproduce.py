@@ -14,7 +14,7 @@ from reproduce_bench import FPN, RETINANET, Bench, planned, row_of, save
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
-from casvit_dense.engine.config import resolve
+from casvit_dense.config.resolve import resolve
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce import run as running

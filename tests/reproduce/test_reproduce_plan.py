@@ -12,7 +12,8 @@ from casvit_dense.cli import build_parser
 from casvit_dense.cli.arguments import positive_number
 from casvit_dense.cli.options import OverrideAction
 from casvit_dense.cli.reproduce import pair
-from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_record
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import plan as planning
