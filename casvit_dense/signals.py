@@ -1,6 +1,7 @@
 """Signals that ask a training to end: received from its start on, and noted.
 
-Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some time ahead.
+Slurm, Kubernetes and others send SIGTERM before they end a job, or SIGUSR1 some time ahead; a
+terminal that is closed sends SIGHUP.
 """
 
 import os
@@ -8,14 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
 from casvit_dense.errors import Stopped
 
 #: What asks for an end.
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 #: Seconds within which further signals belong to the first: Slurm and terminals signal every
 #: process of a job, and torchrun passes on to its own what it gets.
@@ -40,7 +41,7 @@ class StopRequest:
         """Notes the first signal; one that comes later than its echoes ends the process at once."""
         name = signal.Signals(number).name
         if self._since is not None and time.monotonic() - self._since > ECHO:
-            os.write(2, f"{name}: ended at once, nothing saved\n".encode())
+            say(f"{name}: ended at once, nothing saved")
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if self._since is not None:
@@ -49,8 +50,13 @@ class StopRequest:
         if not self.waits:
             raise Stopped(f"stopped by {name} before the first step: nothing to save")
         if self._speaks:
-            note = f"{name}: saving after this step; another one after {ECHO:.0f} s ends at once\n"
-            os.write(2, note.encode())
+            say(f"{name}: saving after this step; another one after {ECHO:.0f} s ends at once")
+
+
+def say(line: str) -> None:
+    """Writes a line to the console as a handler of signals may, if there still is one."""
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from filelock import FileLock
 from yapf.yapflib import yapf_api
 
 if TYPE_CHECKING:
+    from demo_runs import Runs
     from exported_models import Model
 
 # Small tensors gain nothing from threads, and the suite may run beside other work.
@@ -42,6 +44,7 @@ LONGEST = (
     "tests/benchmark/test_memory.py",
     "tests/report/test_data_page.py",
     "tests/engine/",
+    "tests/config/",
     "tests/benchmark/",
 )
 
@@ -131,3 +134,30 @@ def models(run_folder: Path, shapes: Path) -> "dict[str, Model]":
     from exported_models import Models
 
     return Models(run_folder / "models", shapes)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> "Runs":
+    """Short trainings of the demo's heads. Not to be changed; see `copied`."""
+    from demo_runs import Runs
+
+    return Runs(tmp_path_factory.mktemp("runs"), shapes)
+
+
+@pytest.fixture
+def copied(runs: "Runs", tmp_path: Path) -> "Copies":
+    """Copies of these trainings' work directories, to go on with."""
+    return Copies(runs, tmp_path)
+
+
+class Copies:
+    def __init__(self, runs: "Runs", folder: Path) -> None:
+        self.runs = runs
+        self.folder = folder
+
+    def __call__(self, task: str) -> Path:
+        """The last checkpoint in a copy of a task's work directory."""
+        checkpoint = self.runs[task]
+        target = self.folder / f"{task}-copy"
+        shutil.copytree(checkpoint.parent, target)
+        return target / checkpoint.name

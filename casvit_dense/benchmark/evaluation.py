@@ -17,7 +17,7 @@ from pycocotools import mask
 from casvit_dense.benchmark.machine import provenance
 from casvit_dense.benchmark.memory import status_bytes
 from casvit_dense.benchmark.tables import PHASES
-from casvit_dense.engine.coco_backends import (
+from casvit_dense.coco_backends import (
     COCO_NUMBERS,
     coco_results,
     collector_paused,

@@ -20,8 +20,9 @@ from mmengine.runner import Runner
 
 from casvit_dense.benchmark.machine import provenance
 from casvit_dense.benchmark.timing import spread
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.check_data import check_data
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
 from casvit_dense.options import IMAGE_DECODERS, RunOptions
 from casvit_dense.results.row import LoadingSpeed

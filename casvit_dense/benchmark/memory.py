@@ -82,7 +82,7 @@ def import_libraries(case: BenchmarkCase) -> None:
     for name in names:
         import_module(name)
     if case.model.endswith(".py"):
-        from casvit_dense.engine.config import read_config, register_scope
+        from casvit_dense.config.read import read_config, register_scope
 
         register_scope(read_config(case.model))
 

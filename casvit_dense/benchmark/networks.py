@@ -56,7 +56,7 @@ def check_model(model: str) -> None:
 
 def check_configs(models: Iterable[str]) -> None:
     """Reads the configs among the models: a `UserError` about one is no failed measurement."""
-    from casvit_dense.engine.config import resolve
+    from casvit_dense.config.resolve import resolve
     from casvit_dense.options import RunOptions
 
     for model in models:
@@ -67,7 +67,8 @@ def check_configs(models: Iterable[str]) -> None:
 def _build_configured(case: BenchmarkCase) -> nn.Module:
     from mmengine.model import revert_sync_batchnorm
 
-    from casvit_dense.engine.config import register_scope, resolve
+    from casvit_dense.config.read import register_scope
+    from casvit_dense.config.resolve import resolve
     from casvit_dense.options import RunOptions
 
     cfg = resolve(case.model, RunOptions()).config

@@ -28,10 +28,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    from casvit_dense.engine.config import read_config, resolve
-    from casvit_dense.engine.config_diff import sections
+    from casvit_dense.config.diff import sections
+    from casvit_dense.config.own_data import find_data
+    from casvit_dense.config.read import read_config
+    from casvit_dense.config.resolve import resolve
     from casvit_dense.engine.console import quiet_console
-    from casvit_dense.engine.own_data import find_data
 
     options = run_options(args)
     with redirect_stdout(sys.stderr), quiet_console():
@@ -42,7 +43,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_diff(args: argparse.Namespace) -> int:
-    from casvit_dense.engine.config_diff import config_differences
+    from casvit_dense.config.diff import config_differences
     from casvit_dense.engine.console import quiet_console
 
     with redirect_stdout(sys.stderr), quiet_console():

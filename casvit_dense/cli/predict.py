@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from casvit_dense.config.kept import model_config
     from casvit_dense.engine.console import quiet_console
-    from casvit_dense.engine.kept_config import model_config
     from casvit_dense.predictor import Predictor, find_images, predict_files
 
     given, checkpoint, inputs = config_and_checkpoint(args)

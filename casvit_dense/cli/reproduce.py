@@ -1,6 +1,7 @@
 """Train and evaluate every recipe, resumable: the whole plan, its time, its results.
 
-Exit code 0: every run has its row; 1: some have not; 2: bad input; 130: interrupted.
+Exit code 0: every run has its row; 1: some have not; 75: a step was stopped, and the same command
+goes on; 2: bad input; 130: interrupted.
 """
 
 import argparse

@@ -6,15 +6,16 @@ from typing import Final
 
 from mmengine.config import Config, ConfigDict
 
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.data.checks.balance import balance
 from casvit_dense.data.checks.check import check_split
 from casvit_dense.data.checks.coco import Use
 from casvit_dense.data.checks.images import check_shared, note_unlisted
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.files import IMAGE_SUFFIXES
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import counted

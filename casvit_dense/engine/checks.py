@@ -16,11 +16,12 @@ from torch import nn
 from casvit_dense.casvit import ARCHS, CASViT
 from casvit_dense.checkpoint import init_strictly, read_checkpoint
 from casvit_dense.checkpoint.formats import BACKBONE, read_weights
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import heads_of, weight_parts
 from casvit_dense.deploy import fold_in_training
 from casvit_dense.doctor import Check, Status
 from casvit_dense.engine.check_data import check_data
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_tree import heads_of, weight_parts
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 

@@ -9,8 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from casvit_dense.engine.coco_api import CocoAnnotations
-from casvit_dense.engine.coco_backends import (
+from casvit_dense.coco_backends import (
     COCO_KINDS,
     COCO_NUMBERS,
     coco_results,
@@ -18,9 +17,11 @@ from casvit_dense.engine.coco_backends import (
     evaluate_coco,
     load_backend,
 )
-from casvit_dense.engine.console import LOG, class_table
+from casvit_dense.config.coco_api import CocoAnnotations
+from casvit_dense.engine.console import class_table
 from casvit_dense.engine.runner import check_once_each
 from casvit_dense.files import write_whole
+from casvit_dense.log import LOG
 from casvit_dense.options import COCO_BACKENDS
 
 with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need

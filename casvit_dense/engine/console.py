@@ -20,13 +20,10 @@ from typing import TextIO
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from casvit_dense.engine.coco_backends import COCO_KINDS, COCO_TITLES
+from casvit_dense.coco_backends import COCO_KINDS, COCO_TITLES
 from casvit_dense.errors import Stopped, UserError
+from casvit_dense.log import LOG, log_entry
 from casvit_dense.zoo import COCO_PREFIX, METRICS, family_of
-
-#: Messages for the user.
-LOG = logging.getLogger("casvit_dense")
-LOG.setLevel(logging.INFO)
 
 #: What other packages print.
 PRINTS = logging.getLogger("stdout")
@@ -119,11 +116,6 @@ def show_prints() -> None:
 def is_first_process() -> bool:
     """Whether this is the process that speaks; also before there is a process group."""
     return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
-
-
-def log_entry(label: str, text: object) -> None:
-    """Logs one fact of a run, aligned with the others."""
-    LOG.info(f"{label:<11}  {text}")
 
 
 def log_model(cfg: Config) -> None:

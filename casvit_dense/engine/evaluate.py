@@ -12,22 +12,17 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.kept import known_classes, load_known, model_config
+from casvit_dense.config.mismatches import compare_classes, foreign_data, same_as_training
+from casvit_dense.config.own_data import DATA_FILE, find_data
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import evaluators, leaf_datasets
 from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import evaluators, leaf_datasets
-from casvit_dense.engine.console import (
-    LOG,
-    format_metrics,
-    log_entry,
-    log_model,
-    quiet_console,
-)
-from casvit_dense.engine.kept_config import known_classes, load_known, model_config
-from casvit_dense.engine.mismatches import compare_classes, foreign_data, same_as_training
-from casvit_dense.engine.own_data import DATA_FILE, find_data
+from casvit_dense.engine.console import format_metrics, log_model, quiet_console
 from casvit_dense.engine.record import (
     conditions,
     describe_dataset,
@@ -56,6 +51,7 @@ from casvit_dense.export.description import read_description
 from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.export.runtime import find_backend
 from casvit_dense.files import check_writable, write_json
+from casvit_dense.log import LOG, log_entry
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name

@@ -9,8 +9,9 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from casvit_dense.engine.console import LOG, format_metrics, show_prints
+from casvit_dense.engine.console import format_metrics, show_prints
 from casvit_dense.engine.memory import peak_memory, resident_memory
+from casvit_dense.log import LOG
 from casvit_dense.progress import Progress
 
 #: Key of a checkpoint's ``meta``: how its backbone was built.

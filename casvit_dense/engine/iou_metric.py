@@ -10,8 +10,9 @@ from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
-from casvit_dense.engine.console import LOG, class_table
+from casvit_dense.engine.console import class_table
 from casvit_dense.engine.runner import check_once_each
+from casvit_dense.log import LOG
 
 
 @METRICS.register_module()

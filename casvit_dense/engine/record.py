@@ -16,10 +16,10 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from pydantic import ValidationError
 
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.machine import world_size
+from casvit_dense.config.resolve import ResolvedConfig
 from casvit_dense.doctor import installed_versions
-from casvit_dense.engine.config import ResolvedConfig
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.machine import world_size
 from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain

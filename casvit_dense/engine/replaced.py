@@ -6,9 +6,9 @@ from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from casvit_dense.engine.console import LOG
 from casvit_dense.engine.loading import REPLACES
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.log import LOG
 from casvit_dense.progress import counted
 from casvit_dense.training.stops import save_between
 

@@ -14,8 +14,9 @@ from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.kept_config import model_config
+from casvit_dense.config.kept import model_config
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.loading import name_records
 from casvit_dense.engine.record import training_precision
 from casvit_dense.errors import UserError, shortlist

@@ -12,12 +12,12 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.checkpoint.training_state import read_training_state
 from casvit_dense.checkpoint.whole import UNFINISHED, check_whole
-from casvit_dense.engine.config import ResolvedConfig
-from casvit_dense.engine.config_diff import differences
+from casvit_dense.config.diff import differences
+from casvit_dense.config.kept import from_plain
+from casvit_dense.config.machine import world_size
+from casvit_dense.config.resolve import ResolvedConfig
 from casvit_dense.engine.console import is_first_process
 from casvit_dense.engine.hooks import BACKBONE_RECORD, backbone_record
-from casvit_dense.engine.kept_config import from_plain
-from casvit_dense.engine.machine import world_size
 from casvit_dense.engine.record import leaves
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import is_file

@@ -19,11 +19,10 @@ from torch.utils.data import DataLoader
 from casvit_dense.checkpoint.start import load_start
 from casvit_dense.checkpoint.training_state import check_fits
 from casvit_dense.checkpoint.whole import whole_file
+from casvit_dense.config.tree import heads_of
 from casvit_dense.data.coco_file import forget_files
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
-from casvit_dense.engine.config_tree import heads_of
-from casvit_dense.engine.console import log_entry
 from casvit_dense.engine.hooks import ProgressHook
 from casvit_dense.engine.loading import name_batches, name_records
 from casvit_dense.engine.quiet_runner import QuietRunner
@@ -32,6 +31,7 @@ from casvit_dense.engine.space import check_test_space, check_training_space
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import finished_name
 from casvit_dense.files import short_path
+from casvit_dense.log import log_entry
 from casvit_dense.options import RunOptions
 from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
 from casvit_dense.training.processes import open_process_group, step_hooks

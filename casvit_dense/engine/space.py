@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
-from casvit_dense.engine.config_tree import evaluators
+from casvit_dense.config.tree import evaluators
 from casvit_dense.errors import UserError
 from casvit_dense.files import free_bytes
 from casvit_dense.progress import counted, format_bytes

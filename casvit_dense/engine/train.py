@@ -11,24 +11,19 @@ from torch import nn
 
 from casvit_dense.checkpoint import load_model
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.config.kept import model_record
+from casvit_dense.config.machine import world_size
+from casvit_dense.config.mismatches import foreign_data
+from casvit_dense.config.own_data import DATA_FILE, find_data
+from casvit_dense.config.read import read_config, register_scope
+from casvit_dense.config.resolve import ResolvedConfig, resolve
+from casvit_dense.config.schedule import describe_steps, unfinished_warmup
+from casvit_dense.config.values import check_checkpoints
 from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
-from casvit_dense.engine.config import ResolvedConfig, read_config, register_scope, resolve
-from casvit_dense.engine.config_values import check_checkpoints
-from casvit_dense.engine.console import (
-    LOG,
-    is_first_process,
-    log_entry,
-    log_model,
-    log_schedule,
-    quiet_console,
-)
-from casvit_dense.engine.kept_config import model_record
-from casvit_dense.engine.machine import world_size
-from casvit_dense.engine.mismatches import foreign_data
-from casvit_dense.engine.own_data import DATA_FILE, find_data
+from casvit_dense.engine.console import is_first_process, log_model, log_schedule, quiet_console
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.resume import (
     CONDITIONS,
@@ -47,9 +42,9 @@ from casvit_dense.engine.runner import (
     start_from,
     unwrapped,
 )
-from casvit_dense.engine.schedule import describe_steps, unfinished_warmup
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
+from casvit_dense.log import LOG, log_entry
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name

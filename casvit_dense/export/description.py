@@ -50,7 +50,7 @@ class Description(BaseModel):
         fused: whether norms were folded into convolutions.
         precision: ``'float32' | 'int8 dynamic' | 'int8 static'``.
         versions: of the packages that wrote it.
-        model: what the model is, see `engine.kept_config`; None in files of earlier versions.
+        model: what the model is, see `config.kept`; None in files of earlier versions.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)

@@ -13,10 +13,10 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from casvit_dense.config.kept import model_config, model_record
 from casvit_dense.deploy import fuse
 from casvit_dense.doctor import installed_versions
 from casvit_dense.engine.console import quiet_console
-from casvit_dense.engine.kept_config import model_config, model_record
 from casvit_dense.errors import UserError
 from casvit_dense.export.check import (
     Size,

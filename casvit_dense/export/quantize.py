@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from casvit_dense.engine.console import LOG
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import Description, read_description
 from casvit_dense.export.runtime import open_runtime
 from casvit_dense.export.writers import describe_onnx
 from casvit_dense.extras import require
+from casvit_dense.log import LOG
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor import Predictor, find_images, read_image
 from casvit_dense.predictor.model import test_dataset

@@ -16,12 +16,13 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.kept import load_known, model_config
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import leaf_datasets
-from casvit_dense.engine.kept_config import load_known, model_config
 from casvit_dense.errors import UserError
 from casvit_dense.export.model import (
     ExportedModel,

@@ -8,7 +8,7 @@ from statistics import median
 
 from mmengine.config import Config
 
-from casvit_dense.engine.config_tree import dicts_in
+from casvit_dense.config.tree import dicts_in
 from casvit_dense.engine.space import Schedule
 from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines

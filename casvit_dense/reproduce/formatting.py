@@ -71,6 +71,7 @@ def checkpoint_status(state: State) -> str:
         text = "complete"
     elif progress.training is not None:
         text = f"step {progress.training.iterations:,} of {progress.training.planned_iterations:,}"
+        text = "stopped at " * progress.stopped + text
     return text + f", {damaged} damaged" * bool(damaged)
 
 

@@ -13,9 +13,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS
 
 from casvit_dense import zoo
+from casvit_dense.config.read import read_config, register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import evaluators, leaf_datasets, weight_parts
 from casvit_dense.engine.checks import loggers_disabled
-from casvit_dense.engine.config import read_config, register_scope, resolve
-from casvit_dense.engine.config_tree import evaluators, leaf_datasets, weight_parts
 from casvit_dense.engine.record import describe_dataset, leaves
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

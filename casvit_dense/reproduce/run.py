@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from casvit_dense.engine.space import moments_of, schedule_of
-from casvit_dense.errors import UserError
+from casvit_dense.errors import Stopped, UserError
 from casvit_dense.files import free_bytes
 from casvit_dense.reproduce.estimate import (
     Estimate,
@@ -42,6 +42,9 @@ from casvit_dense.reproduce.steps import (
 #: Lines of a log that a failure shows.
 SHOWN = 15
 
+#: How the line about a step begins that was stopped from outside, as by a time limit.
+STOPPED = "stopped:"
+
 
 def show(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> None:
     """Reports what is there, what is missing, what would run and how long; writes nothing.
@@ -59,7 +62,8 @@ def show(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> 
 def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print) -> int:
     """Trains and evaluates what is missing of a plan.
 
-    A step that fails ends its run, not the others. An interrupted run continues where it stopped.
+    A step that fails or is stopped ends its run, not the others. An interrupted run continues
+    where it stopped.
 
     Args:
         plan: models and seeds.
@@ -67,7 +71,7 @@ def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print
         log: takes each line for the user.
 
     Returns:
-        0 if every run has its row at the end, else 1.
+        0 if every run has its row at the end; `Stopped.exit_code` if a step was stopped; else 1.
 
     Raises:
         UserError: plan or settings are wrong, nothing can run, or another `reproduce` works in
@@ -82,11 +86,13 @@ def reproduce(plan: Plan, settings: Settings, log: Callable[[str], None] = print
         log("\n".join([*inventory(states, settings), *subsets(work), *order(work)]))
         if not steps_of(states) and any(state.missing for state in states):
             raise UserError("nothing can run: see what is missing above")
-        failures = job.run(states, lock)
+        ends = job.run(states, lock)
         states = job.look()
-        log("\n".join(["", *summary(states), *failures, *missing(states), *unchecked(states)]))
+        log("\n".join(["", *summary(states), *ends, *missing(states), *unchecked(states)]))
         done = sum(state.row is not None for state in states)
         log(f"reproduce: {done} of {len(states)} runs have their row in {settings.rows}")
+        if any(end.startswith(STOPPED) for end in ends):
+            return Stopped.exit_code
         return int(done < len(states))
 
 
@@ -114,22 +120,22 @@ class Job:
         return [self.inspector.look(run) for run in self.runs]
 
     def run(self, states: Sequence[State], lock: int) -> list[str]:
-        """Runs the steps that are left; returns a message about each that failed."""
+        """Runs the steps that are left; returns a line about each without its product."""
         steps = steps_of(states)
-        failures: dict[Path, str] = {}  # by work directory
+        ends: dict[Path, str] = {}  # by work directory
         for number, step in enumerate(steps, 1):
             folder = step.state.run.work_dir
-            if folder in failures:  # there is nothing to evaluate
+            if folder in ends:  # there is nothing to evaluate
                 continue
             heading = f"[{number} of {len(steps)}] {step}"
             message = self._step(step, heading, steps[number - 1 :], lock)
             if message is not None:
                 self.log(message)
-                failures[folder] = message
-        return [message.splitlines()[0] for message in failures.values()]
+                ends[folder] = message
+        return [message.splitlines()[0] for message in ends.values()]
 
     def _step(self, step: Step, heading: str, left: Sequence[Step], lock: int) -> str | None:
-        """Runs one step; returns a message if it fails."""
+        """Runs one step; returns a message if its product is not there."""
         state = self.inspector.look(step.state.run)  # an earlier step may have changed it
         if step.kind not in state.todo:
             return None
@@ -149,6 +155,8 @@ class Job:
         status = run_step(command, log, lock, report)
         if step.kind not in self.inspector.look(state.run).todo:
             return None  # the product is there, so the exit status does not matter
+        if status == Stopped.exit_code:
+            return f"{STOPPED} {step}: the same command goes on with it; log {log}"
         product = "a last checkpoint" if step.kind == "train" else "its row"
         reason = (
             f"exit status {status}"

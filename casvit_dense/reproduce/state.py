@@ -30,7 +30,7 @@ from casvit_dense.reproduce.recipe import (
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.row import Evaluation, Row, Training
 from casvit_dense.results.verify import is_unchanged
-from casvit_dense.training.saving import numbered
+from casvit_dense.training.saving import is_stopped, numbered
 
 TRAINING, TESTING = ("train_dataloader", "val_dataloader", "test_dataloader"), ("test_dataloader",)
 
@@ -58,6 +58,11 @@ class CheckpointProgress:
     def last(self) -> Path | None:
         """The checkpoint if it is the end of the whole schedule."""
         return self.checkpoint if is_complete(self.training) else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal ended the training there, with everything saved."""
+        return self.checkpoint is not None and is_stopped(self.checkpoint)
 
 
 def read_progress(folder: Path) -> CheckpointProgress:

@@ -18,18 +18,15 @@ from casvit_dense.errors import UserError
 from casvit_dense.locks import exclusive_lock, write_holder
 from casvit_dense.reproduce.plan import Run, Settings
 from casvit_dense.reproduce.recipe import Recipe
+from casvit_dense.signals import ECHO, SIGNALS, say
+from casvit_dense.training import launch
+from casvit_dense.training.slurm import srun_command
 
-#: Names of launchers here, and in ``train`` and ``test``.
-LAUNCHERS = {"none": "none", "torchrun": "pytorch", "slurm": "slurm"}
+#: Seconds between two lines of progress, and between two looks at a process.
+PROGRESS_EVERY, POLL_EVERY = 30.0, 0.2
 
-GPUS_PER_NODE, CPUS_PER_TASK = 8, 5  # of Slurm, where the environment does not say
-
-#: Seconds between two lines of progress, between two looks at a process, and from the request to
-#: end until a process is killed.
-PROGRESS_EVERY, POLL_EVERY, GRACE = 30.0, 0.2, 30.0
-
-#: Signals that end a plan, and with it the step that runs.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds from the request to end until a process is killed; a launcher kills its own before.
+GRACE = launch.TIME_TO_SAVE + 30.0
 
 #: The lines by which a training or an evaluation reports its progress.
 PROGRESS = re.compile(r"(?:training iteration|evaluation batch) \d+ of \d+, .* left")
@@ -61,35 +58,18 @@ def _command(
     recipe: Recipe,
     settings: Settings,
 ) -> list[str]:
-    """The launcher, the program and the arguments with those that both steps share."""
+    """The arguments with those that both steps share, as they are started."""
     arguments += ["--work-dir", str(run.work_dir), "--seed", str(run.seed)]
     if recipe.options.data_root is not None:
         arguments += ["--data-root", recipe.options.data_root]
     if overrides:
         arguments += ["--cfg-options", *(f"{key}={value!r}" for key, value in overrides.items())]
-    arguments += ["--launcher", LAUNCHERS[settings.launcher]]
-    return [*_launcher(run, settings), "-m", "casvit_dense", *arguments]
-
-
-def _launcher(run: Run, settings: Settings) -> list[str]:
     if settings.launcher == "torchrun":
-        processes = f"--nproc_per_node={settings.gpus}"
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", processes]
+        return [sys.executable, "-m", launch.__name__, str(settings.gpus), *arguments]
     if settings.launcher == "slurm":
-        per_node = min(settings.gpus, int(os.environ.get("GPUS_PER_NODE", GPUS_PER_NODE)))
-        return [
-            "srun",
-            f"--job-name={run.model.stem}",
-            f"--gres=gpu:{per_node}",
-            f"--ntasks={settings.gpus}",
-            f"--ntasks-per-node={per_node}",
-            f"--cpus-per-task={os.environ.get('CPUS_PER_TASK', CPUS_PER_TASK)}",
-            "--kill-on-bad-exit=1",
-            *os.environ.get("SRUN_ARGS", "").split(),
-            sys.executable,
-            "-u",
-        ]
-    return [sys.executable, "-u"]
+        environment = {**os.environ, "GPUS": str(settings.gpus)}
+        return srun_command(run.model.stem, arguments, environment)
+    return [sys.executable, "-u", "-m", "casvit_dense", *arguments]
 
 
 def plan_lock(folder: Path) -> AbstractContextManager[int]:
@@ -101,8 +81,8 @@ def plan_lock(folder: Path) -> AbstractContextManager[int]:
 @contextmanager
 def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handles the signals that end a plan; those that are ignored, as after nohup, stay so."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    taken = [number for number in ENDING if before[number] is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    taken = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in taken:
         signal.signal(number, handler)
     try:
@@ -130,8 +110,8 @@ def run_step(
         UserError: the program is not there, or the log cannot be written.
         KeyboardInterrupt: this process was asked to end; the command has ended then.
     """
-    received: list[int] = []
-    with signals_handled(lambda number, frame: received.append(number)):
+    received: list[float] = []  # when
+    with signals_handled(lambda number, frame: received.append(time.monotonic())):
         child = _start(command, log, lock)
         try:
             write_holder(lock, child.pid)
@@ -162,7 +142,7 @@ def _start(command: Sequence[str], log: Path, lock: int) -> subprocess.Popen[byt
 
 
 def _wait(
-    child: subprocess.Popen[bytes], received: Sequence[int], on_progress: Callable[[], None]
+    child: subprocess.Popen[bytes], received: Sequence[float], on_progress: Callable[[], None]
 ) -> int | None:
     """The exit status; None if a signal came first."""
     due = time.monotonic() + PROGRESS_EVERY
@@ -175,15 +155,18 @@ def _wait(
     return None
 
 
-def _end(child: subprocess.Popen[bytes], received: Sequence[int]) -> None:
-    """Ends a process that still runs; at once when a second signal comes.
+def _end(child: subprocess.Popen[bytes], received: Sequence[float]) -> None:
+    """Asks a process that still runs to save and end; kills it when one more signal comes.
 
-    torchrun and srun end their own processes when they are asked to.
+    Signals that belong to the first, see `ECHO`, are not one more.
     """
     if child.poll() is None:
-        child.terminate()
+        child.send_signal(signal.SIGUSR1)  # not SIGTERM, of which srun makes SIGKILL
+        say(f"the step saves and ends; a signal after {ECHO:.0f} s kills it")
     deadline = time.monotonic() + GRACE
-    while child.poll() is None and len(received) < 2 and time.monotonic() < deadline:
+    while child.poll() is None and time.monotonic() < deadline:
+        if received and received[-1] - received[0] > ECHO:
+            break
         time.sleep(POLL_EVERY)
     if child.poll() is None:
         child.kill()

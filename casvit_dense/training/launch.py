@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from casvit_dense.errors import Stopped, UserError
+from casvit_dense.signals import SIGNALS
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -26,7 +27,7 @@ TIME_TO_SAVE: Final = 600
 LOST: Final = 76
 
 #: Signals that come from outside, not from a fault of the program.
-FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+FROM_OUTSIDE: Final = (signal.SIGKILL, *SIGNALS)
 
 
 def main(words: Sequence[str]) -> int:

@@ -20,6 +20,11 @@ NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
 LAST_CHECKPOINT: Final = "last_checkpoint"
 
 
+def is_stopped(path: Path) -> bool:
+    """Whether a checkpoint was written where a run was stopped, between two regular ones."""
+    return path.name.startswith(STOPPED.partition("{")[0])
+
+
 def numbered(folder: Path) -> list[Path]:
     """The checkpoints of a run, readable or not, newest first."""
     names = {path: NUMBERED.fullmatch(path.name) for path in folder.glob("*.pth")}
@@ -49,7 +54,7 @@ class KeepingHook(CheckpointHook):
         super()._save_checkpoint(runner)
         if not is_main_process():
             return
-        regular = [path for path in numbered(Path(self.out_dir)) if "stopped" not in path.name]
+        regular = [path for path in numbered(Path(self.out_dir)) if not is_stopped(path)]
         for path in Path(self.out_dir).glob(STOPPED.format("*")):
             path.unlink()
         for path in regular[self._kept :] if self._kept > 0 else ():

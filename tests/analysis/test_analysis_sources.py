@@ -12,7 +12,7 @@ from PIL import Image
 
 from casvit_dense.analysis import CocoSource, MapSource, analyse, find_sources
 from casvit_dense.cli import main
-from casvit_dense.engine.coco_backends import evaluate_coco
+from casvit_dense.coco_backends import evaluate_coco
 from casvit_dense.errors import UserError
 from casvit_dense.files import read_json
 

@@ -19,10 +19,11 @@ from casvit_dense.benchmark.loading import (
     measure_loading,
     worker_memory,
 )
+from casvit_dense.config.machine import check_decoder
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import dicts_in
 from casvit_dense.engine.check_data import check_data
-from casvit_dense.engine.config import register_scope, resolve
-from casvit_dense.engine.config_tree import dicts_in
-from casvit_dense.engine.machine import check_decoder
 from casvit_dense.engine.runner import pack_index
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

@@ -17,10 +17,10 @@ from mmseg.structures import SegDataSample
 
 from casvit_dense import demo
 from casvit_dense.cli import demo as command
+from casvit_dense.config.read import register_scope
 from casvit_dense.data.scene import SHAPES
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.demo import DemoResult, as_prediction, find_config, run_demo, summary
-from casvit_dense.engine.config import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.zoo import DEMO_MODELS

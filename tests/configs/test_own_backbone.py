@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from pages import code_of_page
 
-from casvit_dense.engine.config import read_config, register_scope
+from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError

@@ -17,7 +17,7 @@ from pages import table_of_page
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from casvit_dense.engine.config import register_scope
+from casvit_dense.config.read import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.results import read_targets
 
@@ -228,7 +228,7 @@ def test_backbone_of_the_other_framework_is_found_by_a_fresh_process(stem: str) 
     code = """
 import sys
 from mmengine.config import Config  # before this package, which has to find its registries then
-from casvit_dense.engine.config import register_scope
+from casvit_dense.config.read import register_scope
 from mmengine.registry import MODELS
 cfg = Config.fromfile(sys.argv[1])
 register_scope(cfg)

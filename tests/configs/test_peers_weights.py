@@ -15,8 +15,9 @@ from peer_files import OFFICIAL, numbered, save_official
 from torch import Tensor, nn
 
 from casvit_dense.cli import main
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.checks import check_weights, dry_run_backbone
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

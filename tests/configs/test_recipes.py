@@ -12,8 +12,8 @@ import recipe
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
-from casvit_dense.engine.config import register_scope
-from casvit_dense.engine.config_names import KNOWN_KEYS
+from casvit_dense.config.names import KNOWN_KEYS
+from casvit_dense.config.read import register_scope
 from casvit_dense.zoo import FAMILIES, casvit_configs
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 
+from casvit_dense.config.coco_api import read_by_us
 from casvit_dense.data.checks.check import check_path
 from casvit_dense.data.findings import Findings
-from casvit_dense.engine.coco_api import read_by_us
 from casvit_dense.errors import UserError
 
 NAN, INFINITY = float("nan"), float("inf")

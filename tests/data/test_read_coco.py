@@ -101,7 +101,7 @@ def test_kept_objects_are_those_of_mmdets_loader(tmp_path: Path) -> None:
     """One object for each reason, counted by the loader itself."""
     from mmdet.datasets import CocoDataset
 
-    from casvit_dense.engine.coco_api import read_by_us
+    from casvit_dense.config.coco_api import read_by_us
 
     def change(c: dict) -> None:
         objects = c["annotations"]

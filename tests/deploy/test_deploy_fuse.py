@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from casvit_dense import CASViT, fuse
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.deploy import compiled
 from casvit_dense.deploy.folding import fold_after, fold_before
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.options import RunOptions
 
 TINY = {"depths": [1, 2, 1, 1], "dims": [16, 24, 32, 40]}

@@ -10,10 +10,11 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.data.findings import Findings
 from casvit_dense.engine.check_data import check_config
 from casvit_dense.engine.checks import check_channels, check_data
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 

@@ -17,10 +17,10 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from casvit_dense.engine.coco_backends import CocoNumbers, coco_results, evaluate_coco
+from casvit_dense.coco_backends import CocoNumbers, coco_results, evaluate_coco
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import evaluators
 from casvit_dense.engine.coco_metric import DenseCocoMetric
-from casvit_dense.engine.config import resolve
-from casvit_dense.engine.config_tree import evaluators
 from casvit_dense.errors import UserError
 from casvit_dense.options import COCO_BACKENDS, RunOptions
 

@@ -9,17 +9,11 @@ import pytest
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
-from casvit_dense.engine.console import (
-    LOG,
-    class_table,
-    format_metrics,
-    log_entry,
-    quiet_console,
-    show_prints,
-)
+from casvit_dense.engine.console import class_table, format_metrics, quiet_console, show_prints
 from casvit_dense.engine.quiet_runner import QuietRunner
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
+from casvit_dense.log import LOG, log_entry
 
 
 class Nothing(BaseModel):

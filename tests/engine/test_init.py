@@ -9,8 +9,9 @@ from demo_runs import Runs, config_of, options_of, save_lively
 from mmengine.hooks import Hook
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine import train as training
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.runner import class_layers
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError

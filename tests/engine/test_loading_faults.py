@@ -24,7 +24,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from casvit_dense.cli import main
-from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.loading import (
     REPLACES,
     BrokenFileError,

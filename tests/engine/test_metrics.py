@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from casvit_dense.engine.coco_backends import COCO_NUMBERS
+from casvit_dense.coco_backends import COCO_NUMBERS
 from casvit_dense.engine.coco_metric import DenseCocoMetric
 from casvit_dense.engine.iou_metric import DenseIoUMetric, map_name
 

@@ -9,8 +9,9 @@ import torch
 from demo_runs import CONFIGS, hashes_by_hand
 from mmengine.config import Config
 
-from casvit_dense.engine import config as resolving
-from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.config import resolve as resolving
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
 from casvit_dense.options import ABOUT_DATA, RunOptions
 from casvit_dense.results.hashes import hashes_of
 

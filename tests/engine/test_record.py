@@ -12,8 +12,9 @@ from demo_runs import CONFIGS, TASKS, Runs, config_of, hashes_by_hand, options_o
 
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine import evaluate as evaluation
-from casvit_dense.engine.config import read_config, resolve
 from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.record import (
     annotations_of,

@@ -15,7 +15,8 @@ from demo_runs import config_of, log_of
 from mmengine.registry import DATASETS
 
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.resume import changes_since, find_resumed
 from casvit_dense.engine.train import records_of, train

@@ -12,10 +12,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 
 from casvit_dense.cli import main
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.deploy import FoldedCASViT
 from casvit_dense.engine import runner
 from casvit_dense.engine.checks import fold
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.engine.train import keep_mmcv_operators_in_fp32, train
 from casvit_dense.errors import UserError
 

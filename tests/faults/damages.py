@@ -17,8 +17,8 @@ from broken_runs import options_for
 from demo_runs import config_of
 
 from casvit_dense.checkpoint.whole import SUMS, whole_file
+from casvit_dense.config.resolve import resolve
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.config import resolve
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.engine.train import train
 from casvit_dense.training.saving import numbered

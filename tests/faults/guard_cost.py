@@ -24,8 +24,9 @@ from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS
 
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.config import register_scope, resolve
 from casvit_dense.options import RunOptions
 from casvit_dense.training.finite import FiniteLossHook
 

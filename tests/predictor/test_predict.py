@@ -14,7 +14,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from casvit_dense.cli import main
-from casvit_dense.engine.config import register_scope
+from casvit_dense.config.read import register_scope
 from casvit_dense.errors import UserError
 from casvit_dense.predictor import Predictor, find_images, predict_files
 

@@ -14,7 +14,7 @@ from reproduce_bench import FPN, RETINANET, Bench, planned, row_of, save
 
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.cli import main
-from casvit_dense.engine.config import resolve
+from casvit_dense.config.resolve import resolve
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce import run as running
@@ -280,7 +280,7 @@ def test_a_failing_step_is_reported_and_the_others_continue(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     bench = Bench(planned(shapes, FPN, RETINANET), tmp_path / "w", monkeypatch)
-    bench.steps.fail = lambda *step: step == (kind, FPN, 0)
+    bench.steps.status = lambda *step: 2 * (step == (kind, FPN, 0))
     assert bench.reproduce() == 1
     tried = ["train"] if kind == "train" else ["train", "test"]
     assert bench.steps.started == [
@@ -291,11 +291,28 @@ def test_a_failing_step_is_reported_and_the_others_continue(
     failed = f"failed: {kind} {FPN}, seed 0: exit status 2; log {log}, which ends with:"
     assert f"{failed}\n    {kind} starts\n    and ends" in bench.text
     assert failed in bench.lines[-2], "said again at the end"
-    bench.steps.fail = lambda *step: False
+    bench.steps.status = lambda *step: 0
     assert bench.reproduce() == 0
     assert bench.steps.started == ([("train", FPN, 0)] if kind == "train" else []) + [
         ("test", FPN, 0)
     ]
+
+
+def test_a_stopped_training_is_no_failure_and_the_others_continue(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(planned(shapes, FPN, RETINANET), tmp_path / "w", monkeypatch)
+    save(bench.look()[0], 2, "stopped_iter_2")
+    bench.steps.status = lambda *step: 75 * (step == ("train", FPN, 0))
+    assert bench.reproduce() == 75
+    log = tmp_path / "w" / FPN / "reproduce-train.log"
+    assert (
+        f"stopped: train {FPN}, seed 0: the same command goes on with it; log {log}" in bench.text
+    )
+    assert "failed" not in bench.text and "stopped at step 2 of 6" in bench.text
+    assert "1 of 2 runs have their row" in bench.lines[-1]
+    bench.steps.status = lambda *step: 0
+    assert bench.reproduce() == 0
 
 
 def test_a_step_without_its_product_has_failed(

@@ -12,7 +12,8 @@ from casvit_dense.cli import build_parser
 from casvit_dense.cli.arguments import positive_number
 from casvit_dense.cli.options import OverrideAction
 from casvit_dense.cli.reproduce import pair
-from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_record
 from casvit_dense.errors import UserError
 from casvit_dense.reproduce import plan as planning
@@ -213,21 +214,19 @@ def test_command_lines(model: PlannedModel, launcher: str, monkeypatch: pytest.M
     train = train_command(run, known, settings)
     test = command_of_test(run, known, settings, Path("w/x/iter_4.pth"))
 
-    start = train[: train.index("-m", 2) if launcher == "torchrun" else train.index("-m")]
     if launcher == "torchrun":
-        assert train[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
+        assert train[1:4] == ["-m", "casvit_dense.training.launch", "4"]
     if launcher == "slurm":
-        assert start[0] == "srun"
-        assert {"--ntasks=4", "--ntasks-per-node=2", "--gres=gpu:2", "--partition"} <= {*start}
-    for command in (train, test):  # the program must understand it
-        build_parser().parse_args(command[command.index("casvit_dense") + 1 :])
-    words = train[train.index("casvit_dense") + 1 :]
+        assert train[0] == "srun" and {"--ntasks=4", "--ntasks-per-node=2"} <= {*train}
+        assert train[-2:] == ["--launcher", "slurm"]
+    for name, command in (("train", train), ("test", test)):  # the program must understand it
+        build_parser().parse_args(command[command.index(name) :])
+    words = train[train.index("train") :]
     assert words[:2] == ["train", str(model.config)]
     flags = dict(zip(words[2::2], words[3::2], strict=False))
     assert flags["--resume"] == "auto" and flags["--seed"] == "3"
     assert flags["--work-dir"] == "w/x/seed-3" and flags["--data-root"] == "/data/ade"
     assert flags["--pretrained"] == "files/casvit-xs_in1k.pth"
-    assert train[-1] == {"none": "none", "torchrun": "pytorch", "slurm": "slurm"}[launcher]
     size = {1: 32, 4: 8}[settings.gpus]
     assert f"train_dataloader.batch_size={size}" in train
     # The row must be that of the recipe: what only training needs is not in its config.

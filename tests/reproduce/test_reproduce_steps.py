@@ -21,6 +21,7 @@ from casvit_dense.reproduce.steps import (
     run_step,
     signals_handled,
 )
+from casvit_dense.signals import SIGNALS
 
 
 def sleeping(seconds: float = 600) -> list[str]:
@@ -132,14 +133,21 @@ def step_of(folder: Path, pid: int) -> int:
     return holder(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_step_too(tmp_path: Path, number: signal.Signals) -> None:
-    with forked(with_a_step(tmp_path), tmp_path / "out") as pid:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_asks_the_step_to_save_and_end(tmp_path: Path, number: signal.Signals) -> None:
+    """By the one signal that torchrun and srun pass on; it may come twice, as from a terminal."""
+    saving = (
+        "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: exit(print('saved')));"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    with forked(with_a_step(tmp_path, [sys.executable, "-c", saving]), tmp_path / "out") as pid:
         step = step_of(tmp_path, pid)
         assert alive(step)
         os.kill(pid, number)
+        os.kill(pid, number)
         assert exit_code(pid) == 77
         assert not alive(step)
+    assert (tmp_path / "step.log").read_text().endswith("up\nsaved\n")
     with plan_lock(tmp_path):
         pass
 
@@ -169,11 +177,13 @@ def test_a_second_signal_kills_a_step_that_does_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "GRACE", 100_000)
-    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); "
+    monkeypatch.setattr(steps, "ECHO", 0.0)
+    stubborn = "import signal, time; signal.signal(10, signal.SIG_IGN); print('up', flush=True); "
     command = [sys.executable, "-c", f"{stubborn}time.sleep(600)"]
     with forked(with_a_step(tmp_path, command), tmp_path / "out") as pid:
         step = step_of(tmp_path, pid)
         os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: "a signal after 0 s kills it" in (tmp_path / "out").read_text())
         os.kill(pid, signal.SIGHUP)
         assert exit_code(pid) == 77
         assert not alive(step)

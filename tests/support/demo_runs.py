@@ -11,7 +11,8 @@ import torch
 from exported_models import lively
 from mmengine.config import Config
 
-from casvit_dense.engine.config import register_scope, resolve
+from casvit_dense.config.read import register_scope
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.train import train
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of

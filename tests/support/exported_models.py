@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from casvit_dense.cli import main
-from casvit_dense.engine.config import register_scope
+from casvit_dense.config.read import register_scope
 from casvit_dense.export import exporter
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"

@@ -83,7 +83,8 @@ class Steps:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.started: list[tuple[str, str, int]] = []
-        self.fail: Callable[[str, str, int], bool] = lambda kind, stem, seed: False
+        #: The exit status of a step; without a product unless it is 0.
+        self.status: Callable[[str, str, int], int] = lambda kind, stem, seed: 0
 
     def __call__(self, command: Sequence[str], log: Path, lock: int, on_progress: Callable) -> int:
         kind, config = command[command.index("casvit_dense") + 1 :][:2]
@@ -91,8 +92,8 @@ class Steps:
         self.started.append((kind, Path(config).stem, seed))
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"{kind} starts\nand ends\n")
-        if self.fail(kind, Path(config).stem, seed):
-            return 2
+        if status := self.status(kind, Path(config).stem, seed):
+            return status
         (run,) = (r for r in self.job.runs if (r.model.stem, r.seed) == self.started[-1][1:])
         state = self.job.inspector.look(run)
         if kind == "train":

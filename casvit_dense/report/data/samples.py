@@ -13,9 +13,9 @@ from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.read import first_cause
 from casvit_dense.data.checks.images import short
-from casvit_dense.engine.config import first_cause
-from casvit_dense.engine.config_dataset import ConfigDataset
 from casvit_dense.files import short_path
 from casvit_dense.progress import counted
 from casvit_dense.report.data.truth import UNLABELLED, Shown, Truth, read_picture

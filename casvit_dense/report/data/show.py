@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.own_data import find_data
+from casvit_dense.config.read import read_config, register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.data.checks.check import check
 from casvit_dense.data.description import SplitName
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import describe
 from casvit_dense.engine.check_data import check_loader
-from casvit_dense.engine.config import read_config, register_scope, resolve
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import leaf_datasets
-from casvit_dense.engine.own_data import find_data
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.report.data.page import AUGMENTED, SAMPLES, build_data_page

@@ -3,28 +3,24 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
 
-from casvit_dense.engine.config_check import apply_overrides
-from casvit_dense.engine.config_keys import SCOPES, register_modules
-from casvit_dense.engine.config_tree import LOADERS, dicts_in, weight_parts
-from casvit_dense.engine.console import log_entry
-from casvit_dense.engine.machine import (
+from casvit_dense.config.check import apply_overrides
+from casvit_dense.config.machine import (
     apply_machine_options,
     check_decoder,
     move_data_root,
     world_size,
 )
-from casvit_dense.engine.own_data import OwnData, apply_data
-from casvit_dense.engine.schedule import apply_schedule
+from casvit_dense.config.own_data import OwnData, apply_data
+from casvit_dense.config.read import read_config
+from casvit_dense.config.schedule import apply_schedule
+from casvit_dense.config.tree import LOADERS, dicts_in, weight_parts
 from casvit_dense.errors import UserError
-from casvit_dense.files import CONFIG_SUFFIXES, config_folder
 from casvit_dense.options import AMP_DTYPES, RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
 
@@ -75,69 +71,6 @@ def resolve(
     move_older_key(cfg)
     apply_machine_options(cfg, options)
     return ResolvedConfig(cfg, hashes, tuple(messages), recipe)
-
-
-def read_config(path: str | Path, trusted_only: bool = False) -> Config:
-    """Reads a config file, which runs as a program.
-
-    Args:
-        path: of the file.
-        trusted_only: refuse a file that does not belong to the project.
-
-    Raises:
-        UserError: there is no such file, it cannot be parsed, or it is not trusted.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"no config file {path}")
-    if Path(path).suffix not in CONFIG_SUFFIXES:
-        raise UserError(
-            f"{path} is not a config file ({', '.join(CONFIG_SUFFIXES)}); the config is the "
-            "first argument"
-        )
-    if not Path(path).resolve().is_relative_to(config_folder().resolve()):
-        if trusted_only:
-            raise UserError(
-                f"--trusted-configs-only: {path} is not among the project's configs "
-                f"({config_folder()}), and reading it would run its code"
-            )
-        log_entry("code", f"{path} is from outside the project; reading a config runs its code")
-    try:
-        return Config.fromfile(str(path))
-    except ImportError as error:  # mmengine's message leaves the cause out
-        raise UserError(
-            f"{path}: custom_imports: {first_cause(error)}. A module of yours must be installed or "
-            "its folder be on PYTHONPATH"
-        ) from error
-    except Exception as error:  # a config file is a program and may raise anything
-        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """The first error of a chain: what was raised before the others."""
-    while (before := error.__cause__ or error.__context__) is not None:
-        error = before
-    return error
-
-
-def register_scope(cfg: Config) -> str:
-    """Registers the framework that a config is written for and makes it the default scope.
-
-    Returns:
-        The scope, ``'mmdet'`` or ``'mmseg'``.
-
-    Raises:
-        UserError: the config names no scope, or an unknown one.
-    """
-    scope = cfg.get("default_scope")
-    if scope not in SCOPES:
-        raise UserError(
-            f"{cfg.filename}: default_scope is {scope!r}; set it to {' or '.join(SCOPES)}"
-        )
-    register_modules(scope)
-    init_default_scope(scope)
-    if scope == "mmdet":
-        import_module("casvit_dense.engine.coco_api").read_by_us()
-    return scope
 
 
 def apply_recipe_options(

@@ -18,9 +18,9 @@ from torch import nn
 from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.formats import read_weights
-from casvit_dense.engine.config import SCOPES, read_config, register_modules, register_scope
-from casvit_dense.engine.config_dataset import ConfigDataset
-from casvit_dense.engine.config_tree import LOADERS
+from casvit_dense.config.dataset import ConfigDataset
+from casvit_dense.config.read import SCOPES, read_config, register_modules, register_scope
+from casvit_dense.config.tree import LOADERS
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported

@@ -6,8 +6,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from casvit_dense.engine.config_names import KNOWN_KEYS
-from casvit_dense.engine.kept_config import KEPT, model_config
+from casvit_dense.config.kept import KEPT, model_config
+from casvit_dense.config.names import KNOWN_KEYS
 from casvit_dense.files import CONFIG_SUFFIXES
 
 

@@ -9,8 +9,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
+from casvit_dense.config.tree import dicts_in, leaf_datasets
 from casvit_dense.data.description import IGNORE_LABEL, DataDescription, Split, SplitName
-from casvit_dense.engine.config_tree import dicts_in, leaf_datasets
 from casvit_dense.errors import UserError
 
 

@@ -13,9 +13,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from casvit_dense.engine.config_keys import REGISTRIES, UNKNOWN, Parts
-from casvit_dense.engine.config_names import Fault, did_you_mean
-from casvit_dense.engine.config_tree import LOADERS
+from casvit_dense.config.keys import REGISTRIES, UNKNOWN, Parts
+from casvit_dense.config.names import Fault, did_you_mean
+from casvit_dense.config.tree import LOADERS
 from casvit_dense.errors import UserError
 
 #: What classes raise for arguments that they refuse. Anything else may be this machine's: a missing

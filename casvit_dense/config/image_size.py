@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from casvit_dense.engine.config_tree import LOADERS, dicts_in
+from casvit_dense.config.tree import LOADERS, dicts_in
 from casvit_dense.errors import UserError
 
 #: Image sides are multiples of it: the stride of the coarsest map.

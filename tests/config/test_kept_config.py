@@ -15,9 +15,9 @@ from hostile_files import STATES
 from casvit_dense.checkpoint import convert, read_checkpoint
 from casvit_dense.cli import main, parse
 from casvit_dense.cli.arguments import config_and_checkpoint
-from casvit_dense.engine.config import resolve
+from casvit_dense.config.kept import from_plain, kept_config, to_plain
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.evaluate import evaluate
-from casvit_dense.engine.kept_config import from_plain, kept_config, to_plain
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions

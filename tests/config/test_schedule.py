@@ -11,8 +11,9 @@ from demo_runs import config_of, options_of
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
-from casvit_dense.engine.config import read_config, resolve
-from casvit_dense.engine.schedule import describe_steps, unfinished_warmup
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.schedule import describe_steps, unfinished_warmup
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

@@ -11,8 +11,8 @@ import mmcv
 import torch
 from mmengine.config import Config, ConfigDict
 
-from casvit_dense.engine.coco_backends import load_backend
-from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, leaf_datasets
+from casvit_dense.coco_backends import load_backend
+from casvit_dense.config.tree import LOADERS, dicts_in, evaluators, leaf_datasets
 from casvit_dense.errors import UserError
 from casvit_dense.files import WORK_DIRS
 from casvit_dense.options import IMAGE_DECODERS, RunOptions

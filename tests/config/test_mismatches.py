@@ -10,10 +10,11 @@ from mmengine.config import Config
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
-from casvit_dense.engine.config import read_config, resolve
+from casvit_dense.config.kept import known_classes
+from casvit_dense.config.mismatches import compare_classes, foreign_data, same_as_training
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.evaluate import evaluate
-from casvit_dense.engine.kept_config import known_classes
-from casvit_dense.engine.mismatches import compare_classes, foreign_data, same_as_training
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions

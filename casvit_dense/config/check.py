@@ -5,9 +5,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from casvit_dense.engine.config_keys import SCOPES, Fault, key_faults
-from casvit_dense.engine.config_names import check_override, top_level_faults
-from casvit_dense.engine.config_values import number_faults, section_faults, value_faults
+from casvit_dense.config.keys import Fault, key_faults
+from casvit_dense.config.names import check_override, top_level_faults
+from casvit_dense.config.read import SCOPES
+from casvit_dense.config.values import number_faults, section_faults, value_faults
 from casvit_dense.errors import UserError
 
 #: Faults that are told of one config.

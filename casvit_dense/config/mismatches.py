@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from casvit_dense.engine.config_tree import leaf_datasets
+from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.zoo import DATASETS
 

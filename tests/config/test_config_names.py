@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from casvit_dense.engine.config_names import Fault, check_override, top_level_faults
+from casvit_dense.config.names import Fault, check_override, top_level_faults
 from casvit_dense.errors import UserError
 
 

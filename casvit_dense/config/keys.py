@@ -7,7 +7,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -22,9 +21,9 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-from casvit_dense.engine.config_names import Fault, did_you_mean, nearest
-from casvit_dense.engine.config_tree import LOADERS, dicts_in
-from casvit_dense.engine.signatures import (
+from casvit_dense.config.names import Fault, did_you_mean, nearest
+from casvit_dense.config.read import SCOPES, register_modules
+from casvit_dense.config.signatures import (
     EMPTY,
     KINDS,
     Argument,
@@ -33,9 +32,7 @@ from casvit_dense.engine.signatures import (
     kinds_of,
     signature_of,
 )
-
-#: The frameworks whose models, data sets and metrics configs may name.
-SCOPES: Final = ("mmdet", "mmseg")
+from casvit_dense.config.tree import LOADERS, dicts_in
 
 Registries = tuple[str, ...]
 
@@ -360,12 +357,6 @@ class Parts:
             name for registry in registries(self.names, scope) for name in registry.module_dict
         }
         return Fault(place, f"nothing called '{name}' exists{did_you_mean(name, known)}")
-
-
-def register_modules(scope: str) -> None:
-    """Fills the registries of a framework."""
-    with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
-        import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
 
 
 @cache

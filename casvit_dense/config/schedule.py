@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from mmengine.config import Config, ConfigDict
 
-from casvit_dense.engine.image_size import set_image_size
-from casvit_dense.engine.schedulers import warmup_steps
+from casvit_dense.config.image_size import set_image_size
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
+from casvit_dense.training.schedulers import warmup_steps
 
 #: Most of a training that a warm-up may take.
 WARMUP_SHARE: Final = 0.1

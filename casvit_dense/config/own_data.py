@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from mmengine.config import Config, ConfigDict
 
+from casvit_dense.config.check import apply_overrides
+from casvit_dense.config.machine import work_dir_of
+from casvit_dense.config.tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.data.coco_file import read_coco
 from casvit_dense.data.description import DataDescription, Split, SplitName, Task
 from casvit_dense.data.findings import Findings
 from casvit_dense.data.layouts.convert import materialise
 from casvit_dense.data.layouts.describe import describe
-from casvit_dense.engine.config_check import apply_overrides
-from casvit_dense.engine.config_tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
-from casvit_dense.engine.machine import work_dir_of
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import is_file
 from casvit_dense.options import ABOUT_DATA, RunOptions

@@ -13,10 +13,11 @@ from mmengine.config import Config
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.cli import main as command
 from casvit_dense.cli.options import parse_value
-from casvit_dense.engine.config import read_config, resolve
-from casvit_dense.engine.config_check import faults
-from casvit_dense.engine.config_values import check_checkpoints
-from casvit_dense.engine.kept_config import model_record
+from casvit_dense.config.check import faults
+from casvit_dense.config.kept import model_record
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.values import check_checkpoints
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 

@@ -11,10 +11,11 @@ from mmengine.config import Config
 from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 
+from casvit_dense.config.machine import set_launcher, world_size
+from casvit_dense.config.read import read_config
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import leaf_datasets, weight_parts
 from casvit_dense.engine.checks import check_weights
-from casvit_dense.engine.config import read_config, resolve
-from casvit_dense.engine.config_tree import leaf_datasets, weight_parts
-from casvit_dense.engine.machine import set_launcher, world_size
 from casvit_dense.engine.record import training_precision
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

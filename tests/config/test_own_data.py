@@ -16,11 +16,12 @@ from PIL import Image
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main
+from casvit_dense.config.kept import kept_config, known_classes
+from casvit_dense.config.own_data import OwnData, find_data
+from casvit_dense.config.read import read_config, register_scope
+from casvit_dense.config.resolve import resolve
+from casvit_dense.config.tree import heads_of
 from casvit_dense.data.description import DataDescription, read_description
-from casvit_dense.engine.config import read_config, register_scope, resolve
-from casvit_dense.engine.config_tree import heads_of
-from casvit_dense.engine.kept_config import kept_config, known_classes
-from casvit_dense.engine.own_data import OwnData, find_data
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions
