@@ -159,7 +159,7 @@ def renamed(
 def is_own_classifier(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are the tensors of ``CASViTClassifier``, whose ``norm6`` is the final norm."""
     rest = {name.split(".")[0] for name in tensors if not name.startswith(BACKBONE)}
-    return len(rest) < len(tensors) and rest == {"head", "dist_head"}
+    return len(rest) < len(tensors) and rest in ({"head"}, {"head", "dist_head"})
 
 
 def kind_of(state: Mapping[str, Tensor], wrapper: str) -> Kind:

@@ -114,6 +114,10 @@ def load_model(model: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
     Raises:
         UserError: as ``load_pretrained``, or the file holds no dense model of a CAS-ViT.
     """
+    load_file: Callable[[str | os.PathLike[str]], LoadReport] | None
+    load_file = getattr(model, "load_file", None)
+    if load_file is not None:  # a classifier, whose files have other names
+        return load_file(path)
     if not isinstance(getattr(model, "backbone", None), CASViT):
         weights = read_weights(path, casvit=False)
         return load_strictly(model, weights, leave_out=lambda name: None)

@@ -7,7 +7,7 @@ set, transforms and metric with mmengine.
 from casvit_dense.classification.dataset import ImageNetFolder
 from casvit_dense.classification.metric import TopAccuracy
 from casvit_dense.classification.model import CASViTClassifier, ImageClassifier
-from casvit_dense.classification.weights import get_model, list_models, load_classifier
+from casvit_dense.classification.weights import get_model, list_models
 
 __all__ = [
     "CASViTClassifier",
@@ -16,5 +16,4 @@ __all__ = [
     "TopAccuracy",
     "get_model",
     "list_models",
-    "load_classifier",
 ]

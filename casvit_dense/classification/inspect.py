@@ -20,8 +20,8 @@ from casvit_dense.checkpoint.formats import (
 from casvit_dense.checkpoint.loading import compare
 from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.classify import scores_of
+from casvit_dense.classification.files import HEADS, heads_in, read_classifier
 from casvit_dense.classification.model import CASViTClassifier
-from casvit_dense.classification.weights import HEADS, heads_in, read_classifier
 from casvit_dense.errors import UserError
 
 #: Below this difference of mean probabilities, images do not tell the orders apart.

@@ -5,6 +5,7 @@ Reference code: https://github.com/Tianfang-Zhang/CAS-ViT, commit 041d2d6, MIT l
 output norm of its last stage.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from casvit_dense.casvit import CASViT
+from casvit_dense.checkpoint.formats import read_weights
+from casvit_dense.checkpoint.loading import LoadReport, load_strictly
+from casvit_dense.classification.files import heads_in, read_classifier
 
 
 @MODELS.register_module()
@@ -49,8 +53,25 @@ class ImageClassifier(BaseModel):
         features = built.out_channels[-1] if in_channels is None else in_channels
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.head = nn.Linear(features, num_classes)
-        if heads == 2:
-            self.dist_head = nn.Linear(features, num_classes)
+        self.dist_head: nn.Linear | None = None
+        self.set_heads(heads)
+
+    def set_heads(self, count: int) -> None:
+        """Gives it one head or two."""
+        self.dist_head = nn.Linear(*reversed(self.head.weight.shape)) if count == 2 else None
+
+    def load_file(self, path: str | os.PathLike[str], ema: bool = False) -> LoadReport:
+        """Loads a classification file of any known format, strictly, with as many heads as it has.
+
+        Raises:
+            UserError: it cannot be read safely, holds no classifier or does not fit.
+        """
+        if isinstance(self.backbone, CASViT):
+            weights = read_classifier(path, ema)
+            self.set_heads(heads_in(weights))
+        else:
+            weights = read_weights(path, ema, casvit=False)
+        return load_strictly(self, weights, leave_out=lambda name: None)
 
     def extract_feat(self, x: Tensor) -> Tensor:
         """Images ``(N, 3, H, W)`` to the features ``(N, C)`` that the heads read."""
@@ -59,11 +80,8 @@ class ImageClassifier(BaseModel):
     def logits(self, x: Tensor) -> list[Tensor]:
         """Images ``(N, 3, H, W)`` to the logits ``(N, num_classes)`` of each head."""
         features = self.extract_feat(x)
-        return [self.head(features), *([self.dist_head(features)] if self.has_two_heads else [])]
-
-    @property
-    def has_two_heads(self) -> bool:
-        return hasattr(self, "dist_head")
+        heads = [self.head, *([] if self.dist_head is None else [self.dist_head])]
+        return [head(features) for head in heads]
 
     def forward(
         self,

@@ -8,16 +8,15 @@ from dataclasses import replace
 from typing import Any, Final
 
 from casvit_dense.casvit import ARCHS
-from casvit_dense.checkpoint.formats import Weights, read_weights, renamed
+from casvit_dense.checkpoint.formats import Weights
 from casvit_dense.checkpoint.loading import LoadReport, load_strictly
+from casvit_dense.classification.files import HEADS, heads_in, read_classifier
 from casvit_dense.classification.model import CASViTClassifier, ImageClassifier
 from casvit_dense.errors import UserError
 from casvit_dense.zoo import VARIANTS
 
 #: The mmpretrain port's words for the variants.
 PORT_WORDS: Final = {"xs": "xsmall", "s": "small", "m": "middle", "t": "tiny"}
-
-HEADS: Final = ("head.", "dist_head.")
 
 
 def list_models() -> list[str]:
@@ -74,38 +73,6 @@ def get_model(
     model = CASViTClassifier(ARCHS[arch], num_classes, heads=heads_in(weights), **kwargs)
     load_heads(model, weights)
     return model
-
-
-def read_classifier(path: str | os.PathLike[str], ema: bool = False) -> Weights:
-    """Reads a classification file, with the names of `ImageClassifier`.
-
-    Raises:
-        UserError: the file cannot be read safely, or holds no classifier.
-    """
-    weights = read_weights(path, ema)
-    if weights.kind != "classification" or not heads_in(weights):
-        raise UserError(
-            f"weight file {weights.path} holds no classifier ({weights.format}); "
-            "give an ImageNet classification file"
-        )
-    names = {name: re.sub(r"^norm\.", "backbone.norm6.", name) for name in weights.state}
-    return replace(weights, state=renamed(weights.state, names, weights.path))
-
-
-def heads_in(weights: Weights) -> int:
-    """How many heads a file has."""
-    return sum(f"{head}weight" in weights.state for head in HEADS)
-
-
-def load_classifier(
-    model: ImageClassifier, path: str | os.PathLike[str], ema: bool = False
-) -> LoadReport:
-    """Loads a classification file with its final norm and heads, strictly.
-
-    Raises:
-        UserError: the file cannot be read safely, holds no classifier or does not fit.
-    """
-    return load_strictly(model, read_classifier(path, ema), leave_out=lambda name: None)
 
 
 def load_heads(model: ImageClassifier, weights: Weights) -> LoadReport:

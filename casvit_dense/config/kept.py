@@ -28,7 +28,7 @@ from casvit_dense.results.hashes import SECTIONS
 from casvit_dense.training.saving import LAST_CHECKPOINT
 
 #: Modules that may be imported for a kept config: those that register what ours use.
-OWN_MODULE: Final = re.compile(r"casvit_dense\.engine(\.\w+)*")
+OWN_MODULE: Final = re.compile(r"casvit_dense\.(engine|classification)(\.\w+)*")
 
 #: Sections of a config that are kept: all that figures depend on.
 KEPT: Final = (*SECTIONS, "custom_imports")

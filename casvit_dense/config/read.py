@@ -12,8 +12,9 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import CONFIG_SUFFIXES, config_folder
 from casvit_dense.log import log_entry
 
-#: The frameworks whose models, data sets and metrics configs may name.
-SCOPES: Final = ("mmdet", "mmseg")
+#: The frameworks whose models, data sets and metrics configs may name; classifiers are ours, and
+#: have the scope of mmengine alone.
+SCOPES: Final = ("mmdet", "mmseg", "mmengine")
 
 
 def read_config(path: str | Path, trusted_only: bool = False) -> Config:
@@ -62,7 +63,7 @@ def register_scope(cfg: Config) -> str:
     """Registers the framework that a config is written for and makes it the default scope.
 
     Returns:
-        The scope, ``'mmdet'`` or ``'mmseg'``.
+        The scope, one of `SCOPES`.
 
     Raises:
         UserError: the config names no scope, or an unknown one.
@@ -82,5 +83,8 @@ def register_scope(cfg: Config) -> str:
 def register_modules(scope: str) -> None:
     """Fills the registries of a framework, and adds what is ours."""
     import_module("casvit_dense.engine")  # by name, as configs do: this room knows nothing of it
+    if scope == "mmengine":
+        import_module("casvit_dense.classification.register")
+        return
     with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
         import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)

@@ -15,7 +15,6 @@ from weight_files import (
 
 from casvit_dense import CASViTClassifier, get_model, list_models
 from casvit_dense.checkpoint import convert
-from casvit_dense.classification import load_classifier
 from casvit_dense.classification.weights import variant_of
 from casvit_dense.errors import UserError
 
@@ -89,7 +88,7 @@ def official(tmp_path):
 def test_an_official_file_gives_the_official_arithmetic(official):
     state, path = official
     model = CASViTClassifier(TINY, num_classes=CLASSES)
-    report = load_classifier(model, path)
+    report = model.load_file(path)
     model.eval()
     assert report.matched == len(state)
     assert not report.left_out
@@ -137,7 +136,7 @@ def test_a_model_has_as_many_heads_as_its_file(official, tmp_path):
     state = {n: t for n, t in classifier_state("xs").items() if not n.startswith("dist_head.")}
     path = save_official_classification(tmp_path / "x.pth", model=state)
     model = get_model("casvit-xs", path, num_classes=CLASSES).eval()
-    assert not model.has_two_heads
+    assert model.dist_head is None
     images = torch.randn(2, 3, 64, 64)
     expected = model.extract_feat(images) @ state["head.weight"].T + state["head.bias"]
     torch.testing.assert_close(model(images), expected)
