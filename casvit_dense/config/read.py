@@ -13,7 +13,7 @@ from casvit_dense.files import CONFIG_SUFFIXES, config_folder
 from casvit_dense.log import log_entry
 
 #: The frameworks whose models, data sets and metrics configs may name.
-SCOPES: Final = ("mmdet", "mmseg")
+SCOPES: Final = ("mmdet", "mmseg", "mmengine")
 
 
 def read_config(path: str | Path, trusted_only: bool = False) -> Config:
@@ -82,5 +82,9 @@ def register_scope(cfg: Config) -> str:
 def register_modules(scope: str) -> None:
     """Fills the registries of a framework, and adds what is ours."""
     import_module("casvit_dense.engine")  # by name, as configs do: this room knows nothing of it
+    if scope == "mmengine":
+        for room in ("augment", "pixels", "sampler"):
+            import_module(f"casvit_dense.classification.{room}")
+        return
     with redirect_stdout(None):  # mmdet prints that it misses a package which few data sets need
         import_module(f"{scope}.utils").register_all_modules(init_default_scope=False)
