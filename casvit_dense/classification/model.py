@@ -58,7 +58,7 @@ class ImageClassifier(BaseModel):
 
     def set_heads(self, count: int) -> None:
         """Gives it one head or two."""
-        self.dist_head = nn.Linear(*reversed(self.head.weight.shape)) if count == 2 else None
+        self.dist_head = nn.Linear(self.head.in_features, self.num_classes) if count == 2 else None
 
     def load_file(self, path: str | os.PathLike[str], ema: bool = False) -> LoadReport:
         """Loads a classification file of any known format, strictly, with as many heads as it has.

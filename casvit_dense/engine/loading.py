@@ -19,6 +19,7 @@ from torch import nn
 from casvit_dense.data.checks.image_facts import ImageFacts, read_deep, read_header
 from casvit_dense.data.checks.map_facts import read_map
 from casvit_dense.errors import UserError
+from casvit_dense.training.draws import SizedIndex
 
 REMEDY = "casvit-dense data check names all such files"
 
@@ -106,7 +107,10 @@ def _prepare(dataset: Any, replace: bool, index: int) -> Any:
                 continue
             if not replace or not isinstance(error, BrokenFileError):
                 raise
-            sample = _prepare(dataset, False, int(np.random.randint(len(dataset))))
+            other = int(np.random.randint(len(dataset)))
+            if isinstance(index, SizedIndex):
+                other = SizedIndex(other, index.size)
+            sample = _prepare(dataset, False, other)
             if not isinstance(sample, dict) or "data_samples" not in sample:
                 raise  # nowhere to say it
             sample["data_samples"].set_metainfo({REPLACES: str(error)})

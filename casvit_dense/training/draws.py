@@ -19,22 +19,56 @@ from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import BatchSampler, Sampler
 
 
+class SizedIndex(int):
+    """The index of a sample in its data set, and the size in which a batch wants it.
+
+    Attributes:
+        size: side of the square, in pixels.
+    """
+
+    size: int
+
+    def __new__(cls, index: int, size: int) -> "SizedIndex":
+        sized = super().__new__(cls, index)
+        sized.size = size
+        return sized
+
+    def __reduce__(self) -> tuple[Any, ...]:  # workers get a copy
+        return SizedIndex, (int(self), self.size)
+
+
 class Draw(int):
     """The index of a sample in its data set, and its place in the training.
 
     Attributes:
+        index: as the sampler gave it.
         place: seed of the run, process, iteration, place in the batch.
     """
 
+    index: int
     place: tuple[int, int, int, int]
 
     def __new__(cls, index: int, place: tuple[int, int, int, int]) -> "Draw":
         draw = super().__new__(cls, index)
-        draw.place = place
+        draw.index, draw.place = index, place
         return draw
 
-    def __reduce__(self) -> tuple[Any, ...]:  # workers get a copy
-        return Draw, (int(self), self.place)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Draw, (self.index, self.place)
+
+    @classmethod
+    def of(
+        cls, index: int, seed: int, process: int, step: int, position: int, size: int | None = None
+    ) -> "Draw":
+        """The draw that its `numbers` describe."""
+        sized = index if size is None else SizedIndex(index, size)
+        return cls(sized, (seed, process, step, position))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Index, place and, where there is one, size."""
+        size = (self.index.size,) if isinstance(self.index, SizedIndex) else ()
+        return int(self), *self.place, *size
 
 
 def mixed(*numbers: int) -> int:
@@ -121,8 +155,8 @@ def load_draws(dataset: Any, draws: Iterable[int]) -> list[Any]:
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)
-        sample = dataset[int(draw)]
+        sample = dataset[draw.index if isinstance(draw, Draw) else draw]
         if isinstance(draw, Draw) and isinstance(sample, dict) and "data_samples" in sample:
-            sample["data_samples"].set_metainfo({"draw": (int(draw), *draw.place)})
+            sample["data_samples"].set_metainfo({"draw": draw.numbers})
         samples.append(sample)
     return samples

@@ -32,7 +32,7 @@ class KeptBatch:
         iteration: number of steps before it, as the runner counts them.
         images: paths, with ids where there are any.
         inputs: augmented images, (3, height, width) each.
-        draws: of each image the index in the data set and the place in the training, see `Draw`.
+        draws: of each image its `Draw` in numbers.
     """
 
     iteration: int
@@ -43,9 +43,7 @@ class KeptBatch:
     @property
     def drawn(self) -> list[Draw]:
         """The draws of the images."""
-        return [
-            Draw(index, (seed, rank, step, place)) for index, seed, rank, step, place in self.draws
-        ]
+        return [Draw.of(*numbers) for numbers in self.draws]
 
 
 def kept_batch(iteration: int, batch: Any) -> KeptBatch:

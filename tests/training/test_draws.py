@@ -13,7 +13,14 @@ from mmengine.runner import Runner
 from torch.utils.data import Sampler
 
 from casvit_dense.training import draws
-from casvit_dense.training.draws import Draw, DrawnBatches, StepSeedHook, seed_samples, with_draws
+from casvit_dense.training.draws import (
+    Draw,
+    DrawnBatches,
+    SizedIndex,
+    StepSeedHook,
+    seed_samples,
+    with_draws,
+)
 from casvit_dense.training.loops import EndlessBatches
 
 
@@ -59,6 +66,15 @@ def test_steps_of_processes_and_iterations_draw_other_numbers(
 def test_a_draw_is_an_index_and_goes_to_workers_whole() -> None:
     draw = pickle.loads(pickle.dumps(Draw(3, (7, 0, 12, 1))))
     assert draw == 3 and [10, 11, 12, 13][draw] == 13 and draw.place == (7, 0, 12, 1)
+
+
+@pytest.mark.parametrize("index", [3, SizedIndex(3, 192)])
+def test_a_draw_keeps_the_size_of_its_index(index: int) -> None:
+    draw = Draw(index, (7, 0, 12, 1))
+    for copy in (pickle.loads(pickle.dumps(draw)), Draw.of(*draw.numbers)):
+        assert copy == 3 and copy.place == draw.place
+        assert type(copy.index) is type(index)
+        assert getattr(copy.index, "size", None) == getattr(index, "size", None)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
