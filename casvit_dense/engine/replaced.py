@@ -10,6 +10,7 @@ from casvit_dense.engine.loading import REPLACES
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.log import LOG
 from casvit_dense.progress import counted
+from casvit_dense.training.saving import step_is_whole
 from casvit_dense.training.stops import save_between
 
 #: Where the messages are kept: in every checkpoint, so that a resumed run goes on counting.
@@ -27,6 +28,7 @@ class ReplacedImagesHook(Hook):
     def __init__(self, share: float, interval: int = 50) -> None:
         self.share = share
         self.interval = interval
+        self._due = False  # to be compared, at the end of an accumulated step
         self._new: list[str] = []
         self._replaced: list[str] = []
 
@@ -39,7 +41,8 @@ class ReplacedImagesHook(Hook):
         for sample in (data_batch or {}).get("data_samples", ()):
             if REPLACES in sample:
                 self._new.append(sample.get(REPLACES))
-        if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
+        self._due |= get_world_size() == 1 or self.every_n_train_iters(runner, self.interval)
+        if self._due and step_is_whole(runner):
             self._compare(runner)
 
     def after_train(self, runner: Runner) -> None:
@@ -52,7 +55,7 @@ class ReplacedImagesHook(Hook):
         """The same in all processes, so that they stop together."""
         images = len(runner.train_dataloader.dataset)
         found = [message for messages in all_gather_object(self._new) for message in messages]
-        self._new = []
+        self._new, self._due = [], False
         for message in dict.fromkeys(found):
             if message in self._replaced:
                 continue

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -32,26 +33,45 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
 
 
+def step_is_whole(runner: Runner) -> bool:
+    """Whether no gradients wait for the rest of an accumulated step; checkpoints do not hold them.
+
+    Epochs and intervals may end in the middle of a step; a training never does.
+    """
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return all(one.should_update() for one in wrappers)
+
+
 @HOOKS.register_module()
 class KeepingHook(CheckpointHook):
     """mmengine's hook, which removes a checkpoint only after the one that replaces it is written.
 
-    mmengine removes first, and forgets what it wrote before a run was broken off.
+    mmengine removes first, and forgets what it wrote before a run was broken off. A checkpoint
+    that is due inside an accumulated step is written at the end of the step.
     """
 
     def __init__(self, max_keep_ckpts: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._kept = max_keep_ckpts
+        self._due = False
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
+        if self._due and step_is_whole(runner):
+            iteration, epoch = runner.iter + 1, runner.epoch
+            step = epoch if self.by_epoch else iteration
+            self._save_checkpoint_with_step(runner, step, {"epoch": epoch, "iter": iteration})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        self._due = not step_is_whole(runner)
+        if self._due:
+            return
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         except OSError:  # of this file: checkpoints say it themselves
             Path(runner.work_dir, LAST_CHECKPOINT).unlink(missing_ok=True)
             raise
-
-    def _save_checkpoint(self, runner: Runner) -> None:
-        super()._save_checkpoint(runner)
         if not is_main_process():
             return
         regular = [path for path in numbered(Path(self.out_dir)) if not is_stopped(path)]
