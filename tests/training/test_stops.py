@@ -66,6 +66,22 @@ def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> No
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
+def test_a_signal_is_noted_where_nobody_reads_what_is_said_of_it() -> None:
+    """As in ``train 2>&1 | tee log``: Ctrl-C ends ``tee`` first."""
+    script = """if True:
+        import os, signal
+        from casvit_dense.signals import stop_requests
+        with stop_requests() as request:
+            request.waits = True
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal == "SIGINT"
+    """
+    unread, output = os.pipe()
+    os.close(unread)
+    assert subprocess.run([sys.executable, "-c", script], stderr=output).returncode == 0
+    os.close(output)
+
+
 def test_a_later_signal_ends_at_once() -> None:
     script = """if True:
         import os, signal
