@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from casvit_dense.checkpoint.whole import remove_whole
+
 #: Checkpoint of a run that was stopped between two regular ones.
 STOPPED: Final = "stopped_iter_{}.pth"
 
@@ -74,11 +76,10 @@ class KeepingHook(CheckpointHook):
             raise
         if not is_main_process():
             return
-        regular = [path for path in numbered(Path(self.out_dir)) if not is_stopped(path)]
-        for path in Path(self.out_dir).glob(STOPPED.format("*")):
-            path.unlink()
-        for path in regular[self._kept :] if self._kept > 0 else ():
-            path.unlink()
+        files = numbered(Path(self.out_dir))
+        regular = [path for path in files if not is_stopped(path)]
+        old = regular[self._kept :] if self._kept > 0 else []
+        remove_whole([*filter(is_stopped, files), *old])
 
     def _save_best_checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
         if not self.save_best:
@@ -93,6 +94,7 @@ class KeepingHook(CheckpointHook):
             return
         for key in self.key_indicators:
             place = "best_ckpt" if len(self.key_indicators) == 1 else f"best_ckpt_{key}"
-            for path in Path(self.out_dir).glob(f"best_{key}_*.pth".replace("/", "_")):
-                if place in info and path.name != Path(info[place]).name:
-                    path.unlink()
+            # Names of metrics may begin alike: bbox_mAP, bbox_mAP_50.
+            written = f"best_{key}_{self.filename_tmpl.format('*')}".replace("/", "_")
+            best = place in info and Path(info[place]).name
+            remove_whole(p for p in Path(self.out_dir).glob(written) if best and p.name != best)
