@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from casvit_dense.progress import counted
+
 #: Version of the rows that are written now. A change of a field's meaning raises it and adds the
 #: way from the version before to `UPGRADES`.
 SCHEMA_VERSION: Final = 2
@@ -68,6 +70,8 @@ class Training(_Strict):
         precision: ``'fp32'``, or ``'fp16'`` and ``'bf16'`` for mixed precision; part of the recipe.
         changes: what was changed when the run was resumed; its recipe is then one of its own.
         skipped_steps: steps that were left out, since loss or gradients were not finite.
+        replaced_images: how many could not be read, and had others in their place.
+        replaced: the first of them, by name.
     """
 
     recipe_sha256: Sha256
@@ -79,6 +83,19 @@ class Training(_Strict):
     precision: str | None = None
     changes: list[str] = []
     skipped_steps: list[int] = []
+    replaced_images: int = 0
+    replaced: list[str] = []
+
+    @property
+    def remarks(self) -> list[str]:
+        """What must be known of the training beside its figures."""
+        found = [f"the training was changed when it was resumed: {one}" for one in self.changes]
+        if count := len(self.skipped_steps):
+            found.append(f"the training left out {counted(count, 'step')}, not finite")
+        if count := self.replaced_images:
+            images = f"{counted(count, 'image')} that could not be read"
+            found.append(f"the training replaced {images}: {', '.join(self.replaced[:3])}")
+        return found
 
 
 class Software(_Strict):

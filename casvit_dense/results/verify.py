@@ -171,6 +171,8 @@ def notes_on(candidate: Candidate) -> list[str]:
     row, found = candidate.row, []
     if candidate.training is None:
         found.append("the weights do not say how they were trained")
+    else:
+        found += candidate.training.remarks
     if row.software.dirty:
         found.append(f"the code differed from commit {row.software.commit}")
     if not is_unchanged(row):

@@ -34,6 +34,7 @@ from casvit_dense.engine.loading import (
     name_batches,
     name_records,
 )
+from casvit_dense.engine.record import training_of
 from casvit_dense.errors import UserError
 from casvit_dense.training.draws import Draw, seed_samples
 
@@ -202,6 +203,12 @@ def test_a_training_goes_on_without_a_broken_image_or_saves_and_stops(
         assert f"replaced: 1 image: image {file}" in shown.out
         saved = torch.load(options.work_dir / "iter_4.pth", weights_only=False)
         assert said in saved["message_hub"]["runtime_info"]["replaced_images"][0]
+        training = training_of(saved)
+        assert training is not None and training.replaced_images == 1
+        assert training.replaced == [f"image {file} with map {data / 'ade' / MAP}"]
+        assert training.remarks == [
+            "the training replaced 1 image that could not be read: " + training.replaced[0]
+        ]
     else:
         assert f"error: {said}" in shown.err
         (stopped,) = options.work_dir.glob("stopped_iter_*.pth")
