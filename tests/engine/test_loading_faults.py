@@ -275,6 +275,20 @@ def test_who_stands_in_depends_on_the_draw_alone(data: Path) -> None:
     assert len({runs[0][step] for step in (0, 2, 3, 5)}) > 1
 
 
+def test_one_that_stands_in_may_be_broken_itself(data: Path) -> None:
+    dataset = built("fpn", data)
+    name_records(dataset, replace=True)
+    for file in sorted((data / "ade/images/training").iterdir())[:6]:
+        no_bytes(file)
+    for seed in range(5):
+        np.random.seed(seed)
+        assert "is empty" in dataset[0]["data_samples"].get(REPLACES)
+    for file in (data / "ade/images/training").iterdir():
+        no_bytes(file)
+    with pytest.raises(BrokenFileError, match="is empty"):
+        dataset[0]
+
+
 class Fatal(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return 2
