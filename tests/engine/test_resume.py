@@ -19,6 +19,7 @@ from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.resume import changes_since, find_resumed
+from casvit_dense.engine.runner import fitting_iteration
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.training.saving import numbered
@@ -210,6 +211,23 @@ def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(
     steps = cfg.param_scheduler[0].end - 1
     expected = 0.5 * (factor + (1 - factor) * min(4 / steps, 1))
     assert group["lr"] == pytest.approx(expected, rel=0.2)
+
+
+def test_a_changed_run_goes_on_in_the_same_epoch() -> None:
+    """Ten images in batches of 4 are an epoch of 3 steps, and in batches of 2 one of 5."""
+    for done, expected in ((3, 5), (5, 5), (7, 7), (11, 5)):
+        loop: Any = SimpleNamespace(epoch=1, iter=done, dataloader=range(5))
+        assert fitting_iteration(loop) == expected
+
+
+@pytest.mark.slow
+def test_epochs_may_change_their_length(broken: Callable[[str], Path], shapes: Path) -> None:
+    options = options_for(
+        "retinanet", shapes, broken("retinanet"), resume="auto", allow_changed_resume=True
+    )
+    options.cfg_options["train_dataloader.batch_size"] = 2
+    meta = read_checkpoint(train(config_of("retinanet"), options))["meta"]
+    assert (meta["epoch"], meta["iter"]) == (2, 10)
 
 
 def test_weights_alone_cannot_be_resumed(broken: Callable[[str], Path], shapes: Path) -> None:
