@@ -15,7 +15,8 @@ from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.results import hashes, read_targets
 from casvit_dense.results.ledger import append_rows
-from casvit_dense.results.row import Evaluation, Software, Weights, row_id
+from casvit_dense.results.lines import row_id
+from casvit_dense.results.row import Evaluation, Software, Weights
 from casvit_dense.results.targets import PUBLISHED
 from casvit_dense.results.verify import (
     COLUMNS,
