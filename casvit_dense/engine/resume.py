@@ -24,6 +24,7 @@ from casvit_dense.files import is_file
 from casvit_dense.locks import exclusive_lock
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import digest, recipe_of
+from casvit_dense.training.processes import on_main_process
 from casvit_dense.training.records import TRAINING_RECORD, record_after_resume
 from casvit_dense.training.saving import numbered
 
@@ -100,6 +101,23 @@ def read_whole_state(path: Path, scheduled: bool) -> Mapping[str, Any]:
     content = read_training_state(path, scheduled)
     check_whole(path)
     return content
+
+
+def check_same_start(resumed: ResumedRun | None) -> None:
+    """Compares where this process begins with where the first one does.
+
+    Machines that do not share the work directory would mix the gradients of different weights.
+
+    Raises:
+        UserError: they differ.
+    """
+    own = 0 if resumed is None else resumed.content["meta"]["iter"]
+    first = on_main_process(lambda: own)
+    if own != first:
+        raise UserError(
+            f"the first process begins at iteration {first}, this one at {own}: give a --work-dir "
+            "that all machines share, or copy its checkpoints to each"
+        )
 
 
 @contextmanager

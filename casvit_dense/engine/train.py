@@ -28,6 +28,7 @@ from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.resume import (
     CONDITIONS,
     changes_since,
+    check_same_start,
     check_unused,
     conditions_of,
     find_resumed,
@@ -113,6 +114,7 @@ def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Pat
     register_scope(cfg)
     report = dry_run_backbone(cfg, options.fold)
     open_process_group(cfg)
+    check_same_start(resumed)
     facts = on_main_process(lambda: check_data(cfg, ("train_dataloader", "val_dataloader")))
     for line in [*(data.messages if data is not None else ()), *facts]:
         log_entry("data", line)

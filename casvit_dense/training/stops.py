@@ -112,7 +112,10 @@ def with_steady_workers(loader: Mapping[str, Any], seed: int | None) -> dict[str
     if not workers or "worker_init_fn" in content:
         return content
     content.pop("disable_subprocess_warning", None)
-    seeds = {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed}
+    # Workers add their numbers to it, and numpy's seeds end at 2^32.
+    seeds = (
+        {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed % 2**31}
+    )
     return {**content, "worker_init_fn": {"type": "begin_worker", **seeds}}
 
 

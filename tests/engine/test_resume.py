@@ -18,7 +18,12 @@ from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.resume import changes_since, find_resumed
+from casvit_dense.engine.resume import (
+    ResumedRun,
+    changes_since,
+    check_same_start,
+    find_resumed,
+)
 from casvit_dense.engine.runner import fitting_iteration
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
@@ -228,6 +233,15 @@ def test_epochs_may_change_their_length(broken: Callable[[str], Path], shapes: P
     options.cfg_options["train_dataloader.batch_size"] = 2
     meta = read_checkpoint(train(config_of("retinanet"), options))["meta"]
     assert (meta["epoch"], meta["iter"]) == (2, 10)
+
+
+def test_machines_must_begin_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that are not shared: the first machine alone has checkpoints."""
+    check_same_start(None)
+    monkeypatch.setattr("casvit_dense.engine.resume.on_main_process", lambda task: 4)
+    with pytest.raises(UserError, match="first process begins at iteration 4, this one at 0"):
+        check_same_start(None)
+    check_same_start(ResumedRun(Path("iter_4.pth"), {"meta": {"iter": 4}}, ()))
 
 
 def test_weights_alone_cannot_be_resumed(broken: Callable[[str], Path], shapes: Path) -> None:

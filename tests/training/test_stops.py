@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from mmengine.dataset import worker_init_fn
 from mmengine.runner import Runner
 from processes import wait_for
 
@@ -47,6 +48,12 @@ def test_a_worker_stays_until_its_main_process_ends_it(number: int) -> None:
         process.join(60)  # torch tells it in whatever the main process does
         wait_for(lambda: not process.is_alive())
         list(batches)
+
+
+def test_workers_have_seeds_however_large_the_runs_is() -> None:
+    config = with_steady_workers({"num_workers": 2}, 2**32 - 1)
+    seeds = {k: v for k, v in config["worker_init_fn"].items() if k != "type"}
+    worker_init_fn(1, **seeds)
 
 
 def test_before_the_first_step_a_signal_ends_at_once() -> None:
