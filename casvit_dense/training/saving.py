@@ -19,6 +19,9 @@ STOPPED: Final = "stopped_iter_{}.pth"
 #: Checkpoints that a run can be resumed from, not the copy of the best one.
 NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
 
+#: Key of mmengine's message hub: iterations after which the latest validation was made.
+VALIDATED: Final = "validated"
+
 #: mmengine writes it beside the checkpoints of a training.
 LAST_CHECKPOINT: Final = "last_checkpoint"
 
@@ -80,6 +83,19 @@ class KeepingHook(CheckpointHook):
         regular = [path for path in files if not is_stopped(path)]
         old = regular[self._kept :] if self._kept > 0 else []
         remove_whole([*filter(is_stopped, files), *old])
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        """Keeps the best; the last checkpoint then says that no validation is missing."""
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        step = runner.epoch if self.by_epoch else runner.iter
+        written = Path(runner.message_hub.runtime_info.get("last_ckpt", "")).name
+        end = runner.iter == runner.max_iters and written == self.filename_tmpl.format(step)
+        if end:
+            self.last_ckpt = None  # is written again here, whatever is the best
+        super().after_val_epoch(runner, metrics)
+        if end:
+            meta = {"epoch": runner.epoch, "iter": runner.iter}
+            self._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
         if not self.save_best:

@@ -27,7 +27,7 @@ from casvit_dense.engine.resume import (
 from casvit_dense.engine.runner import fitting_iteration
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
-from casvit_dense.training.saving import numbered
+from casvit_dense.training.saving import KeepingHook, numbered
 
 Straight = Callable[[str], Path]
 
@@ -292,7 +292,34 @@ def test_a_copied_run_leaves_the_original_alone(
     assert sorted(folder.glob("best_*.pth")) == best
 
 
-def test_nothing_left_to_train_is_an_error(straight: Straight, shapes: Path) -> None:
-    options = options_for("fpn", shapes, straight("fpn"), resume="auto")
+def test_a_last_validation_that_was_broken_off_is_made(
+    straight: Straight,
+    broken: Callable[[str], Path],
+    shapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = broken("fpn")
+    for best in folder.glob("best_*"):
+        best.unlink()
+    options = options_for("fpn", shapes, folder, resume="auto")
+    validated = KeepingHook.after_val_epoch
+
+    def on_a_full_disk(self: KeepingHook, runner: Any, metrics: dict[str, Any]) -> None:
+        if runner.iter == 4:
+            raise UserError("no space left")
+        validated(self, runner, metrics)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="no space left"):
+        patch.setattr(KeepingHook, "after_val_epoch", on_a_full_disk)
+        train(config_of("fpn"), options)
+    last = train(config_of("fpn"), options)
+    assert last == folder / "iter_4.pth"
+    assert "only its validation is missing" in log_of(folder)
+    expected = numbered(straight("fpn"))[0]
+    assert differences(last, expected) == []
+    facts = [read_checkpoint(path)["message_hub"]["runtime_info"] for path in (last, expected)]
+    assert facts[0]["best_score"] == facts[1]["best_score"]
+    names = [{p.name for p in f.glob("*.pth")} for f in (folder, expected.parent)]
+    assert names[0] == names[1]
     with pytest.raises(UserError, match="the schedule was over after 4 iterations"):
         train(config_of("fpn"), options)
