@@ -46,17 +46,26 @@ class StopRequest:
             signal.raise_signal(number)
         if self._since is not None:
             return
-        self.signal, self._since = name, time.monotonic()
+        self._since = time.monotonic()
+        self.ask(name)
         if not self.waits:
             raise Stopped(f"stopped by {name} before the first step: nothing to save")
         if self._speaks:
             say(f"{name}: saving after this step; another one after {ECHO:.0f} s ends at once")
+
+    def ask(self, by: str) -> None:
+        """Notes that somebody asks for the end, unless somebody has."""
+        self.signal = self.signal or by
 
 
 def say(line: str) -> None:
     """Writes a line to the console as a handler of signals may, if there still is one."""
     with suppress(OSError):
         os.write(2, f"{line}\n".encode())
+
+
+#: Of the innermost `stop_requests`.
+_current: StopRequest | None = None
 
 
 @contextmanager
@@ -70,6 +79,8 @@ def stop_requests(speaks: bool = True) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
+    global _current
+    outer, _current = _current, request
     before = {one: signal.getsignal(one) for one in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -77,5 +88,14 @@ def stop_requests(speaks: bool = True) -> Iterator[StopRequest]:
     try:
         yield request
     finally:
+        _current = outer
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ask_to_stop(by: str) -> bool:
+    """Has the training of this process end after its step; whether there is one that can."""
+    if _current is None or not _current.waits:
+        return False
+    _current.ask(by)
+    return True

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from casvit_dense.errors import UserError, validation_message
 from casvit_dense.provenance import split_commit
-from casvit_dense.results.row import BenchmarkRow, Evaluation, parse_row
+from casvit_dense.results.lines import parse_row
+from casvit_dense.results.measurements import BenchmarkRow
+from casvit_dense.results.row import Evaluation
 
 #: Columns of version 0.1 under another name than their fields.
 RENAMED = {"dtype": "precision", "kind": "task"}

@@ -25,7 +25,7 @@ from casvit_dense.coco_backends import (
     read_numbers,
 )
 from casvit_dense.options import COCO_BACKENDS
-from casvit_dense.results.row import EvaluatorSpeed
+from casvit_dense.results.measurements import EvaluatorSpeed
 
 REFERENCE = "pycocotools"
 HEIGHT, WIDTH = 480, 640

@@ -25,7 +25,7 @@ from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.check_data import check_data
 from casvit_dense.errors import UserError
 from casvit_dense.options import IMAGE_DECODERS, RunOptions
-from casvit_dense.results.row import LoadingSpeed
+from casvit_dense.results.measurements import LoadingSpeed
 
 Result = TypeVar("Result")
 

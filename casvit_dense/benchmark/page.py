@@ -15,8 +15,9 @@ from casvit_dense.benchmark.tables import Chart, ChartedTable
 from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 from casvit_dense.results.ledger import read_ledger
+from casvit_dense.results.lines import Row
+from casvit_dense.results.measurements import EvaluatorSpeed, LoadingSpeed, Speed
 from casvit_dense.results.pages import fill
-from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Row, Speed
 
 #: What fills each file of rows.
 COMMANDS = {

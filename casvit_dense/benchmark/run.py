@@ -14,7 +14,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import check_writable
 from casvit_dense.progress import Progress, format_duration
 from casvit_dense.results.ledger import read_ledger, replace_rows
-from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Speed
+from casvit_dense.results.measurements import EvaluatorSpeed, LoadingSpeed, Speed
 
 Log = Callable[[str], None]
 DataRow = LoadingSpeed | EvaluatorSpeed

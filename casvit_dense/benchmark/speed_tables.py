@@ -29,7 +29,7 @@ from casvit_dense.benchmark.tables import (
     quotient,
     timed,
 )
-from casvit_dense.results.row import Speed
+from casvit_dense.results.measurements import Speed
 from casvit_dense.results.table import NOTHING, shown
 from casvit_dense.results.tables import ModelSize, time_cell
 from casvit_dense.zoo import FAMILIES, Family, backbone_of, family_of

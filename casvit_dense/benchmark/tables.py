@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from casvit_dense.benchmark.cases import BenchmarkCase
 from casvit_dense.provenance import DIRTY
-from casvit_dense.results.row import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Speed
+from casvit_dense.results.measurements import BenchmarkRow, EvaluatorSpeed, LoadingSpeed, Speed
 from casvit_dense.results.table import Table, shown
 
 Measured = TypeVar("Measured", Speed, LoadingSpeed, EvaluatorSpeed)

@@ -2,8 +2,8 @@
 
 import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,12 +45,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Puts the names of a folder on the disk."""
+    """Puts the names of a folder on the disk, where its file system can."""
     number = os.open(folder, os.O_RDONLY)
-    try:
+    with suppress(OSError):
         os.fsync(number)
-    finally:
-        os.close(number)
+    os.close(number)
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -61,6 +60,16 @@ def read_sums(folder: Path) -> dict[str, str]:
         return {}
     pairs = (line.split("  ", 1) for line in lines if "  " in line)
     return {name: digest for digest, name in pairs}
+
+
+def remove_whole(paths: Iterable[Path]) -> None:
+    """Removes files, and then their sums, by which ``sha256sum`` would miss them."""
+    folders = set()
+    for path in paths:
+        path.unlink()
+        folders.add(path.parent)
+    for folder in folders:
+        write_sums(folder, read_sums(folder))
 
 
 def write_sums(folder: Path, sums: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
@@ -97,22 +98,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stop:
         return _say(str(stop), stop.exit_code)
     except BrokenPipeError:
-        _discard_output()
+        _drop_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        if error.filename is None:  # not a file: the output itself
-            _discard_output()
         return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _discard_output() -> None:
-    """Python would fail again on what is left to be written when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_output() -> None:
+    """Drops what nobody takes any more; Python would fail on it again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(message: str, code: int) -> int:
@@ -122,5 +125,7 @@ def _say(message: str, code: int) -> int:
         if code == Stopped.exit_code:
             return code
         time.sleep(5)
-    print(message, file=sys.stderr)
+    with suppress(OSError):
+        print(message, file=sys.stderr)
+    _drop_output()
     return code

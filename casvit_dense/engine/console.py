@@ -5,6 +5,7 @@ gets these, too, and everything else: mmengine's own messages with environment a
 other packages print while a run is built, and Python's warnings.
 """
 
+import errno
 import logging
 import math
 import os
@@ -23,6 +24,7 @@ from mmengine.logging import MMLogger
 from casvit_dense.coco_backends import COCO_KINDS, COCO_TITLES
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.log import LOG, log_entry
+from casvit_dense.signals import ask_to_stop
 from casvit_dense.zoo import COCO_PREFIX, METRICS, family_of
 
 #: What other packages print.
@@ -103,8 +105,15 @@ def quiet_console() -> Iterator[None]:
 
 
 def _raise_again(record: logging.LogRecord) -> None:
-    """An output that takes no more ends a run, as it ends any command; logging would go on."""
-    raise
+    """An output that takes no more ends a run, as it ends any command; logging would go on.
+
+    A training whose reader or terminal is gone saves first.
+    """
+    try:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO) or not ask_to_stop("a closed output"):
+            raise
 
 
 def show_prints() -> None:

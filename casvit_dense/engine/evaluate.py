@@ -56,7 +56,7 @@ from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows
-from casvit_dense.results.row import row_id
+from casvit_dense.results.lines import row_id
 from casvit_dense.training.processes import (
     on_main_process,
     open_process_group,

@@ -118,7 +118,9 @@ class BackboneRecordHook(Hook):
 
         mmengine would delete the best one of them when a better one is written.
         """
-        info = checkpoint.get("message_hub", {}).get("runtime_info", {})
+        if not runner.cfg.get("resume"):
+            return  # a file that only gives its weights may hold anything else
+        info = checkpoint["message_hub"]["runtime_info"]
         places = [key for key in info if "best_ckpt" in key or key == "last_ckpt"]
         work_dir = Path(runner.work_dir).resolve()
         if not all(Path(info[key]).resolve().is_relative_to(work_dir) for key in places):

@@ -7,7 +7,7 @@ import random
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ REMEDY = "casvit-dense data check names all such files"
 
 #: Seconds before each further attempt: what a network file system needs to come back to itself.
 PAUSES = (0.5, 2.0)
+
+#: Samples that are tried in the place of a broken one, before the disk itself must be broken.
+STAND_INS = 10
 
 #: Key of a sample's meta information: why it stands in for another.
 REPLACES = "replaces"
@@ -107,14 +110,24 @@ def _prepare(dataset: Any, replace: bool, index: int) -> Any:
                 continue
             if not replace or not isinstance(error, BrokenFileError):
                 raise
-            other = int(np.random.randint(len(dataset)))
-            if isinstance(index, SizedIndex):
-                other = SizedIndex(other, index.size)
+            if (sample := _stand_in(dataset, index, str(error))) is None:
+                raise
+            return sample
+
+
+def _stand_in(dataset: Any, index: int, why: str) -> Any:
+    """A sample that says for which broken one it stands; None where it cannot, or none is whole."""
+    for _ in range(STAND_INS):
+        other = int(np.random.randint(len(dataset)))
+        if isinstance(index, SizedIndex):
+            other = SizedIndex(other, index.size)
+        with suppress(BrokenFileError):
             sample = _prepare(dataset, False, other)
             if not isinstance(sample, dict) or "data_samples" not in sample:
-                raise  # nowhere to say it
-            sample["data_samples"].set_metainfo({REPLACES: str(error)})
+                return None
+            sample["data_samples"].set_metainfo({REPLACES: why})
             return sample
+    return None
 
 
 def _load(dataset: Any, index: int) -> Any:

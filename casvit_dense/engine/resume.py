@@ -24,8 +24,9 @@ from casvit_dense.files import is_file
 from casvit_dense.locks import exclusive_lock
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import digest, recipe_of
+from casvit_dense.training.processes import on_main_process
 from casvit_dense.training.records import TRAINING_RECORD, record_after_resume
-from casvit_dense.training.saving import numbered
+from casvit_dense.training.saving import VALIDATED, numbered
 
 #: Key of a checkpoint's ``meta``: what decides how a run goes on, beside its config.
 CONDITIONS: Final = "conditions"
@@ -59,6 +60,24 @@ class ResumedRun:
         """Of the run so far."""
         seed: int | None = self.content["meta"].get("seed")
         return seed
+
+    @property
+    def iterations(self) -> int:
+        """Those that were made."""
+        iterations: int = self.content["meta"]["iter"]
+        return iterations
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all iterations of the schedule were made."""
+        record = _mapping(self.content["meta"].get(TRAINING_RECORD))
+        return record.get("planned_iterations") == self.iterations
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a validation was made after the last iteration."""
+        facts = self.content["message_hub"]["runtime_info"]
+        return bool(facts.get(VALIDATED) == self.iterations)
 
 
 def find_resumed(cfg: Config, options: RunOptions) -> ResumedRun | None:
@@ -100,6 +119,23 @@ def read_whole_state(path: Path, scheduled: bool) -> Mapping[str, Any]:
     content = read_training_state(path, scheduled)
     check_whole(path)
     return content
+
+
+def check_same_start(resumed: ResumedRun | None) -> None:
+    """Compares where this process begins with where the first one does.
+
+    Machines that do not share the work directory would mix the gradients of different weights.
+
+    Raises:
+        UserError: they differ.
+    """
+    own = 0 if resumed is None else resumed.content["meta"]["iter"]
+    first = on_main_process(lambda: own)
+    if own != first:
+        raise UserError(
+            f"the first process begins at iteration {first}, this one at {own}: give a --work-dir "
+            "that all machines share, or copy its checkpoints to each"
+        )
 
 
 @contextmanager
@@ -144,21 +180,20 @@ def go_on(cfg: Config, resumed: ResumedRun, options: RunOptions) -> list[str]:
         What the user should be told.
 
     Raises:
-        UserError: nothing is left to train.
+        UserError: nothing is left to do.
     """
-    meta, checkpoint = resumed.content["meta"], resumed.checkpoint
-    record = meta.get(TRAINING_RECORD)
-    planned = record.get("planned_iterations") if isinstance(record, Mapping) else None
-    if planned == meta["iter"] and not options.allow_changed_resume:
-        raise UserError(
-            f"{checkpoint} is the end of its training: the schedule was over after {planned} "
-            "iterations. --allow-changed-resume goes on with a longer one"
-        )
+    checkpoint, messages = resumed.checkpoint, [*resumed.messages]
+    if resumed.is_over and not options.allow_changed_resume:
+        if resumed.is_validated or cfg.get("val_cfg") is None:
+            raise UserError(
+                f"{checkpoint} is the end of its training: the schedule was over after "
+                f"{resumed.iterations} iterations. --allow-changed-resume goes on with a longer one"
+            )
+        messages.append(f"{checkpoint} is the end of its training; only its validation is missing")
     cfg.load_from = str(checkpoint)
     randomness = cfg.setdefault("randomness", ConfigDict())
     if randomness.get("seed") is None:
         randomness.seed = resumed.seed
-    messages = [*resumed.messages]
     if options.pretrained is not None:
         messages.append(f"--pretrained is not read: the run resumes from {checkpoint}")
     newer = [path.name for path in numbered(Path(cfg.work_dir)) if path != checkpoint]

@@ -104,7 +104,18 @@ class DenseRunner(QuietRunner):
         super().resume(filename, resume_param_scheduler=False)
         for group, values in zip(optimizer.param_groups, asked, strict=True):
             group.update(values)
+        if isinstance(self.train_loop, EpochBasedTrainLoop):
+            self.train_loop._iter = fitting_iteration(self.train_loop)
         repeat_schedule(self)
+
+
+def fitting_iteration(loop: EpochBasedTrainLoop) -> int:
+    """Where a loop goes on whose epochs may have another length now: in its epoch, or at its begin.
+
+    Data, batch and processes decide how long an epoch is.
+    """
+    begin = loop.epoch * len(loop.dataloader)
+    return loop.iter if begin <= loop.iter <= begin + len(loop.dataloader) else begin
 
 
 def repeat_schedule(runner: Runner) -> None:

@@ -1,11 +1,12 @@
 """Training, from the start or from a checkpoint of the same run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
@@ -14,7 +15,7 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.config.kept import model_record
 from casvit_dense.config.machine import world_size
 from casvit_dense.config.mismatches import foreign_data
-from casvit_dense.config.own_data import DATA_FILE, find_data
+from casvit_dense.config.own_data import DATA_FILE, OwnData, find_data
 from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.config.resolve import ResolvedConfig, resolve
 from casvit_dense.config.schedule import describe_steps, unfinished_warmup
@@ -27,7 +28,9 @@ from casvit_dense.engine.console import is_first_process, log_model, log_schedul
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.resume import (
     CONDITIONS,
+    ResumedRun,
     changes_since,
+    check_same_start,
     check_unused,
     conditions_of,
     find_resumed,
@@ -48,7 +51,7 @@ from casvit_dense.log import LOG, log_entry
 from casvit_dense.options import RunOptions
 from casvit_dense.progress import format_duration
 from casvit_dense.provenance import device_name
-from casvit_dense.signals import StopRequest, stop_requests
+from casvit_dense.signals import stop_requests
 from casvit_dense.training.draws import StepSeedHook
 from casvit_dense.training.finite import finite_guard
 from casvit_dense.training.loops import RevalidationHook
@@ -81,75 +84,118 @@ def train(config: str | Path, options: RunOptions) -> Path:
             found before anything is built), a loss that is not finite, or nothing left to train.
         Stopped: a signal asked for it; everything is saved.
     """
-    with stop_requests(is_first_process()) as request, read_once():
-        return _train(config, options, request)
-
-
-def _train(config: str | Path, options: RunOptions, request: StopRequest) -> Path:
     started = time.monotonic()
-    request.waits = world_size(options.launcher) > 1  # others are not left alone
+    with stop_requests(is_first_process()) as request, read_once():
+        request.waits = world_size(options.launcher) > 1  # others are not left alone
+        data, resolved = read_training(config, options)
+        cfg = resolved.config
+        resumed, notes = find_start(cfg, options)
+        backbone = check_start(cfg, options, data, resumed)
+        with one_training_in(Path(cfg.work_dir)):
+            runner = build_training(cfg, options, data, backbone)
+            records, changes = records_from(resumed, resolved, options, runner)
+            for note in [*resolved.messages, *notes, *notes_on(cfg, runner), *changes]:
+                log_entry("note", note)
+            fill_model(runner, cfg, options)
+            records = finite_guard(runner).begin(records, options.on_nan)
+            hooks = RecordHook(records), StepSeedHook(), StopHook(request), RevalidationHook()
+            for hook in hooks:
+                runner.register_hook(hook)
+            runner.train()
+        return report_end(runner, started)
+
+
+def read_training(config: str | Path, options: RunOptions) -> tuple[OwnData | None, ResolvedConfig]:
+    """The data of ``--data``, and the config with all options; refused if it cannot be trained."""
     source = read_config(config, options.trusted_configs_only)
     data = find_data(source, options, training=True)
     resolved = resolve(source, options, data)
-    cfg, messages = resolved.config, [*resolved.messages]
-    missing = [key for key in NEEDED if cfg.get(key) is None]
+    missing = [key for key in NEEDED if resolved.config.get(key) is None]
     if missing:
         raise UserError(f"{config} cannot be trained: it lacks {', '.join(missing)}")
-    check_checkpoints(cfg)
+    check_checkpoints(resolved.config)
+    return data, resolved
+
+
+def find_start(cfg: Config, options: RunOptions) -> tuple[ResumedRun | None, list[str]]:
+    """The checkpoint to go on from, if any, and what the user should be told.
+
+    Without one the folder must be unused, and the weights to begin with be there.
+    """
     resumed = find_resumed(cfg, options)
     cfg.resume = resumed is not None
     if resumed is None:
-        messages += check_unused(Path(cfg.work_dir), options)
+        notes = check_unused(Path(cfg.work_dir), options)
     else:
-        messages += go_on(cfg, resumed, options)
+        notes = go_on(cfg, resumed, options)
     if cfg.get("load_from") or options.init is not None:
         cfg.model.backbone.init_cfg = None  # the file holds the whole model
     else:
         check_weights(cfg)
+    return resumed, notes
+
+
+def check_start(
+    cfg: Config, options: RunOptions, data: OwnData | None, resumed: ResumedRun | None
+) -> list[str]:
+    """Tries the backbone, connects the processes, checks the data, and shows all that.
+
+    Returns:
+        What was loaded into the backbone, for the log file.
+    """
     log_model(cfg)
     log_entry("weights", options.init or first_weights(cfg))
     log_schedule(cfg, world_size(options.launcher))
     log_entry("device", device_name())
     register_scope(cfg)
-    report = dry_run_backbone(cfg, options.fold)
+    backbone = dry_run_backbone(cfg, options.fold)
     open_process_group(cfg)
+    check_same_start(resumed)
     facts = on_main_process(lambda: check_data(cfg, ("train_dataloader", "val_dataloader")))
     for line in [*(data.messages if data is not None else ()), *facts]:
         log_entry("data", line)
-    with one_training_in(Path(cfg.work_dir)):
-        if data is not None:
-            write_description(data.description, Path(cfg.work_dir, DATA_FILE))
-        runner = build_runner(cfg, ("train_loop", "val_loop"), options.max_bad_images)
-        for line in report:
-            runner.logger.info(line)
-        steps = runner.max_iters, len(runner.train_dataloader)
-        log_entry("steps", describe_steps(cfg, *steps))
-        messages += unfinished_warmup(cfg, *steps)
-        messages += foreign_data(cfg, "train_dataloader", runner.train_dataloader.dataset)
-        records = records_of(resolved, options, runner)
-        if resumed is not None:
-            changes = changes_since(resumed, resolved, records)
-            if not options.allow_changed_resume:
-                refuse_changes(resumed, changes)
-            runner.resumed, runner.changed = resumed.content, bool(changes)
-            messages += [f"changed since {resumed.checkpoint}: {change}" for change in changes]
-            records = resumed_records(resumed, records, changes)
-        for message in messages:
-            log_entry("note", message)
-        model: Any = unwrapped(runner.model)
-        if training_precision(cfg) == "bf16":
-            keep_mmcv_operators_in_fp32(model)
-        if cfg.get("load_from"):
-            # mmengine loads what fits and logs the rest; another model's must not start.
-            load_model(model, cfg.load_from)
-        if options.init is not None:
-            log_entry("weights", start_from(model, cfg, options.init))
-        apply_model_options(runner, options)
-        records = finite_guard(runner).begin(records, options.on_nan)
-        for hook in (RecordHook(records), StepSeedHook(), StopHook(request), RevalidationHook()):
-            runner.register_hook(hook)
-        runner.train()
-    return report_end(runner, started)
+    return backbone
+
+
+def build_training(
+    cfg: Config, options: RunOptions, data: OwnData | None, backbone: Iterable[str]
+) -> Runner:
+    """The runner of a training; its folder says which data it has, its log which weights."""
+    if data is not None:
+        write_description(data.description, Path(cfg.work_dir, DATA_FILE))
+    runner = build_runner(cfg, ("train_loop", "val_loop"), options.max_bad_images)
+    for line in backbone:
+        runner.logger.info(line)
+    log_entry("steps", describe_steps(cfg, runner.max_iters, len(runner.train_dataloader)))
+    return runner
+
+
+def notes_on(cfg: Config, runner: Runner) -> list[str]:
+    """What the user should be told once the length of the training and its data are known."""
+    loader = runner.train_dataloader
+    return [
+        *unfinished_warmup(cfg, runner.max_iters, len(loader)),
+        *foreign_data(cfg, "train_dataloader", loader.dataset),
+    ]
+
+
+def records_from(
+    resumed: ResumedRun | None, resolved: ResolvedConfig, options: RunOptions, runner: Runner
+) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """What each checkpoint will say of the training, and what has changed since it was resumed.
+
+    Raises:
+        UserError: something has, and that was not allowed.
+    """
+    records = records_of(resolved, options, runner)
+    if resumed is None:
+        return records, []
+    changes = changes_since(resumed, resolved, records)
+    if not options.allow_changed_resume:
+        refuse_changes(resumed, changes)
+    runner.resumed, runner.changed = resumed.content, bool(changes)
+    notes = [f"changed since {resumed.checkpoint}: {change}" for change in changes]
+    return resumed_records(resumed, records, changes), notes
 
 
 def records_of(
@@ -161,6 +207,19 @@ def records_of(
         MODEL_RECORD: model_record(resolved.config, resolved.recipe),
         CONDITIONS: conditions_of(resolved.config, options, runner.train_dataloader.dataset),
     }
+
+
+def fill_model(runner: Runner, cfg: Config, options: RunOptions) -> None:
+    """Loads the weights that a whole model begins with, and gives it the form to train in."""
+    model: Any = unwrapped(runner.model)
+    if training_precision(cfg) == "bf16":
+        keep_mmcv_operators_in_fp32(model)
+    if cfg.get("load_from"):
+        # mmengine loads what fits and logs the rest; another model's must not start.
+        load_model(model, cfg.load_from)
+    if options.init is not None:
+        log_entry("weights", start_from(model, cfg, options.init))
+    apply_model_options(runner, options)
 
 
 def report_end(runner: Runner, started: float) -> Path:

@@ -6,7 +6,9 @@ from typing import Any
 
 from casvit_dense.report.page_tables import percents
 from casvit_dense.report.sources import model_key
-from casvit_dense.results.row import Evaluation, Speed, row_id
+from casvit_dense.results.lines import row_id
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Evaluation
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.results.verify import COMPARED, Finding
 from casvit_dense.zoo import MAIN_METRICS, METRICS, backbone_of, is_casvit

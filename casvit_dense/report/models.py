@@ -87,6 +87,8 @@ def model_of(
             gallery = _gallery(evaluated.folder, analysis, images, pictures)
         except UserError as error:
             notes.append(str(error))
+    if row.training is not None:
+        notes += row.training.remarks
     return Model(
         title=title or row.config,
         headline=headline(row),

@@ -11,7 +11,9 @@ from casvit_dense.report.grid import (
     significant,
     three_digits,
 )
-from casvit_dense.results.row import Evaluation, Row, Speed
+from casvit_dense.results.lines import Row
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import conditions
 from casvit_dense.results.verify import Finding, Verdict, ours, percent
 from casvit_dense.zoo import LISTED_METRICS, METRICS

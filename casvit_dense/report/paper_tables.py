@@ -5,7 +5,8 @@ from pathlib import Path
 
 from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.files import write_whole
-from casvit_dense.results.row import Evaluation, Speed
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import (
     Table,
     evaluation_table,

@@ -10,7 +10,9 @@ from casvit_dense.evaluations import METRICS_FILE
 from casvit_dense.files import read_json
 from casvit_dense.report.training_logs import find_logs
 from casvit_dense.results.ledger import Rejected, read_ledger
-from casvit_dense.results.row import Evaluation, Row, Speed, row_id
+from casvit_dense.results.lines import Row, row_id
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Evaluation
 
 
 @dataclass(frozen=True)

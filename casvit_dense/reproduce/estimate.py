@@ -13,7 +13,9 @@ from casvit_dense.engine.space import Schedule
 from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines
 from casvit_dense.reproduce.recipe import Known
-from casvit_dense.results.row import FULL_PRECISION, Evaluation, Row, Speed
+from casvit_dense.results.lines import Row
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import FULL_PRECISION, Evaluation
 
 
 def step_time(

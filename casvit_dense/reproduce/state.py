@@ -28,7 +28,8 @@ from casvit_dense.reproduce.recipe import (
     without_pipelines,
 )
 from casvit_dense.results.ledger import Rejected, read_ledger
-from casvit_dense.results.row import Evaluation, Row, Training
+from casvit_dense.results.lines import Row
+from casvit_dense.results.row import Evaluation, Training
 from casvit_dense.results.verify import is_unchanged
 from casvit_dense.training.saving import is_stopped, numbered
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from casvit_dense.errors import UserError, validation_message
 from casvit_dense.files import DEFAULT_LEDGER, write_whole
-from casvit_dense.results.row import BenchmarkRow, Row, line_of, parse_row, row_id
+from casvit_dense.results.lines import Row, line_of, parse_row, row_id
+from casvit_dense.results.measurements import BenchmarkRow
 
 LEDGER = DEFAULT_LEDGER.name
 

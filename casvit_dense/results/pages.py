@@ -10,8 +10,9 @@ from pathlib import Path
 
 from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import Rejected, read_ledger
+from casvit_dense.results.lines import Row
 from casvit_dense.results.metafile import metafiles
-from casvit_dense.results.row import Evaluation, Row
+from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
     Sizes,

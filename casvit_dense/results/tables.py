@@ -6,7 +6,8 @@ Figures from elsewhere are marked with a dagger, or their column is.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from casvit_dense.results.row import Evaluation, Speed
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import NOTHING, Table, shown
 from casvit_dense.results.targets import Target
 from casvit_dense.results.verify import COMPARED, Finding, ours, percent

@@ -10,7 +10,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from casvit_dense.results.hashes import zoo_config
-from casvit_dense.results.row import FULL_PRECISION, Dataset, Evaluation, Row, Training, row_id
+from casvit_dense.results.lines import Row, row_id
+from casvit_dense.results.row import FULL_PRECISION, Dataset, Evaluation, Training
 from casvit_dense.results.table import NOTHING, Table, shown
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.zoo import COCO_PREFIX, MAIN_METRICS, DatasetSpec, match_stems
@@ -171,6 +172,8 @@ def notes_on(candidate: Candidate) -> list[str]:
     row, found = candidate.row, []
     if candidate.training is None:
         found.append("the weights do not say how they were trained")
+    else:
+        found += candidate.training.remarks
     if row.software.dirty:
         found.append(f"the code differed from commit {row.software.commit}")
     if not is_unchanged(row):

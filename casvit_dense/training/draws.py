@@ -72,7 +72,7 @@ class Draw(int):
 
 
 def mixed(*numbers: int) -> int:
-    """One seed of several numbers; no two of them in another place give the same."""
+    """One seed of several numbers, which depends on their order; zeros at the end do not count."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 

@@ -82,9 +82,10 @@ class FiniteLossHook(Hook):
         return {**records, TRAINING_RECORD: {**records[TRAINING_RECORD], SKIPPED: self.skipped}}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        record = checkpoint.get("meta", {}).get(TRAINING_RECORD)
-        if runner.cfg.get("resume") and isinstance(record, Mapping):
-            self.skipped[:] = record.get(SKIPPED) or ()
+        if runner.cfg.get("resume"):
+            record = checkpoint["meta"].get(TRAINING_RECORD)
+            skipped = record.get(SKIPPED) if isinstance(record, Mapping) else None
+            self.skipped[:] = skipped if isinstance(skipped, list) else []
 
     def before_train(self, runner: Runner) -> None:
         wrappers = runner.optim_wrapper

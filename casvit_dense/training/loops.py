@@ -17,13 +17,18 @@ from casvit_dense.training.draws import DrawnBatches, seed_samples, with_draws
 class EpochLoop(EpochBasedTrainLoop):
     """Trains by epochs; goes on inside one."""
 
+    _first = True
+
     def __init__(self, runner: Runner, dataloader: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(runner, with_draws(dataloader, runner.seed), **kwargs)
         seed_samples(self.dataloader.dataset)
 
     def run_epoch(self) -> None:
         """Iterates over an epoch, or over what is left of it."""
-        done = self._iter - self._epoch * len(self.dataloader)
+        # Only the first epoch here may have begun before; batches of a sampler of its own may be
+        # fewer than it says.
+        done = self._iter - self._epoch * len(self.dataloader) if self._first else 0
+        self._first = False
         if not 0 <= done <= len(self.dataloader):
             raise UserError(
                 f"{self.runner.cfg.load_from} cannot be resumed: it was saved at iteration "

@@ -7,14 +7,20 @@ from typing import Any, Final
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from casvit_dense.checkpoint.whole import remove_whole
 
 #: Checkpoint of a run that was stopped between two regular ones.
 STOPPED: Final = "stopped_iter_{}.pth"
 
 #: Checkpoints that a run can be resumed from, not the copy of the best one.
 NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
+
+#: Key of mmengine's message hub: iterations after which the latest validation was made.
+VALIDATED: Final = "validated"
 
 #: mmengine writes it beside the checkpoints of a training.
 LAST_CHECKPOINT: Final = "last_checkpoint"
@@ -32,33 +38,64 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(numbers, key=lambda p: (p.stat().st_mtime, numbers[p]), reverse=True)
 
 
+def step_is_whole(runner: Runner) -> bool:
+    """Whether no gradients wait for the rest of an accumulated step; checkpoints do not hold them.
+
+    Epochs and intervals may end in the middle of a step; a training never does.
+    """
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return all(one.should_update() for one in wrappers)
+
+
 @HOOKS.register_module()
 class KeepingHook(CheckpointHook):
     """mmengine's hook, which removes a checkpoint only after the one that replaces it is written.
 
-    mmengine removes first, and forgets what it wrote before a run was broken off.
+    mmengine removes first, and forgets what it wrote before a run was broken off. A checkpoint
+    that is due inside an accumulated step is written at the end of the step.
     """
 
     def __init__(self, max_keep_ckpts: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._kept = max_keep_ckpts
+        self._due = False
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
+        if self._due and step_is_whole(runner):
+            iteration, epoch = runner.iter + 1, runner.epoch
+            step = epoch if self.by_epoch else iteration
+            self._save_checkpoint_with_step(runner, step, {"epoch": epoch, "iter": iteration})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        self._due = not step_is_whole(runner)
+        if self._due:
+            return
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         except OSError:  # of this file: checkpoints say it themselves
             Path(runner.work_dir, LAST_CHECKPOINT).unlink(missing_ok=True)
             raise
-
-    def _save_checkpoint(self, runner: Runner) -> None:
-        super()._save_checkpoint(runner)
         if not is_main_process():
             return
-        regular = [path for path in numbered(Path(self.out_dir)) if not is_stopped(path)]
-        for path in Path(self.out_dir).glob(STOPPED.format("*")):
-            path.unlink()
-        for path in regular[self._kept :] if self._kept > 0 else ():
-            path.unlink()
+        files = numbered(Path(self.out_dir))
+        regular = [path for path in files if not is_stopped(path)]
+        old = regular[self._kept :] if self._kept > 0 else []
+        remove_whole([*filter(is_stopped, files), *old])
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        """Keeps the best; the last checkpoint then says that no validation is missing."""
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        step = runner.epoch if self.by_epoch else runner.iter
+        written = Path(runner.message_hub.runtime_info.get("last_ckpt", "")).name
+        end = runner.iter == runner.max_iters and written == self.filename_tmpl.format(step)
+        if end:
+            self.last_ckpt = None  # is written again here, whatever is the best
+        super().after_val_epoch(runner, metrics)
+        if end:
+            meta = {"epoch": runner.epoch, "iter": runner.iter}
+            self._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
         if not self.save_best:
@@ -73,6 +110,7 @@ class KeepingHook(CheckpointHook):
             return
         for key in self.key_indicators:
             place = "best_ckpt" if len(self.key_indicators) == 1 else f"best_ckpt_{key}"
-            for path in Path(self.out_dir).glob(f"best_{key}_*.pth".replace("/", "_")):
-                if place in info and path.name != Path(info[place]).name:
-                    path.unlink()
+            # Names of metrics may begin alike: bbox_mAP, bbox_mAP_50.
+            written = f"best_{key}_{self.filename_tmpl.format('*')}".replace("/", "_")
+            best = place in info and Path(info[place]).name
+            remove_whole(p for p in Path(self.out_dir).glob(written) if best and p.name != best)

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from casvit_dense.errors import Stopped
 from casvit_dense.files import short_path
 from casvit_dense.signals import SIGNALS, StopRequest
-from casvit_dense.training.saving import STOPPED
+from casvit_dense.training.saving import STOPPED, step_is_whole
 
 
 class StopHook(Hook):
@@ -41,16 +41,15 @@ class StopHook(Hook):
             self._group = torch.distributed.new_group(backend="gloo")
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        # Between the parts of an accumulated step, gradients would be lost.
-        steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
-        if self._agreed() and (runner.iter + 1) % steps == 0:
+        if self._agreed() and step_is_whole(runner):
             self._stop(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         loader = runner.val_dataloader
         images = len(loader.dataset) // get_world_size()
         # Some processes may have one batch more.
-        if batch_idx < images // (loader.batch_size or 1) and self._agreed():
+        last = batch_idx >= images // (loader.batch_size or 1)
+        if not last and self._agreed() and step_is_whole(runner):
             self._stop(runner, runner.iter)
 
     def _agreed(self) -> bool:
@@ -113,7 +112,10 @@ def with_steady_workers(loader: Mapping[str, Any], seed: int | None) -> dict[str
     if not workers or "worker_init_fn" in content:
         return content
     content.pop("disable_subprocess_warning", None)
-    seeds = {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed}
+    # Workers add their numbers to it, and numpy's seeds end at 2^32.
+    seeds = (
+        {} if seed is None else {"num_workers": workers, "rank": get_rank(), "seed": seed % 2**31}
+    )
     return {**content, "worker_init_fn": {"type": "begin_worker", **seeds}}
 
 

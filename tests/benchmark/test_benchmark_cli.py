@@ -18,7 +18,7 @@ from casvit_dense.casvit import ARCHS
 from casvit_dense.cli import main
 from casvit_dense.cli.benchmark import add_arguments
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Speed
+from casvit_dense.results.measurements import EvaluatorSpeed, LoadingSpeed, Speed
 
 QUICK = ["--sizes", "64", "--rounds", "2", "--no-memory", "--threads", "1"]
 SHAPES = str(Path(__file__).parents[2] / "configs/demo/fpn_casvit-mini_shapes.py")

@@ -14,7 +14,7 @@ from casvit_dense.benchmark.group import Settings
 from casvit_dense.benchmark.machine import cuda_versions, fixed_settings, measure_rates
 from casvit_dense.benchmark.run import Benchmark
 from casvit_dense.benchmark.timing import stopwatch
-from casvit_dense.results.row import Speed
+from casvit_dense.results.measurements import Speed
 
 pytestmark = pytest.mark.cuda
 

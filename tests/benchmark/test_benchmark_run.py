@@ -21,7 +21,7 @@ from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
 from casvit_dense.export import writers
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import Speed
+from casvit_dense.results.measurements import Speed
 
 QUICK = Settings(rounds=3, threads=1, memory=False, turn_seconds=0.001)
 TINY = dict(model=["casvit-tiny"], size=[(64, 64)])

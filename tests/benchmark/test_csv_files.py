@@ -9,7 +9,8 @@ import pytest
 
 from casvit_dense.benchmark.csv_files import csv_text, read_csv_0_1
 from casvit_dense.errors import UserError
-from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Software, Speed
+from casvit_dense.results.measurements import EvaluatorSpeed, LoadingSpeed, Speed
+from casvit_dense.results.row import Software
 
 #: As version 0.1 wrote it, but for most of the columns.
 SPEED = {

@@ -11,7 +11,9 @@ from casvit_dense.benchmark.page import TABLES, render_page, svg_of, write_page
 from casvit_dense.benchmark.tables import Chart, geometric_mean, newest_machine
 from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import append_rows
-from casvit_dense.results.row import EvaluatorSpeed, LoadingSpeed, Software, Speed, line_of
+from casvit_dense.results.lines import line_of
+from casvit_dense.results.measurements import EvaluatorSpeed, LoadingSpeed, Speed
+from casvit_dense.results.row import Software
 from casvit_dense.results.tables import time_cell
 
 DATE = datetime(2026, 11, 22, 10, tzinfo=timezone.utc)

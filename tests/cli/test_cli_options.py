@@ -151,6 +151,21 @@ def test_output_that_cannot_be_written(full: bool, expected: tuple, unbuffered: 
     assert (done.returncode, done.stderr) == expected
 
 
+def test_the_exit_code_of_a_stop_needs_no_reader() -> None:
+    """As of ``train 2>&1 | tee log`` after Ctrl-C, for who asks for its state (``pipefail``)."""
+    code = PRINTS.replace('print("line\\n" * 10)', "(print(1), exec('raise cli.Stopped()'))")
+    unread, output = os.pipe()
+    os.close(unread)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=output,
+        stderr=output,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    os.close(output)
+    assert done.returncode == 75
+
+
 def test_a_protected_disk_is_one_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

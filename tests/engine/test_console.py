@@ -1,8 +1,12 @@
 """What the console shows, and what only the log file keeps."""
 
+import io
 import logging
 import math
+import os
+import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from casvit_dense.engine.quiet_runner import QuietRunner
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.log import LOG, log_entry
+from casvit_dense.signals import stop_requests
 
 
 class Nothing(BaseModel):
@@ -116,6 +121,22 @@ def test_a_refusal_stands_alone_and_a_crash_comes_with_what_was_held(
     for kind in ("print", "mmengine", "logged"):
         assert f"{kind} before\n" in err
     assert "UserWarning: warning before" in err
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_reader_that_is_gone_ends_a_command_and_a_training_after_its_step(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread, output = os.pipe()
+    os.close(unread)
+    # As the interpreter's own, whose failing end nobody sees.
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.FileIO(output, "w"), write_through=True))
+    expected = nullcontext() if training else pytest.raises(BrokenPipeError)
+    with expected, stop_requests() as request, quiet_console():
+        request.waits = training
+        LOG.info("iteration 1")
+        LOG.info("iteration 2")
+        assert request.signal == "a closed output"
 
 
 def test_facts_are_aligned(caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.evaluations import find_evaluation, finish_evaluation, new_evaluation
 from casvit_dense.options import RunOptions
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import row_id
+from casvit_dense.results.lines import row_id
 
 Copied = Callable[[str], Path]
 

@@ -109,6 +109,7 @@ def test_the_name_of_the_last_checkpoint_is_not_left_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, hook = runner(tmp_path), KeepingHook()
+    made.optim_wrapper = made.build_optim_wrapper({"optimizer": {"type": "SGD", "lr": 1}})
     hook.before_train(made)
     monkeypatch.setattr(made, "save_checkpoint", lambda *args, **more: None)
     (tmp_path / "last_checkpoint").write_text("epoch_1.pth")

@@ -34,6 +34,7 @@ from casvit_dense.engine.loading import (
     name_batches,
     name_records,
 )
+from casvit_dense.engine.record import training_of
 from casvit_dense.errors import UserError
 from casvit_dense.training.draws import Draw, seed_samples
 
@@ -202,6 +203,12 @@ def test_a_training_goes_on_without_a_broken_image_or_saves_and_stops(
         assert f"replaced: 1 image: image {file}" in shown.out
         saved = torch.load(options.work_dir / "iter_4.pth", weights_only=False)
         assert said in saved["message_hub"]["runtime_info"]["replaced_images"][0]
+        training = training_of(saved)
+        assert training is not None and training.replaced_images == 1
+        assert training.replaced == [f"image {file} with map {data / 'ade' / MAP}"]
+        assert training.remarks == [
+            "the training replaced 1 image that could not be read: " + training.replaced[0]
+        ]
     else:
         assert f"error: {said}" in shown.err
         (stopped,) = options.work_dir.glob("stopped_iter_*.pth")
@@ -266,6 +273,20 @@ def test_who_stands_in_depends_on_the_draw_alone(data: Path) -> None:
         assert ["the image does not exist" in text for text in said] == [1, 0, 1, 1, 0, 1]
     assert runs[0] == runs[1]
     assert len({runs[0][step] for step in (0, 2, 3, 5)}) > 1
+
+
+def test_one_that_stands_in_may_be_broken_itself(data: Path) -> None:
+    dataset = built("fpn", data)
+    name_records(dataset, replace=True)
+    for file in sorted((data / "ade/images/training").iterdir())[:6]:
+        no_bytes(file)
+    for seed in range(5):
+        np.random.seed(seed)
+        assert "is empty" in dataset[0]["data_samples"].get(REPLACES)
+    for file in (data / "ade/images/training").iterdir():
+        no_bytes(file)
+    with pytest.raises(BrokenFileError, match="is empty"):
+        dataset[0]
 
 
 class Fatal(torch.utils.data.Dataset):

@@ -28,7 +28,8 @@ from casvit_dense.evaluations import find_evaluation
 from casvit_dense.options import RunOptions
 from casvit_dense.results.hashes import ConfigHashes, digest
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import Evaluation, Training, row_id
+from casvit_dense.results.lines import row_id
+from casvit_dense.results.row import Evaluation, Training
 from casvit_dense.training.records import TRAINING_RECORD, record_after_resume
 
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"

@@ -18,10 +18,16 @@ from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.resume import changes_since, find_resumed
+from casvit_dense.engine.resume import (
+    ResumedRun,
+    changes_since,
+    check_same_start,
+    find_resumed,
+)
+from casvit_dense.engine.runner import fitting_iteration
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
-from casvit_dense.training.saving import numbered
+from casvit_dense.training.saving import KeepingHook, numbered
 
 Straight = Callable[[str], Path]
 
@@ -212,6 +218,32 @@ def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(
     assert group["lr"] == pytest.approx(expected, rel=0.2)
 
 
+def test_a_changed_run_goes_on_in_the_same_epoch() -> None:
+    """Ten images in batches of 4 are an epoch of 3 steps, and in batches of 2 one of 5."""
+    for done, expected in ((3, 5), (5, 5), (7, 7), (11, 5)):
+        loop: Any = SimpleNamespace(epoch=1, iter=done, dataloader=range(5))
+        assert fitting_iteration(loop) == expected
+
+
+@pytest.mark.slow
+def test_epochs_may_change_their_length(broken: Callable[[str], Path], shapes: Path) -> None:
+    options = options_for(
+        "retinanet", shapes, broken("retinanet"), resume="auto", allow_changed_resume=True
+    )
+    options.cfg_options["train_dataloader.batch_size"] = 2
+    meta = read_checkpoint(train(config_of("retinanet"), options))["meta"]
+    assert (meta["epoch"], meta["iter"]) == (2, 10)
+
+
+def test_machines_must_begin_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that are not shared: the first machine alone has checkpoints."""
+    check_same_start(None)
+    monkeypatch.setattr("casvit_dense.engine.resume.on_main_process", lambda task: 4)
+    with pytest.raises(UserError, match="first process begins at iteration 4, this one at 0"):
+        check_same_start(None)
+    check_same_start(ResumedRun(Path("iter_4.pth"), {"meta": {"iter": 4}}, ()))
+
+
 def test_weights_alone_cannot_be_resumed(broken: Callable[[str], Path], shapes: Path) -> None:
     """The best checkpoint, and what `convert` writes, lack the state of a training."""
     folder = broken("fpn")
@@ -260,7 +292,34 @@ def test_a_copied_run_leaves_the_original_alone(
     assert sorted(folder.glob("best_*.pth")) == best
 
 
-def test_nothing_left_to_train_is_an_error(straight: Straight, shapes: Path) -> None:
-    options = options_for("fpn", shapes, straight("fpn"), resume="auto")
+def test_a_last_validation_that_was_broken_off_is_made(
+    straight: Straight,
+    broken: Callable[[str], Path],
+    shapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = broken("fpn")
+    for best in folder.glob("best_*"):
+        best.unlink()
+    options = options_for("fpn", shapes, folder, resume="auto")
+    validated = KeepingHook.after_val_epoch
+
+    def on_a_full_disk(self: KeepingHook, runner: Any, metrics: dict[str, Any]) -> None:
+        if runner.iter == 4:
+            raise UserError("no space left")
+        validated(self, runner, metrics)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="no space left"):
+        patch.setattr(KeepingHook, "after_val_epoch", on_a_full_disk)
+        train(config_of("fpn"), options)
+    last = train(config_of("fpn"), options)
+    assert last == folder / "iter_4.pth"
+    assert "only its validation is missing" in log_of(folder)
+    expected = numbered(straight("fpn"))[0]
+    assert differences(last, expected) == []
+    facts = [read_checkpoint(path)["message_hub"]["runtime_info"] for path in (last, expected)]
+    assert facts[0]["best_score"] == facts[1]["best_score"]
+    names = [{p.name for p in f.glob("*.pth")} for f in (folder, expected.parent)]
+    assert names[0] == names[1]
     with pytest.raises(UserError, match="the schedule was over after 4 iterations"):
         train(config_of("fpn"), options)

@@ -29,7 +29,7 @@ from casvit_dense.export.model import ExportedModel, predict_image
 from casvit_dense.export.runtime import open_runtime
 from casvit_dense.predictor import Predictor
 from casvit_dense.results.ledger import read_ledger
-from casvit_dense.results.row import row_id
+from casvit_dense.results.lines import row_id
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")

@@ -34,7 +34,7 @@ from casvit_dense.files import free_bytes
 GROWING = (".log", ".lock", "ballast")
 #: The folder of more of them, by mmengine: scalars as lines of JSON.
 FIGURES = "vis_data"
-#: What --resume says where the last checkpoint was whole, and only its validation was broken off.
+#: What --resume says where all but the last lines of the log was written.
 FINISHED = "the schedule was over"
 #: The disk of memory, and how many rooms a command gets on it.
 DISK_BYTES, ROOMS = 20 << 20, 8

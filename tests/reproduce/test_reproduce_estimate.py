@@ -32,7 +32,8 @@ from casvit_dense.reproduce.recipe import (
     published_images,
     read_truth,
 )
-from casvit_dense.results.row import Software, Speed
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Software
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RETINANET = CONFIGS / "retinanet/retinanet_casvit-xs_fpn_8xb4-1x_coco.py"

@@ -12,9 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from casvit_dense.errors import UserError
 from casvit_dense.results import ledger
-from casvit_dense.results import row as schema
+from casvit_dense.results import lines as schema
 from casvit_dense.results.ledger import append_rows, read_ledger, read_ledgers, replace_rows
-from casvit_dense.results.row import Software, Speed, Training, line_of, parse_row, row_id
+from casvit_dense.results.lines import line_of, parse_row, row_id
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Software, Training
 
 PROCESSES = 16
 

@@ -12,8 +12,9 @@ from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.results.ledger import append_rows, read_ledger
+from casvit_dense.results.measurements import Speed
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
-from casvit_dense.results.row import Dataset, Evaluation, Speed
+from casvit_dense.results.row import Dataset, Evaluation
 from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
     ModelSize,

@@ -15,7 +15,8 @@ from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.results import hashes, read_targets
 from casvit_dense.results.ledger import append_rows
-from casvit_dense.results.row import Evaluation, Software, Weights, row_id
+from casvit_dense.results.lines import row_id
+from casvit_dense.results.row import Evaluation, Software, Weights
 from casvit_dense.results.targets import PUBLISHED
 from casvit_dense.results.verify import (
     COLUMNS,
@@ -271,6 +272,18 @@ def test_changed_code_is_noted_and_not_refused() -> None:
     found = finding([evaluation(software=software)])
     assert found.verdict is Verdict.WITHIN
     assert found.notes == ("the code differed from commit 1234567",)
+
+
+def test_what_went_wrong_in_a_training_is_noted() -> None:
+    training = trained(
+        RETINANET, skipped_steps=[5, 9], replaced_images=3, replaced=["image a.jpg", "image b.jpg"]
+    )
+    found = finding([evaluation(training=training)])
+    assert found.verdict is Verdict.WITHIN
+    assert found.notes == (
+        "the training left out 2 steps, not finite",
+        "the training replaced 3 images that could not be read: image a.jpg, image b.jpg",
+    )
 
 
 def test_a_config_that_does_not_come_with_the_project_is_not_comparable(tmp_path: Path) -> None:

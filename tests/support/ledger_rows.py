@@ -4,7 +4,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from casvit_dense.results.hashes import zoo_config
-from casvit_dense.results.row import Dataset, Evaluation, Software, Speed, Training, Weights
+from casvit_dense.results.measurements import Speed
+from casvit_dense.results.row import Dataset, Evaluation, Software, Training, Weights
 
 RETINANET = "retinanet_casvit-xs_fpn_8xb4-1x_coco"
 MASK_RCNN = "mask-rcnn_casvit-xs_fpn_8xb4-1x_coco"

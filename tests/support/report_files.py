@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 
 from casvit_dense.data.shapes import SHAPES
 from casvit_dense.results.ledger import append_rows
-from casvit_dense.results.row import Dataset, Evaluation, row_id
+from casvit_dense.results.lines import row_id
+from casvit_dense.results.row import Dataset, Evaluation
 
 #: What a careless page would run.
 HOSTILE = "<script>alert(1)</script>"

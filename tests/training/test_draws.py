@@ -21,7 +21,7 @@ from casvit_dense.training.draws import (
     seed_samples,
     with_draws,
 )
-from casvit_dense.training.loops import EndlessBatches
+from casvit_dense.training.loops import EndlessBatches, EpochLoop
 
 
 class Numbers:
@@ -115,6 +115,43 @@ def test_batches_are_those_of_the_loaders_own_sampler() -> None:
     ours.begin(iteration=12, skipped=2)
     late = list(ours)
     assert late == expected[2:] and late[0][1].place == (1, 0, 12, 1)
+
+
+def test_epochs_may_have_fewer_batches_than_their_sampler_says() -> None:
+    """mmdet's with ``drop_last``, of 3 wide and 3 high images: 2 pairs, and no third one."""
+    mmdet = pytest.importorskip("mmdet.datasets.samplers")
+
+    class Shapes(Numbers):
+        def __len__(self) -> int:
+            return 6
+
+        def get_data_info(self, index: int) -> dict[str, int]:
+            return {"width": 10, "height": 5 + 10 * (index % 2)}
+
+    class Counted(EpochLoop):
+        def run_iter(self, idx: int, data_batch: Any) -> None:
+            places.append((idx, self._iter))
+            self._iter += 1
+
+    places: list[tuple[int, int]] = []
+    runner: Any = SimpleNamespace(
+        seed=7,
+        _randomness_cfg={},
+        build_dataloader=Runner.build_dataloader,
+        call_hook=lambda *args: None,
+        model=torch.nn.Identity(),
+    )
+    config = {
+        "dataset": Shapes(),
+        "batch_size": 2,
+        "sampler": {"type": "DefaultSampler"},
+        "batch_sampler": {"type": mmdet.AspectRatioBatchSampler, "drop_last": True},
+        "collate_fn": {"type": "pseudo_collate"},
+    }
+    loop = Counted(runner, config, max_epochs=2)
+    loop.run_epoch()
+    loop.run_epoch()
+    assert places == [(0, 0), (1, 1), (0, 2), (1, 3)]
 
 
 def test_infinite_passes_have_no_end() -> None:

@@ -23,6 +23,7 @@ from torch import distributed, nn
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.cli import main
+from casvit_dense.engine.hooks import BackboneRecordHook
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.replay import FirstOutput, replay
 from casvit_dense.engine.train import train
@@ -128,6 +129,20 @@ def test_skipped_steps_are_as_if_they_had_not_been(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"iteration 5, .* 2 such steps were left out before"):
         run.step(factor=math.nan)
     assert_same(run.state(), straight.state())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"meta": "x", "message_hub": "x"},
+        {"meta": [], "message_hub": {"runtime_info": {"last_ckpt": 5}}},
+    ],
+)
+def test_a_file_that_gives_no_more_than_weights_may_hold_anything(more: dict) -> None:
+    runner: Any = SimpleNamespace(cfg={}, work_dir="")
+    for hook in (FiniteLossHook(), BackboneRecordHook()):
+        hook.after_load_checkpoint(runner, {"state_dict": {}, **more})
 
 
 def test_a_resumed_run_goes_on_counting(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from mmengine.dataset import worker_init_fn
 from mmengine.runner import Runner
 from processes import wait_for
 
@@ -49,6 +50,12 @@ def test_a_worker_stays_until_its_main_process_ends_it(number: int) -> None:
         list(batches)
 
 
+def test_workers_have_seeds_however_large_the_runs_is() -> None:
+    config = with_steady_workers({"num_workers": 2}, 2**32 - 1)
+    seeds = {k: v for k, v in config["worker_init_fn"].items() if k != "type"}
+    worker_init_fn(1, **seeds)
+
+
 def test_before_the_first_step_a_signal_ends_at_once() -> None:
     with pytest.raises(Stopped, match="SIGUSR1 before the first step"), stop_requests():
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -64,6 +71,22 @@ def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> No
         os.kill(os.getpid(), signal.SIGINT)
         assert request.signal == "SIGTERM"
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_a_signal_is_noted_where_nobody_reads_what_is_said_of_it() -> None:
+    """As in ``train 2>&1 | tee log``: Ctrl-C ends ``tee`` first."""
+    script = """if True:
+        import os, signal
+        from casvit_dense.signals import stop_requests
+        with stop_requests() as request:
+            request.waits = True
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal == "SIGINT"
+    """
+    unread, output = os.pipe()
+    os.close(unread)
+    assert subprocess.run([sys.executable, "-c", script], stderr=output).returncode == 0
+    os.close(output)
 
 
 def test_a_later_signal_ends_at_once() -> None:
