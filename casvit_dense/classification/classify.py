@@ -1,15 +1,18 @@
-"""The likeliest classes of images."""
+"""The likeliest classes of images, and how often they are right."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 from torch import Tensor
 
+from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.model import ImageClassifier
 from casvit_dense.classification.pixels import MEAN, STD, evaluated, read_rgb
 
@@ -59,3 +62,55 @@ def likeliest(scores: Tensor, names: Sequence[str], count: int = 5) -> list[tupl
     """The first names with their probabilities, the likeliest first."""
     values, labels = scores.topk(min(count, len(scores)))
     return [(names[i], float(v)) for i, v in zip(labels.tolist(), values.tolist(), strict=True)]
+
+
+def top_lines(config: Config, weights: str, images: Sequence[Path], size: int) -> Iterator[str]:
+    """A line for each image, with its five likeliest classes.
+
+    Raises:
+        UserError: the weights cannot be read safely or do not fit, or an image cannot be read.
+    """
+    model: Any = MODELS.build(without_weights(config).model)
+    model.load_file(weights)
+    names = names_of(weights, model.num_classes)
+    for file, scores in zip(images, scores_of(model.eval(), images, size), strict=True):
+        found = likeliest(scores, names)
+        yield f"{file}: {', '.join(f'{name} {100 * share:.1f} %' for name, share in found)}"
+
+
+def names_of(weights: str, count: int) -> list[str]:
+    """The classes of a file: as it says, ImageNet's where there are 1,000, else numbers."""
+    meta = read_checkpoint(weights).get("meta")
+    data = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    known = data.get("classes") if isinstance(data, dict) else None
+    if isinstance(known, (list, tuple)) and len(known) == count:
+        return [str(name) for name in known]
+    return imagenet_names() if count == 1000 else [f"class {number}" for number in range(count)]
+
+
+def without_weights(config: Config) -> Config:
+    """A copy of a config whose backbone begins without a file."""
+    copy = Config(config.to_dict(), filename=config.filename)
+    copy.model.backbone.init_cfg = None
+    return copy
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether a folder has images in folders, one for each class."""
+    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+
+
+def evaluation_config(config: Config, folder: Path, size: int) -> Config:
+    """A classifier's config for the evaluation of a folder of classes.
+
+    Args:
+        folder: with a folder for each class.
+        size: of the images, in pixels.
+    """
+    changed = Config(config.to_dict(), filename=config.filename)
+    dataset = changed.test_dataloader.dataset
+    dataset.update(data_root=str(folder), data_prefix={"img_path": ""})
+    for step in dataset.pipeline:
+        if step.type == "EvaluationCrop":
+            step.size = size
+    return changed

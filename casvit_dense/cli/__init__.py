@@ -25,6 +25,7 @@ COMMANDS = (
     "config",
     "data",
     "demo",
+    "classify",
     "convert",
     "weights",
     "export",
