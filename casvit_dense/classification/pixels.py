@@ -69,8 +69,15 @@ class ReadRGB(BaseTransform):
     """Reads the image of ``img_path`` as ``img``, a PIL image in RGB."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds ``img``."""
-        return {**results, "img": read_rgb(results["img_path"])}
+        """Adds ``img``.
+
+        Raises:
+            OSError: as of any broken file, which a training may replace.
+        """
+        try:
+            return {**results, "img": read_rgb(results["img_path"])}
+        except UserError as error:
+            raise OSError(str(error)) from error
 
 
 @TRANSFORMS.register_module()

@@ -4,14 +4,14 @@ Source: ``classification/data/samplers.py`` of https://github.com/Tianfang-Zhang
 041d2d6, MIT licence. Sizes and batch sizes are the official ones. Two things differ:
 
 - The official sampler draws every size by itself and an epoch ends when its images do, so no two
-  epochs need to have the same number of batches. Here sizes come in cycles of all of them, each in
-  an order of its own, and epochs are equally long: a run can go on inside one by counting.
+  epochs need to have the same number of batches. Here an epoch is a whole number of cycles of all
+  sizes, each cycle in an order of its own: a run can go on inside an epoch by counting, and steps
+  that accumulate 2, 3 or 6 batches end where epochs do.
 - The official schedule counts epochs by the batch of size 224 and skips what the larger batches
   leave over: of 625 learning rates an epoch, ImageNet on 8 GPUs uses some 513. Here it has as many
   rates as there are batches.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
@@ -27,9 +27,9 @@ from casvit_dense.training.draws import SizedIndex
 class MultiScaleBatches:
     """Batches that differ in image size; the smaller the images, the more of them.
 
-    All processes have the same size at the same step. An epoch has as many images as the data set
-    to within one cycle of sizes: its last batch begins the images anew, or its last images wait for
-    another epoch.
+    All processes have the same size at the same step. An epoch has as many images as the data set,
+    to the nearest whole cycle of sizes, of which there is at least one: it leaves some out for
+    other epochs, or begins them anew.
 
     Args:
         sampler: mmengine's ``DefaultSampler``, whose seed and epoch choose the sizes.
@@ -56,8 +56,8 @@ class MultiScaleBatches:
         }
 
     def __len__(self) -> int:
-        per_cycle = sum(self.batch_sizes.values())
-        return math.ceil(len(self.sampler) * len(self.batch_sizes) / per_cycle)
+        cycles = round(len(self.sampler) / sum(self.batch_sizes.values()))
+        return max(1, cycles) * len(self.batch_sizes)
 
     def __iter__(self) -> Iterator[list[SizedIndex]]:
         images = cycle(self.sampler)

@@ -1,12 +1,6 @@
 # CAS-ViT with one head, as the released training script builds it; the published weights have two.
 custom_imports = dict(
-    imports=[
-        "casvit_dense.engine",
-        "casvit_dense.classification",
-        "casvit_dense.classification.augment",
-        "casvit_dense.classification.pixels",
-        "casvit_dense.classification.sampler",
-    ],
+    imports=["casvit_dense.engine", "casvit_dense.classification.register"],
     allow_failed_imports=False,
 )
 model = dict(
