@@ -127,7 +127,5 @@ def batches_of(loader: "DataLoader[Any]") -> DrawnBatches:
     return batches
 
 
-#: Names of mmengine's loops, by iterations and by epochs.
-LOOP_NAMES: Final = ("IterBasedTrainLoop", "EpochBasedTrainLoop")
 #: mmengine's loops -> ours.
 OUR_LOOPS: Final = {"EpochBasedTrainLoop": "EpochLoop", "IterBasedTrainLoop": "IterLoop"}
