@@ -5,8 +5,9 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,16 +98,24 @@ class Fault:
 def did_you_mean(name: Any, choices: Iterable[str]) -> str:
     """The nearest choice, or else all of them if they are few, as the end of a sentence."""
     known = sorted({str(choice) for choice in choices})
-    close = get_close_matches(str(name), known, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    if close := nearest(str(name), known, 0.6):
+        return f"; did you mean '{close}'?"
     return f"; there are {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 
 def nearest(name: str, choices: Iterable[Any], cutoff: float = 0.85) -> str | None:
-    """The choice that ``name`` is probably a misspelling of, if any."""
-    matches = get_close_matches(name, [str(c) for c in choices], n=1, cutoff=cutoff)
-    return matches[0] if matches else None
+    """The choice that ``name`` is probably a misspelling of, if any.
+
+    Letters at the start count a little more: ``score_threshold`` means ``score_thr``, not
+    ``iou_threshold``.
+    """
+
+    def likeness(choice: str) -> float:
+        ratio = SequenceMatcher(None, choice, name).ratio()
+        return ratio + 0.007 * len(commonprefix([choice, name]))
+
+    matches = get_close_matches(name, known := [str(c) for c in choices], len(known) or 1, cutoff)
+    return max(matches, key=likeness, default=None)
 
 
 def top_level_faults(cfg: Config) -> Iterator[Fault]:
