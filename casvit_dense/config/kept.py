@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.formats import read_weights
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.read import SCOPES, read_config, register_modules, register_scope
-from casvit_dense.config.tree import LOADERS
+from casvit_dense.config.tree import LOADERS, walk
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
@@ -126,7 +126,7 @@ def check_size(cfg: Config, file: Path) -> None:
         UserError: it is.
     """
     tensors = read_weights(file, casvit=False).state.values()
-    numbers = [n for _, n in pairs_in(cfg.model.to_dict()) if isinstance(n, (int, float))]
+    numbers = [n for _, n in walk(cfg.model.to_dict()) if isinstance(n, (int, float))]
     arch = cfg.model.backbone.get("arch")
     blocks = sum(arch["depths"]) if isinstance(arch, Mapping) else 0
     fits = max(numbers, default=0) <= LARGEST and blocks <= len(tensors)
@@ -196,7 +196,8 @@ def check_content(content: Mapping[str, Any], file: Path) -> None:
     scope = content.get("default_scope")
     known = registered_names(scope) if scope in SCOPES else set()
     wrong = []
-    for key, value in pairs_in(content):
+    for place, value in walk(content):
+        key = re.sub(r"(\.\d+)*$", "", place).rpartition(".")[2]  # of an item, that of its list
         if key == "_scope_" and value not in SCOPES:
             wrong.append(f"{key} {value!r}")
         if key in NAMING and isinstance(value, str):
@@ -204,7 +205,7 @@ def check_content(content: Mapping[str, Any], file: Path) -> None:
             if name not in known or UNSAFE.fullmatch(name):
                 wrong.append(f"{key} {value!r}")
     for loader in LOADERS:
-        texts = (v for _, v in pairs_in(content.get(loader)) if isinstance(v, str))
+        texts = (text for _, text in walk(content.get(loader)) if isinstance(text, str))
         wrong += [f"file {text!r}" for text in texts if UNSAFE_FILE.fullmatch(text)]
     if wrong:
         raise UserError(
@@ -219,20 +220,6 @@ def registered_names(scope: str) -> set[str]:
     modules = (mmengine.registry, import_module(f"{scope}.registry"))
     found = [v for module in modules for v in vars(module).values() if isinstance(v, Registry)]
     return {name for registry in found for name in registry.module_dict} | set(vars(mmcv.ops))
-
-
-def pairs_in(node: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at any depth; items of a list have its key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield key, value
-            for child in value if isinstance(value, (list, tuple)) else [value]:
-                if child is not value and not isinstance(child, (Mapping, list, tuple)):
-                    yield key, child
-                yield from pairs_in(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from pairs_in(child)
 
 
 def import_own_modules(content: Mapping[str, Any], file: Path) -> None:

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -32,7 +31,7 @@ from casvit_dense.config.signatures import (
     kinds_of,
     signature_of,
 )
-from casvit_dense.config.tree import LOADERS, dicts_in
+from casvit_dense.config.tree import LOADERS, dicts_in, walk
 
 Registries = tuple[str, ...]
 
@@ -129,7 +128,7 @@ def runner_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
         yield from call_faults(name, cfg.get(name), DataLoader, LOADER_KEYS)
     hooks = cfg.get("default_hooks")
     for name, hook in hooks.items() if isinstance(hooks, Mapping) else ():
-        meant = get_close_matches(name, DEFAULT_HOOKS, n=1)
+        meant = nearest(name, DEFAULT_HOOKS, 0.6)
         if name not in DEFAULT_HOOKS and (meant or "type" not in (hook or ())):
             text = f"no hook is called '{name}'{did_you_mean(name, DEFAULT_HOOKS)}"
             yield Fault(f"default_hooks.{name}", text)
@@ -183,19 +182,15 @@ def model_option_faults(model: Any, scope: str) -> Iterator[Fault]:
         for module in modules_of(kind):
             for name, keys in keys_read(module).items():
                 known |= keys if name.endswith("cfg") else set()
-    yield from _option_faults("model", model, known)
-
-
-def _option_faults(place: str, node: Any, known: set[str], inside: bool = False) -> Iterator[Fault]:
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _option_faults(f"{place}.{index}", child, known, inside)
-    if isinstance(node, Mapping):
-        if inside and "type" not in node and place.rpartition(".")[2] not in PASSED_ON:
-            yield from unread(place, node, known)
-        for key, child in node.items():
-            within = (inside and "type" not in node) or key in ("train_cfg", "test_cfg")
-            yield from _option_faults(f"{place}.{key}", child, known, within)
+    options: set[str] = set()  # places of dicts without a type, and of what is in them
+    for place, node in walk(model, "model"):
+        parent, _, key = place.rpartition(".")
+        if key in ("train_cfg", "test_cfg") or parent in options:
+            if isinstance(node, Mapping) and "type" in node:
+                continue
+            options.add(place)
+            if isinstance(node, Mapping) and key not in PASSED_ON:
+                yield from unread(place, node, known)
 
 
 def modules_of(kind: Any) -> Iterator[str]:
@@ -233,10 +228,8 @@ def call_faults(
     place: str, node: Any, kind: Callable, extra: Iterable[str] = ()
 ) -> Iterator[Fault]:
     """Arguments that a class or function does not take, or not of that kind."""
-    if node is None:
-        return
     if not isinstance(node, Mapping):
-        yield Fault(place, f"must be a dict, not {node!r}")
+        yield from unread(place, node, ())
         return
     signature = signature_of(kind)
     for key, value in node.items():

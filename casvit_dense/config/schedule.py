@@ -7,6 +7,7 @@ from typing import Any, Final
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.config.image_size import set_image_size
+from casvit_dense.config.tree import parts_of
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.training.schedulers import warmup_steps
@@ -168,12 +169,6 @@ def count_by(cfg: Config, by_epoch: bool) -> None:
 # ---- the learning rate
 
 
-def schedulers_of(cfg: Config) -> list[ConfigDict]:
-    """The schedulers of a config, which may name one alone."""
-    found = cfg.get("param_scheduler") or []
-    return [found] if isinstance(found, dict) else list(found)
-
-
 def is_warmup(scheduler: Mapping[str, Any]) -> bool:
     """Whether a scheduler raises the rate linearly from the first step on."""
     rises = scheduler.get("start_factor", 1 / 3) < scheduler.get("end_factor", 1.0)
@@ -185,7 +180,7 @@ def fit_schedulers(cfg: Config, old: Length, new: Length) -> None:
     """Stretches the learning rate of a config to another length of its training."""
     moved: dict[float, float] = {}  # where a warm-up ended -> where it ends now
     fitted: list[ConfigDict] = []
-    schedulers = schedulers_of(cfg)
+    schedulers = parts_of(cfg.get("param_scheduler"))
     for scheduler in sorted(schedulers, key=lambda one: not is_warmup(one)):
         if is_warmup(scheduler):
             end = scheduler.get("end")
@@ -279,7 +274,7 @@ def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
     if not by_epoch:
         epochs = f"{total / epoch_length:.3g} epochs of {epoch_length}"
     parts = [f"{total} step{'s' * (total != 1)} ({epochs})"]
-    for scheduler in schedulers_of(cfg):
+    for scheduler in parts_of(cfg.get("param_scheduler")):
         unit = epoch_length if scheduler.get("by_epoch", True) else 1
         if is_warmup(scheduler):
             parts.append(f"warm-up {warmup_end(scheduler, total, epoch_length) or 'none'}")
@@ -304,7 +299,7 @@ def warmup_end(scheduler: Mapping[str, Any], total: int, epoch_length: int) -> i
 def unfinished_warmup(cfg: Config, total: int, epoch_length: int) -> list[str]:
     """What a user should know of a warm-up that is longer than the training."""
     rate = (cfg.optim_wrapper.get("optimizer") or {}).get("lr")
-    for scheduler in schedulers_of(cfg):
+    for scheduler in parts_of(cfg.get("param_scheduler")):
         if not is_warmup(scheduler) or rate is None:
             continue
         end = warmup_end(scheduler, total, epoch_length)

@@ -237,6 +237,16 @@ _ALSO: Final = {
 }
 
 
+#: Classes of values, and their kinds, the first that fits.
+_KINDS: Final = (
+    (bool, "bool"),
+    ((int, float), "number"),
+    (str, "str"),
+    (Mapping, "dict"),
+    ((list, tuple, set), "list"),
+)
+
+
 def admits(annotation: Any, value: Any) -> bool:
     """Whether a type may mean a value of a config; True where that cannot be known."""
     kinds = kinds_of(annotation)
@@ -257,21 +267,16 @@ def kinds_of(annotation: Any) -> frozenset[str] | None:
     kind = origin or annotation
     if kind is type(None):
         return frozenset()
+    if kind in (Sequence, Iterable):
+        return frozenset({"list"})
     if not inspect.isclass(kind) or kind in (object, EMPTY):
         return None
-    for base, name in ((bool, "bool"), ((int, float), "number"), (str, "str"), (Mapping, "dict")):
-        if issubclass(kind, base):
-            return frozenset({name})
-    if issubclass(kind, (list, tuple, set)) or kind in (Sequence, Iterable):
-        return frozenset({"list"})
-    return None
+    found = next((name for base, name in _KINDS if issubclass(kind, base)), None)
+    return frozenset({found}) if found else None
 
 
 def kind_of(value: Any) -> str:
     """The kind of a value in a config: of `KINDS`, ``parts`` for a list of dicts, or another."""
-    for kind, name in ((bool, "bool"), ((int, float), "number"), (str, "str"), (Mapping, "dict")):
-        if isinstance(value, kind):
-            return name
-    if isinstance(value, (list, tuple, set)):
-        return "parts" if value and all(isinstance(v, Mapping) for v in value) else "list"
-    return type(value).__name__
+    kind = next((name for base, name in _KINDS if isinstance(value, base)), type(value).__name__)
+    holds_dicts = kind == "list" and value and all(isinstance(v, Mapping) for v in value)
+    return "parts" if holds_dicts else kind
