@@ -15,22 +15,6 @@ from casvit_dense.training.schedulers import warmup_steps
 #: Most of a training that a warm-up may take.
 WARMUP_SHARE: Final = 0.1
 
-#: Flag -> the keys of a config that it sets.
-KEYS: Final = {
-    "epochs": ("train_cfg", "param_scheduler"),
-    "iters": ("train_cfg", "param_scheduler"),
-    "batch_size": ("train_dataloader.batch_size",),
-    "lr": ("optim_wrapper.optimizer.lr",),
-    "workers": (
-        "train_dataloader.num_workers",
-        "val_dataloader.num_workers",
-        "test_dataloader.num_workers",
-    ),
-    "image_size": ("model.data_preprocessor.size",),
-}
-#: Ends of keys that say how large images are.
-SIZES: Final = ("scale", "scales", "crop_size", "img_scale", "size")
-
 #: Places of a scheduler on the time axis; others of its arguments are of no length.
 PLACES: Final = ("begin", "end", "T_max")
 #: Arguments of schedulers that count steps and have no fractions.
@@ -61,9 +45,8 @@ def apply_schedule(cfg: Config, options: RunOptions) -> None:
     those that the recipe was made for.
 
     Raises:
-        UserError: a flag contradicts another one or an override, or the config has no place for it.
+        UserError: the config has no place for a flag.
     """
-    check_schedule_flags(options)
     if options.batch_size is not None:
         section(cfg, "train_dataloader", "--batch-size").batch_size = options.batch_size
     if options.lr is not None:
@@ -79,30 +62,6 @@ def apply_schedule(cfg: Config, options: RunOptions) -> None:
         set_length(cfg, Length(options.iters, by_epoch=False), "--iters")
     elif options.data is not None and cfg.get("train_cfg"):
         set_length(cfg, length_of(cfg, "--data"), "--data")
-
-
-def check_schedule_flags(options: RunOptions) -> None:
-    """Refuses values that mean nothing, and flags that contradict each other or an override."""
-    for name, keys in KEYS.items():
-        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
-        if value is None:
-            continue
-        if not value >= 0 or (value == 0 and name != "workers"):
-            raise UserError(f"{flag} {value}: give {'0 or more' if name == 'workers' else 'more'}")
-        for dotted in options.cfg_options:
-            same = any(dotted == key or f"{key}.".startswith(f"{dotted}.") for key in keys)
-            if name in ("epochs", "iters"):
-                same = same or dotted.startswith(("train_cfg.", "param_scheduler."))
-            if name == "image_size":
-                same = same or (".pipeline." in dotted and dotted.rpartition(".")[2] in SIZES)
-            if same:
-                raise UserError(
-                    f"--cfg-options {dotted} and {flag} contradict each other; give one of them"
-                )
-    if options.epochs is not None and options.iters is not None:
-        raise UserError("--epochs and --iters are two lengths of one training; give one of them")
-    if options.lr is not None and options.auto_scale_lr:
-        raise UserError("--auto-scale-lr would change the rate that --lr names; give one of them")
 
 
 def section(cfg: Config, name: str, flag: str) -> ConfigDict:
