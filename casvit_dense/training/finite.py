@@ -177,12 +177,7 @@ class FiniteLossHook(Hook):
         try:
             write_batches(folder, get_rank(), [kept_batch(*batch) for batch in self._batches])
             if get_rank() == 0:
-                meta = {
-                    MODEL_RECORD: self._model_record,
-                    "iter": runner.iter,
-                    "seed": runner.seed,
-                    "processes": get_world_size(),
-                }
+                meta = {MODEL_RECORD: self._model_record, "processes": get_world_size()}
                 write_weights(folder, model_of(runner).state_dict(), meta)
         except UserError as error:
             return f"The step cannot be kept: {error}"
