@@ -21,6 +21,7 @@ from casvit_dense.checkpoint.formats import read_weights
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.read import SCOPES, read_config, register_modules, register_scope
 from casvit_dense.config.tree import LOADERS, walk
+from casvit_dense.config.values import REFUSALS
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
@@ -44,16 +45,6 @@ UNSAFE: Final = re.compile(
 )
 #: Files of a data set that would be unpickled, and places that are not on this machine.
 UNSAFE_FILE: Final = re.compile(r".*(\.pkl|\.pickle|\.pth|://.*)", re.DOTALL)
-
-#: What kept content of a wrong type or shape raises where it is used.
-DAMAGED: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 #: The largest number in a kept model: channels, classes or boxes.
 LARGEST: Final = 1_000_000
@@ -109,7 +100,7 @@ def kept_config(file: Path) -> Config:
                 _ = ConfigDataset.first(cfg, loader).images  # read here, as later
         if not is_exported(file):
             check_size(cfg, file)
-    except DAMAGED as error:
+    except REFUSALS as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
             f"{file}: the config that it keeps is damaged ({reason:.150}); give CONFIG {file}"
@@ -178,8 +169,7 @@ def known_classes(content: Mapping[str, Any]) -> list[str] | None:
     """
     meta = content.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
-    places = (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta)
-    for place in places:
+    for place in (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta):
         for key in ("classes", "CLASSES"):
             found = place.get(key) if isinstance(place, Mapping) else None
             if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):

@@ -4,7 +4,6 @@ import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from itertools import takewhile
@@ -83,14 +82,8 @@ def meant_by(name: str) -> str | None:
     return None if near is None else MEANT[near]
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong at a place of a config.
-
-    Attributes:
-        place: dotted key.
-        text: what is wrong there.
-    """
+class Fault(NamedTuple):
+    """What is wrong at a place of a config, which is a dotted key."""
 
     place: str
     text: str
@@ -200,16 +193,9 @@ def check_override(cfg: Config, dotted: str) -> None:
         dotted: key such as ``train_dataloader.dataset.pipeline.2.scale``.
     """
     parts = dotted.split(".")
-    if parts[0] == "custom_imports":
-        raise UserError(
-            f"--cfg-options {dotted}: modules are imported while a config file is read; write it "
-            "into a file that inherits this one"
-        )
-    if parts[0] not in KNOWN_KEYS:
-        raise UserError(f"--cfg-options {dotted}: {_why_unread(cfg, parts[0])}")
-    node: Any = cfg
+    reason, node = _why_unread(cfg, parts[0]), cfg
     for depth, part in enumerate(parts):
-        reason = _why_wrong(node, part, ".".join(parts[:depth]))
+        reason = reason or _why_wrong(node, part, ".".join(parts[:depth]))
         if reason is not None:
             raise UserError(f"--cfg-options {dotted}: {reason}")
         node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
@@ -217,7 +203,14 @@ def check_override(cfg: Config, dotted: str) -> None:
             return
 
 
-def _why_unread(cfg: Config, top: str) -> str:
+def _why_unread(cfg: Config, top: str) -> str | None:
+    if top == "custom_imports":
+        return (
+            "modules are imported while a config file is read; write it into a file that inherits "
+            "this one"
+        )
+    if top in KNOWN_KEYS:
+        return None
     if top in cfg:
         return (
             f"'{top}' is a variable of the config file that nothing reads afterwards; override the "

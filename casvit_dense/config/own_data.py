@@ -78,7 +78,10 @@ def find_data(
     findings = Findings()
     as_it_lies = describe(options.data, replace(options, task=task), findings)
     check_task(cfg, as_it_lies, task, options.data)
-    description = materialise(as_it_lies, folder_for(cfg, options, as_it_lies), findings)
+    # Converted files of other data, of an earlier evaluation, say, are left alone.
+    digest = hashlib.sha256(as_it_lies.model_dump_json().encode()).hexdigest()
+    folder = (work_dir_of(cfg, options) / "data" / digest[:8]).absolute()
+    description = materialise(as_it_lies, folder, findings)
     findings.raise_errors()
     usable = annotated(description)
     if training and "train" not in usable:
@@ -121,12 +124,6 @@ def check_task(cfg: Config, description: DataDescription, task: str, path: Path)
         raise UserError(
             f"{path}: has boxes and no masks, and {stem} learns masks; train boxes by {named}"
         )
-
-
-def folder_for(cfg: Config, options: RunOptions, description: DataDescription) -> Path:
-    """Where converted files of these very data go: an evaluation of others leaves them alone."""
-    digest = hashlib.sha256(description.model_dump_json().encode()).hexdigest()
-    return (work_dir_of(cfg, options) / "data" / digest[:8]).absolute()
 
 
 def tested_split(description: DataDescription, truth: bool) -> SplitName:

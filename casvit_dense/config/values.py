@@ -19,9 +19,9 @@ from casvit_dense.config.signatures import KINDS, kind_of
 from casvit_dense.config.tree import LOADERS, parts_of, walk
 from casvit_dense.errors import UserError
 
-#: What classes raise for arguments that they refuse. Anything else may be this machine's: a missing
+#: What is raised for values that are refused. Anything else may be this machine's: a missing
 #: package or file.
-REFUSALS: Final = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 #: Sections of some kinds; each may be None where mmengine has a default.
 KINDS_OF_SECTIONS: Final = {
