@@ -286,12 +286,10 @@ class Parts:
             return
         scope = node.get("_scope_", scope or self.scope)
         kind = self.kind_at(place, node, scope)
-        if kind is None:
-            wrong = node.get("type")
-            if wrong is None:
-                yield Fault(place, "lacks its type")
-            else:
-                yield self.unknown(f"{place}.type", wrong, scope)
+        if kind is None and node.get("type") is None:
+            yield Fault(place, "lacks its type")
+        elif kind is None:
+            yield self.unknown(f"{place}.type", node["type"], scope)
         elif kind is not UNKNOWN:
             taken = {k for name in self.names for k in TAKEN_FROM.get(name, ())}
             yield from call_faults(place, node, kind, taken | TAKEN_AT.get(key, set()))

@@ -155,9 +155,8 @@ def set_image_decoder(cfg: Config, decoder: str) -> None:
 
     Decoders differ by a grey level here and there, and so do the figures.
     """
-    steps: list[ConfigDict] = []
-    for key in LOADERS:
-        steps += [s for s in dicts_in(cfg.get(key)) if s.get("type") == "LoadImageFromFile"]
+    parts = dicts_in([cfg.get(key) for key in LOADERS])
+    steps = [step for step in parts if step.get("type") == "LoadImageFromFile"]
     if not steps:
         raise UserError(f"--image-decoder: no pipeline of {cfg.filename} has a LoadImageFromFile")
     check_decoder(cfg, decoder)

@@ -105,24 +105,18 @@ def set_length(cfg: Config, new: Length, flag: str) -> None:
         checkpoints.by_epoch = new.by_epoch
         checkpoints.interval = scaled_interval(checkpoints.get("interval", 1), old, new)
     if old.by_epoch != new.by_epoch:
-        count_by(cfg, new.by_epoch)
+        sampler = cfg.train_dataloader.get("sampler")
+        ours = ("InfiniteSampler", "DefaultSampler")
+        if sampler and sampler.get("type") in ours:
+            sampler.type = ours[new.by_epoch]
+        if logger := hooks.get("logger"):
+            logger.log_metric_by_epoch = new.by_epoch
+        cfg.setdefault("log_processor", ConfigDict()).by_epoch = new.by_epoch
 
 
 def scaled_interval(interval: int, old: Length, new: Length) -> int:
     """An interval that comes as often over a training of another length."""
     return max(1, min(new.count, round(interval * new.count / old.count)))
-
-
-def count_by(cfg: Config, by_epoch: bool) -> None:
-    """Makes sampler and logs count epochs, or iterations."""
-    sampler = cfg.train_dataloader.get("sampler")
-    ours = ("InfiniteSampler", "DefaultSampler")
-    if sampler and sampler.get("type") in ours:
-        sampler.type = ours[by_epoch]
-    logger = (cfg.get("default_hooks") or ConfigDict()).get("logger")
-    if logger:
-        logger.log_metric_by_epoch = by_epoch
-    cfg.setdefault("log_processor", ConfigDict()).by_epoch = by_epoch
 
 
 # ---- the learning rate
@@ -228,9 +222,8 @@ def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
         total: its steps.
         epoch_length: steps of an epoch.
     """
-    by_epoch = cfg.train_cfg.get("max_epochs") is not None
-    epochs = f"{cfg.train_cfg.max_epochs} x {epoch_length}" if by_epoch else ""
-    if not by_epoch:
+    epochs = f"{cfg.train_cfg.get('max_epochs')} x {epoch_length}"
+    if cfg.train_cfg.get("max_epochs") is None:
         epochs = f"{total / epoch_length:.3g} epochs of {epoch_length}"
     parts = [f"{total} step{'s' * (total != 1)} ({epochs})"]
     for scheduler in parts_of(cfg.get("param_scheduler")):
