@@ -36,19 +36,16 @@ def load_start(
             f"--init {weights.path}: holds a {weights.kind} ({weights.format}), not a whole model; "
             "give it by --pretrained"
         )
+
+    def leave_out(name: str) -> str | None:
+        if name in class_layers:
+            return CLASS_LAYERS
+        return UNREAD_NORMS if OUTPUT_NORM.match(name) else None
+
     own = model.state_dict()
-    kept = {name: tensor for name, tensor in weights.state.items() if name not in class_layers}
-    report = compare(
-        {name: tensor for name, tensor in own.items() if name not in class_layers},
-        replace(weights, state=kept),
-        leave_out=lambda name: UNREAD_NORMS if OUTPUT_NORM.match(name) else None,
-    )
-    model.load_state_dict({name: kept.get(name, tensor) for name, tensor in own.items()})
-    left = tuple(sorted(weights.state.keys() & set(class_layers)))
-    report = replace(
-        report,
-        left_out={**report.left_out, CLASS_LAYERS: left},
-        initialised=tuple(sorted(class_layers)),
-    )
+    shared = {name: tensor for name, tensor in own.items() if name not in class_layers}
+    report = compare(shared, weights, leave_out)
+    model.load_state_dict({**own, **{name: weights.state[name] for name in shared}})
+    report = replace(report, initialised=tuple(sorted(class_layers)))
     print_log(str(report), logger="current")
     return report

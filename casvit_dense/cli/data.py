@@ -18,6 +18,7 @@ from casvit_dense.cli.arguments import (
     whole_number,
 )
 from casvit_dense.cli.options import add_run_options, run_options
+from casvit_dense.log import LOG
 from casvit_dense.options import ABOUT_DATA
 
 if TYPE_CHECKING:
@@ -101,15 +102,12 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def log_shown() -> Iterator[None]:
     """Shows what long work says of itself beside the output."""
-    log, handler = logging.getLogger("casvit_dense"), logging.StreamHandler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    LOG.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        LOG.removeHandler(handler)
 
 
 def say(line: str) -> None:

@@ -8,7 +8,12 @@ from mmengine.config import Config
 from casvit_dense.config.keys import Fault, key_faults
 from casvit_dense.config.names import check_override, top_level_faults
 from casvit_dense.config.read import SCOPES
-from casvit_dense.config.values import number_faults, section_faults, value_faults
+from casvit_dense.config.values import (
+    number_faults,
+    save_best_faults,
+    section_faults,
+    trial_faults,
+)
 from casvit_dense.errors import UserError
 
 #: Faults that are told of one config.
@@ -40,7 +45,7 @@ def faults(cfg: Config) -> list[Fault]:
     found = [*top_level_faults(cfg), *number_faults(sections)]
     if scope in SCOPES:
         found += list(section_faults(sections)) or key_faults(sections, scope)
-        found = found or list(value_faults(sections, scope))
+        found = found or [*trial_faults(sections, scope), *save_best_faults(sections, scope)]
     elif "model" in cfg:
         found.append(Fault("default_scope", f"is {scope!r}; set it to {' or '.join(SCOPES)}"))
     return list({fault.place: fault for fault in reversed(found)}.values())[::-1]

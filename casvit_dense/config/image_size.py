@@ -24,24 +24,19 @@ def set_image_size(cfg: Config, side: int) -> None:
     if side % STRIDE or side < STRIDE:
         near = max(STRIDE, round(side / STRIDE) * STRIDE)
         raise UserError(f"--image-size {side}: give a multiple of {STRIDE}, such as {near}")
-    steps = [step for key in LOADERS for step in dicts_in(cfg.get(key)) if "type" in step]
+    steps = [step for step in dicts_in([cfg.get(key) for key in LOADERS]) if "type" in step]
     sized = [step for step in steps if any(isinstance(step.get(key), Sequence) for key in RESIZES)]
     if not sized:
         raise UserError(f"--image-size: no step of the pipelines of {cfg.filename} has a size")
     if cfg.get("default_scope") == "mmdet":
         for step in sized:
-            fit_into_square(step, side)
+            for key in RESIZES:
+                if isinstance(step.get(key), Sequence):
+                    step[key] = [(side, side)] if key == "scales" else (side, side)
+            if "scale" in step and step.type == "Resize":
+                step.keep_ratio = True
     else:
         scale_sizes(cfg, sized, side)
-
-
-def fit_into_square(step: ConfigDict, side: int) -> None:
-    """Makes a step of a detector's pipeline fit images into a square."""
-    for key in RESIZES:
-        if isinstance(step.get(key), Sequence):
-            step[key] = [(side, side)] if key == "scales" else (side, side)
-    if "scale" in step and step.type == "Resize":
-        step.keep_ratio = True
 
 
 def scale_sizes(cfg: Config, sized: list[ConfigDict], side: int) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,8 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.formats import read_weights
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.read import SCOPES, read_config, register_modules, register_scope
-from casvit_dense.config.tree import LOADERS
+from casvit_dense.config.tree import LOADERS, walk
+from casvit_dense.config.values import REFUSALS
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.export.description import read_description
 from casvit_dense.export.model import is_exported
@@ -44,16 +45,6 @@ UNSAFE: Final = re.compile(
 )
 #: Files of a data set that would be unpickled, and places that are not on this machine.
 UNSAFE_FILE: Final = re.compile(r".*(\.pkl|\.pickle|\.pth|://.*)", re.DOTALL)
-
-#: What kept content of a wrong type or shape raises where it is used.
-DAMAGED: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 #: The largest number in a kept model: channels, classes or boxes.
 LARGEST: Final = 1_000_000
@@ -109,7 +100,7 @@ def kept_config(file: Path) -> Config:
                 _ = ConfigDataset.first(cfg, loader).images  # read here, as later
         if not is_exported(file):
             check_size(cfg, file)
-    except DAMAGED as error:
+    except REFUSALS as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
             f"{file}: the config that it keeps is damaged ({reason:.150}); give CONFIG {file}"
@@ -126,7 +117,7 @@ def check_size(cfg: Config, file: Path) -> None:
         UserError: it is.
     """
     tensors = read_weights(file, casvit=False).state.values()
-    numbers = [n for _, n in pairs_in(cfg.model.to_dict()) if isinstance(n, (int, float))]
+    numbers = [n for _, n in walk(cfg.model.to_dict()) if isinstance(n, (int, float))]
     arch = cfg.model.backbone.get("arch")
     blocks = sum(arch["depths"]) if isinstance(arch, Mapping) else 0
     fits = max(numbers, default=0) <= LARGEST and blocks <= len(tensors)
@@ -178,8 +169,7 @@ def known_classes(content: Mapping[str, Any]) -> list[str] | None:
     """
     meta = content.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
-    places = (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta)
-    for place in places:
+    for place in (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta):
         for key in ("classes", "CLASSES"):
             found = place.get(key) if isinstance(place, Mapping) else None
             if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):
@@ -196,7 +186,8 @@ def check_content(content: Mapping[str, Any], file: Path) -> None:
     scope = content.get("default_scope")
     known = registered_names(scope) if scope in SCOPES else set()
     wrong = []
-    for key, value in pairs_in(content):
+    for place, value in walk(content):
+        key = re.sub(r"(\.\d+)*$", "", place).rpartition(".")[2]  # of an item, that of its list
         if key == "_scope_" and value not in SCOPES:
             wrong.append(f"{key} {value!r}")
         if key in NAMING and isinstance(value, str):
@@ -204,7 +195,7 @@ def check_content(content: Mapping[str, Any], file: Path) -> None:
             if name not in known or UNSAFE.fullmatch(name):
                 wrong.append(f"{key} {value!r}")
     for loader in LOADERS:
-        texts = (v for _, v in pairs_in(content.get(loader)) if isinstance(v, str))
+        texts = (text for _, text in walk(content.get(loader)) if isinstance(text, str))
         wrong += [f"file {text!r}" for text in texts if UNSAFE_FILE.fullmatch(text)]
     if wrong:
         raise UserError(
@@ -219,20 +210,6 @@ def registered_names(scope: str) -> set[str]:
     modules = (mmengine.registry, import_module(f"{scope}.registry"))
     found = [v for module in modules for v in vars(module).values() if isinstance(v, Registry)]
     return {name for registry in found for name in registry.module_dict} | set(vars(mmcv.ops))
-
-
-def pairs_in(node: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at any depth; items of a list have its key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield key, value
-            for child in value if isinstance(value, (list, tuple)) else [value]:
-                if child is not value and not isinstance(child, (Mapping, list, tuple)):
-                    yield key, child
-                yield from pairs_in(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from pairs_in(child)
 
 
 def import_own_modules(content: Mapping[str, Any], file: Path) -> None:

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -32,7 +31,7 @@ from casvit_dense.config.signatures import (
     kinds_of,
     signature_of,
 )
-from casvit_dense.config.tree import LOADERS, dicts_in
+from casvit_dense.config.tree import LOADERS, dicts_in, walk
 
 Registries = tuple[str, ...]
 
@@ -97,6 +96,10 @@ FOREIGN: Final = frozenset({"Albu", "Albumentation"})
 #: Annotations that say less than their classes take.
 MISANNOTATED: Final = frozenset({"loss_scale"})
 
+#: Of a loader, beside the arguments of torch's (mmengine's ``Runner.build_dataloader``).
+LOADER_KEYS: Final = frozenset(
+    {"num_batch_per_epoch", "worker_init_fn", "collate_fn", "disable_subprocess_warning"}
+)
 #: Dicts whose keys their owner reads by name.
 READ_BY_OWNER: Final = frozenset({"filter_cfg", "data_prefix"})
 #: Keys that mmdet's own configs carry along, also where nothing reads them: of anchor heads, and of
@@ -105,6 +108,8 @@ CARRIED: Final = {
     "train_cfg": {"assigner", "sampler", "allowed_border", "pos_weight", "debug"},
     "filter_cfg": {"filter_empty_gt", "min_size"},
 }
+#: Packages that know nothing of a config's keys.
+FOUNDATIONS: Final = frozenset({"abc", "builtins", "collections", "torch", "typing"})
 #: Dicts in ``train_cfg`` that mmdet passes on as arguments of functions.
 PASSED_ON: Final = frozenset({"isr", "carl"})
 
@@ -125,45 +130,34 @@ def key_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
 
 def runner_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
     """Keys of the dicts that mmengine's Runner reads itself."""
+    at = dict(walk(cfg)).get
     for name in LOADERS:
-        yield from call_faults(name, cfg.get(name), DataLoader, LOADER_KEYS)
-    hooks = cfg.get("default_hooks")
+        yield from call_faults(name, at(name), DataLoader, LOADER_KEYS)
+    hooks = at("default_hooks")
     for name, hook in hooks.items() if isinstance(hooks, Mapping) else ():
-        meant = get_close_matches(name, DEFAULT_HOOKS, n=1)
+        meant = nearest(name, DEFAULT_HOOKS, 0.6)
         if name not in DEFAULT_HOOKS and (meant or "type" not in (hook or ())):
             text = f"no hook is called '{name}'{did_you_mean(name, DEFAULT_HOOKS)}"
             yield Fault(f"default_hooks.{name}", text)
+    yield from call_faults("randomness", at("randomness"), Runner.set_randomness)
+    yield from call_faults("env_cfg.mp_cfg", at("env_cfg.mp_cfg"), set_multi_processing)
     read = keys_read(Runner.__module__)
-    for name in ("env_cfg", "auto_scale_lr"):
-        yield from unread(name, cfg.get(name), read[name])
-    yield from call_faults("randomness", cfg.get("randomness"), Runner.set_randomness)
-    if isinstance(environment := cfg.get("env_cfg"), Mapping):
-        yield from call_faults("env_cfg.mp_cfg", environment.get("mp_cfg"), set_multi_processing)
-        known = {*signature_of(init_dist).arguments, "port", "timeout", "init_method"}
-        yield from unread("env_cfg.dist_cfg", environment.get("dist_cfg"), known)
-    if isinstance(optim := cfg.get("optim_wrapper"), Mapping):
-        yield from optimizer_faults(optim, scope)
-
-
-def optimizer_faults(optim: Mapping[str, Any], scope: str) -> Iterator[Fault]:
-    """Keys of an ``optim_wrapper`` that its class hands on."""
     clipping = (torch.nn.utils.clip_grad_norm_, torch.nn.utils.clip_grad_value_)
-    known = {key for function in clipping for key in signature_of(function).arguments} | {"type"}
-    yield from unread("optim_wrapper.clip_grad", optim.get("clip_grad"), known)
+    known: dict[str, Iterable[str]] = {
+        "env_cfg": read["env_cfg"],
+        "env_cfg.dist_cfg": {*signature_of(init_dist).arguments, "port", "timeout", "init_method"},
+        "auto_scale_lr": read["auto_scale_lr"],
+        "optim_wrapper.clip_grad": {"type"}.union(*(signature_of(f).arguments for f in clipping)),
+    }
     makers = Parts(("OPTIM_WRAPPER_CONSTRUCTORS",), scope)
-    name = optim.get("constructor", "DefaultOptimWrapperConstructor")
+    name = at("optim_wrapper.constructor", "DefaultOptimWrapperConstructor")
     maker = makers.find(name, scope)
     if maker is None:
         yield makers.unknown("optim_wrapper.constructor", name, scope)
     elif maker is not UNKNOWN:
-        known = keys_of(maker, "paramwise_cfg")
-        yield from unread("optim_wrapper.paramwise_cfg", optim.get("paramwise_cfg"), known)
-
-
-#: Of a loader, beside the arguments of torch's (mmengine's ``Runner.build_dataloader``).
-LOADER_KEYS: Final = frozenset(
-    {"num_batch_per_epoch", "worker_init_fn", "collate_fn", "disable_subprocess_warning"}
-)
+        known["optim_wrapper.paramwise_cfg"] = keys_of(maker, "paramwise_cfg")
+    for place, keys in known.items():
+        yield from unread(place, at(place), keys)
 
 
 def model_option_faults(model: Any, scope: str) -> Iterator[Fault]:
@@ -183,19 +177,15 @@ def model_option_faults(model: Any, scope: str) -> Iterator[Fault]:
         for module in modules_of(kind):
             for name, keys in keys_read(module).items():
                 known |= keys if name.endswith("cfg") else set()
-    yield from _option_faults("model", model, known)
-
-
-def _option_faults(place: str, node: Any, known: set[str], inside: bool = False) -> Iterator[Fault]:
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _option_faults(f"{place}.{index}", child, known, inside)
-    if isinstance(node, Mapping):
-        if inside and "type" not in node and place.rpartition(".")[2] not in PASSED_ON:
-            yield from unread(place, node, known)
-        for key, child in node.items():
-            within = (inside and "type" not in node) or key in ("train_cfg", "test_cfg")
-            yield from _option_faults(f"{place}.{key}", child, known, within)
+    options: set[str] = set()  # places of dicts without a type, and of what is in them
+    for place, node in walk(model, "model"):
+        parent, _, key = place.rpartition(".")
+        if key in ("train_cfg", "test_cfg") or parent in options:
+            if isinstance(node, Mapping) and "type" in node:
+                continue
+            options.add(place)
+            if isinstance(node, Mapping) and key not in PASSED_ON:
+                yield from unread(place, node, known)
 
 
 def modules_of(kind: Any) -> Iterator[str]:
@@ -206,10 +196,6 @@ def modules_of(kind: Any) -> Iterator[str]:
             for value in vars(sys.modules[cls.__module__]).values():
                 if inspect.isfunction(value):
                     yield value.__module__
-
-
-#: Packages that know nothing of a config's keys.
-FOUNDATIONS: Final = frozenset({"abc", "builtins", "collections", "torch", "typing"})
 
 
 def keys_of(kind: Any, name: str) -> set[str]:
@@ -233,10 +219,8 @@ def call_faults(
     place: str, node: Any, kind: Callable, extra: Iterable[str] = ()
 ) -> Iterator[Fault]:
     """Arguments that a class or function does not take, or not of that kind."""
-    if node is None:
-        return
     if not isinstance(node, Mapping):
-        yield Fault(place, f"must be a dict, not {node!r}")
+        yield from unread(place, node, ())
         return
     signature = signature_of(kind)
     for key, value in node.items():
@@ -302,12 +286,10 @@ class Parts:
             return
         scope = node.get("_scope_", scope or self.scope)
         kind = self.kind_at(place, node, scope)
-        if kind is None:
-            wrong = node.get("type")
-            if wrong is None:
-                yield Fault(place, "lacks its type")
-            else:
-                yield self.unknown(f"{place}.type", wrong, scope)
+        if kind is None and node.get("type") is None:
+            yield Fault(place, "lacks its type")
+        elif kind is None:
+            yield self.unknown(f"{place}.type", node["type"], scope)
         elif kind is not UNKNOWN:
             taken = {k for name in self.names for k in TAKEN_FROM.get(name, ())}
             yield from call_faults(place, node, kind, taken | TAKEN_AT.get(key, set()))

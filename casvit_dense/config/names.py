@@ -3,16 +3,17 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from casvit_dense.config.tree import walk
 from casvit_dense.errors import UserError
 
 #: Top-level keys that mmengine, this package or the frameworks' own tools (the last four) read. Any
@@ -81,14 +82,8 @@ def meant_by(name: str) -> str | None:
     return None if near is None else MEANT[near]
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong at a place of a config.
-
-    Attributes:
-        place: dotted key.
-        text: what is wrong there.
-    """
+class Fault(NamedTuple):
+    """What is wrong at a place of a config, which is a dotted key."""
 
     place: str
     text: str
@@ -97,16 +92,24 @@ class Fault:
 def did_you_mean(name: Any, choices: Iterable[str]) -> str:
     """The nearest choice, or else all of them if they are few, as the end of a sentence."""
     known = sorted({str(choice) for choice in choices})
-    close = get_close_matches(str(name), known, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    if close := nearest(str(name), known, 0.6):
+        return f"; did you mean '{close}'?"
     return f"; there are {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 
 def nearest(name: str, choices: Iterable[Any], cutoff: float = 0.85) -> str | None:
-    """The choice that ``name`` is probably a misspelling of, if any."""
-    matches = get_close_matches(name, [str(c) for c in choices], n=1, cutoff=cutoff)
-    return matches[0] if matches else None
+    """The choice that ``name`` is probably a misspelling of, if any.
+
+    Letters at the start count a little more: ``score_threshold`` means ``score_thr``, not
+    ``iou_threshold``.
+    """
+
+    def likeness(choice: str) -> float:
+        start = takewhile(lambda pair: pair[0] == pair[1], zip(choice, name, strict=False))
+        return SequenceMatcher(None, choice, name).ratio() + 0.007 * len(list(start))
+
+    matches = get_close_matches(name, known := [str(c) for c in choices], len(known) or 1, cutoff)
+    return max(matches, key=likeness, default=None)
 
 
 def top_level_faults(cfg: Config) -> Iterator[Fault]:
@@ -117,17 +120,19 @@ def top_level_faults(cfg: Config) -> Iterator[Fault]:
     """
     files = files_of(cfg.filename)
     loaded = {name for file in files for name in file.loaded}
-    sections = [cfg[key] for key in cfg if key in KNOWN_KEYS]
-    overridden = set(files[0].overridden()) if files else set()
+    overridden = set(overridden_in(files))
+    sections = {key: cfg[key] for key in cfg if key in KNOWN_KEYS}
     for name in cfg:
-        if name in KNOWN_KEYS or name in loaded - overridden:
-            continue
         meant = meant_by(name)
-        if meant is None and name not in overridden:
+        if name in KNOWN_KEYS or name in loaded - overridden or not (meant or name in overridden):
             continue
-        # A number says nothing elsewhere.
-        plain = isinstance(cfg[name], (int, float)) and name not in overridden
-        if stands_in(cfg[name], value_at(cfg, meant or "") if plain else sections):
+        value, used_in = cfg[name], walk(sections)
+        if isinstance(value, (int, float)) and name not in overridden:
+            # A number says nothing elsewhere.
+            used_in = (
+                (place, node) for place, node in used_in if f"{place}.".startswith(f"{meant}.")
+            )
+        if any(is_in(value, node) for _, node in used_in):
             continue
         if meant is not None:
             yield Fault(name, f"nothing reads '{name}'; did you mean '{meant}'?")
@@ -139,68 +144,33 @@ def top_level_faults(cfg: Config) -> Iterator[Fault]:
             yield Fault(name, text)
 
 
-def value_at(cfg: Config, dotted: str) -> Any:
-    """What stands at a place of a config; None if nothing does."""
-    node: Any = cfg
-    for key in dotted.split("."):
-        node = node.get(key) if hasattr(node, "get") else None
-    return node
-
-
-def stands_in(value: Any, node: Any) -> bool:
-    """Whether a value is somewhere in a config; of texts, also as a part."""
-    if type(value) is type(node) and value == node:
-        return True
+def is_in(value: Any, node: Any) -> bool:
+    """Whether a part of a config is a value; of texts, also a part of it."""
     if isinstance(value, str) and isinstance(node, str):
         return value in node
-    if isinstance(node, Mapping):
-        return any(stands_in(value, node[key]) for key in node)
-    return isinstance(node, (list, tuple)) and any(stands_in(value, child) for child in node)
+    return type(value) is type(node) and bool(value == node)
 
 
-@dataclass(frozen=True)
-class ConfigFile:
-    """The names of a config file.
+class Names(NamedTuple):
+    """The names of a config file: those assigned at its top level, and those used anywhere."""
 
-    Attributes:
-        assigned: at its top level.
-        loaded: used anywhere in it.
-        bases: files that it inherits.
-    """
-
-    assigned: frozenset[str]
-    loaded: frozenset[str]
-    bases: tuple["ConfigFile", ...]
-
-    def chain(self) -> Iterator["ConfigFile"]:
-        """This file and all that it inherits."""
-        yield self
-        for base in self.bases:
-            yield from base.chain()
-
-    def overridden(self, later: frozenset[str] = frozenset()) -> Iterator[str]:
-        """Names that a file gives a value after the base that uses them, and does not use itself.
-
-        Args:
-            later: names used by files that inherit this one.
-        """
-        used = self.loaded | later
-        for base in self.bases:
-            before = {n for file in base.chain() for n in file.assigned & file.loaded}
-            yield from (self.assigned & before) - used
-            yield from base.overridden(used)
+    assigned: set[str]
+    loaded: set[str]
 
 
-def files_of(name: str | None) -> list[ConfigFile]:
-    """A config file and those that it inherits; none if it is no Python file with ``_base_``."""
-    file = read_names(name) if name and Path(name).is_file() else None
-    return list(file.chain()) if file is not None else []
+def overridden_in(files: Sequence[Names]) -> Iterator[str]:
+    """Names that a file gives a value after a base has used them, and that nothing later uses."""
+    used: set[str] = set()
+    for index, file in enumerate(files):
+        used |= file.loaded
+        before = {name for base in files[index + 1 :] for name in base.assigned & base.loaded}
+        yield from (file.assigned & before) - used
 
 
-def read_names(name: str) -> ConfigFile | None:
-    """The names of a Python file and of its bases."""
-    if not name.endswith(".py"):
-        return None
+def files_of(name: str | None) -> list[Names]:
+    """The names of a Python file and of all that it inherits, each before its bases."""
+    if not name or not name.endswith(".py") or not Path(name).is_file():
+        return []
     text = Path(name).read_text(encoding="utf-8")
     tree = ast.parse(text)
     targets = (t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets)
@@ -209,10 +179,7 @@ def read_names(name: str) -> ConfigFile | None:
     loaded = {name.id for name in names if isinstance(name.ctx, ast.Load)}
     loaded |= set(re.findall(r"_base_\.(\w+)", text))
     paths = (Config._get_cfg_path(base, name)[0] for base in Config._get_base_files(name))
-    bases = (read_names(path) for path in paths)
-    return ConfigFile(
-        frozenset(assigned), frozenset(loaded), tuple(base for base in bases if base is not None)
-    )
+    return [Names(assigned, loaded), *(names for path in paths for names in files_of(path))]
 
 
 def check_override(cfg: Config, dotted: str) -> None:
@@ -226,16 +193,9 @@ def check_override(cfg: Config, dotted: str) -> None:
         dotted: key such as ``train_dataloader.dataset.pipeline.2.scale``.
     """
     parts = dotted.split(".")
-    if parts[0] == "custom_imports":
-        raise UserError(
-            f"--cfg-options {dotted}: modules are imported while a config file is read; write it "
-            "into a file that inherits this one"
-        )
-    if parts[0] not in KNOWN_KEYS:
-        raise UserError(f"--cfg-options {dotted}: {_why_unread(cfg, parts[0])}")
-    node: Any = cfg
+    reason, node = _why_unread(cfg, parts[0]), cfg
     for depth, part in enumerate(parts):
-        reason = _why_wrong(node, part, ".".join(parts[:depth]))
+        reason = reason or _why_wrong(node, part, ".".join(parts[:depth]))
         if reason is not None:
             raise UserError(f"--cfg-options {dotted}: {reason}")
         node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
@@ -243,7 +203,14 @@ def check_override(cfg: Config, dotted: str) -> None:
             return
 
 
-def _why_unread(cfg: Config, top: str) -> str:
+def _why_unread(cfg: Config, top: str) -> str | None:
+    if top == "custom_imports":
+        return (
+            "modules are imported while a config file is read; write it into a file that inherits "
+            "this one"
+        )
+    if top in KNOWN_KEYS:
+        return None
     if top in cfg:
         return (
             f"'{top}' is a variable of the config file that nothing reads afterwards; override the "

@@ -11,6 +11,7 @@ from typing import Any, Final
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.config.check import apply_overrides
+from casvit_dense.config.flags import check_flags, flag_of
 from casvit_dense.config.machine import work_dir_of
 from casvit_dense.config.tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.data.coco_file import read_coco
@@ -27,14 +28,6 @@ from casvit_dense.progress import counted
 DATA_FILE: Final = "data.yaml"
 
 TASKS: Final[dict[str, Task]] = {"mmdet": "detection", "mmseg": "segmentation"}
-
-#: Ends of keys that ``--data`` sets.
-SET_BY_DATA: Final = frozenset(
-    {
-        *("dataset", "data_root", "ann_file", "data_prefix", "metainfo", "classes", "num_classes"),
-        *("img", "img_path", "seg_map_path", "img_suffix", "seg_map_suffix", "reduce_zero_label"),
-    }
-)
 
 #: Modules that register what is put into a config, by task.
 MODULES: Final = {
@@ -72,8 +65,11 @@ def find_data(
         UserError: flags contradict each other, the data are of another task, are not what the
             config's model can use, or have no split for the run.
     """
-    check_data_flags(options)
+    check_flags(options)
     if options.data is None:
+        for name in ABOUT_DATA:
+            if getattr(options, name) is not None:
+                raise UserError(f"{flag_of(name)} is for --data PATH; give that, too")
         return None
     apply_overrides(deepcopy(cfg), options.cfg_options)  # mistakes are said before data are read
     task = TASKS.get(cfg.get("default_scope") or "")
@@ -82,7 +78,10 @@ def find_data(
     findings = Findings()
     as_it_lies = describe(options.data, replace(options, task=task), findings)
     check_task(cfg, as_it_lies, task, options.data)
-    description = materialise(as_it_lies, folder_for(cfg, options, as_it_lies), findings)
+    # Converted files of other data, of an earlier evaluation, say, are left alone.
+    digest = hashlib.sha256(as_it_lies.model_dump_json().encode()).hexdigest()
+    folder = (work_dir_of(cfg, options) / "data" / digest[:8]).absolute()
+    description = materialise(as_it_lies, folder, findings)
     findings.raise_errors()
     usable = annotated(description)
     if training and "train" not in usable:
@@ -97,36 +96,11 @@ def find_data(
             f"{options.data}: neither test nor val with annotations, only "
             f"{shortlist(list(description.splits))}; --split 0.8 divides train by seed"
         )
-    lines = messages(options.data, as_it_lies.layout, description, tested, training)
-    faults = [found.lines()[0] for found in findings.all()]
-    return OwnData(description, tested, (*lines, *faults, *findings.notes))
-
-
-def messages(
-    path: Path, layout: str, description: DataDescription, tested: str, training: bool
-) -> list[str]:
-    """What was found, and how it is used."""
     classes = description.classes
-    line = f"{path}: {description.task}, {layout}, {counted(len(classes), 'class')} "
-    line += f"({shortlist(classes)})"
-    return [line] if training else [line, f"evaluated on {tested}"]
-
-
-def check_data_flags(options: RunOptions) -> None:
-    """Refuses flags about data without data, and other places that say which data are used."""
-    given = [name for name in ABOUT_DATA if getattr(options, name) is not None]
-    if options.data is None:
-        if given:
-            raise UserError(f"--{given[0].replace('_', '-')} is for --data PATH; give that, too")
-        return
-    if options.data_root is not None:
-        raise UserError("--data and --data-root both say where the data are; give one of them")
-    for dotted in options.cfg_options:
-        top, _, rest = dotted.partition(".")
-        if top.endswith(("_dataloader", "_evaluator", "model")) and (
-            not rest or rest.rpartition(".")[2] in SET_BY_DATA
-        ):
-            raise UserError(f"--cfg-options {dotted} and --data contradict each other")
+    found = f"{options.data}: {task}, {as_it_lies.layout}, {counted(len(classes), 'class')} "
+    lines = [f"{found}({shortlist(classes)})"] + [f"evaluated on {tested}"] * (not training)
+    faults = [fault.lines()[0] for fault in findings.all()]
+    return OwnData(description, tested, (*lines, *faults, *findings.notes))
 
 
 def check_task(cfg: Config, description: DataDescription, task: str, path: Path) -> None:
@@ -150,12 +124,6 @@ def check_task(cfg: Config, description: DataDescription, task: str, path: Path)
         raise UserError(
             f"{path}: has boxes and no masks, and {stem} learns masks; train boxes by {named}"
         )
-
-
-def folder_for(cfg: Config, options: RunOptions, description: DataDescription) -> Path:
-    """Where converted files of these very data go: an evaluation of others leaves them alone."""
-    digest = hashlib.sha256(description.model_dump_json().encode()).hexdigest()
-    return (work_dir_of(cfg, options) / "data" / digest[:8]).absolute()
 
 
 def tested_split(description: DataDescription, truth: bool) -> SplitName:

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.config.check import apply_overrides
+from casvit_dense.config.flags import check_flags
 from casvit_dense.config.machine import (
     apply_machine_options,
     check_decoder,
@@ -57,6 +58,7 @@ def resolve(
         UserError: unknown file, misspelt key, or an option that the config or this machine
             cannot serve.
     """
+    check_flags(options)
     cfg = deepcopy(source) if isinstance(source, Config) else read_config(source)
     apply_overrides(cfg, options.cfg_options)
     if "model" not in cfg or "backbone" not in cfg.model:
@@ -80,19 +82,14 @@ def apply_recipe_options(
 
     Returns what the user of a training should be told.
     """
-    for dotted in options.cfg_options:
-        for key, flag in (("data_root", options.data_root), ("work_dir", options.work_dir)):
-            if flag is not None and dotted.rpartition(".")[2] == key:
-                raise UserError(
-                    f"--cfg-options {dotted} and --{key.replace('_', '-')} contradict each other; "
-                    "give one of them"
-                )
     if data is not None:
         apply_data(cfg, data)
     apply_schedule(cfg, options)
     messages = set_from_scratch(cfg) if options.from_scratch else []
     if options.init is not None:
-        set_init(cfg, options)
+        if cfg.get("load_from"):
+            raise UserError("--init and load_from are two beginnings of one training; give one")
+        cfg.load_from = options.init
     if options.pretrained is not None:
         set_pretrained(cfg, options.pretrained)
     if options.image_decoder is not None:
@@ -103,20 +100,6 @@ def apply_recipe_options(
     return messages + scale_learning_rate(
         cfg, processes, options.auto_scale_lr, rate_is_given=options.lr is not None
     )
-
-
-def set_init(cfg: Config, options: RunOptions) -> None:
-    """Names the whole model that a training starts from."""
-    others = {
-        "--pretrained": options.pretrained,
-        "--from-scratch": options.from_scratch,
-        "--resume": options.resume,
-        "load_from": cfg.get("load_from"),
-    }
-    for name, value in others.items():
-        if value:
-            raise UserError(f"--init and {name} are two beginnings of one training; give one")
-    cfg.load_from = options.init
 
 
 def set_from_scratch(cfg: Config) -> list[str]:
@@ -172,9 +155,8 @@ def set_image_decoder(cfg: Config, decoder: str) -> None:
 
     Decoders differ by a grey level here and there, and so do the figures.
     """
-    steps: list[ConfigDict] = []
-    for key in LOADERS:
-        steps += [s for s in dicts_in(cfg.get(key)) if s.get("type") == "LoadImageFromFile"]
+    parts = dicts_in([cfg.get(key) for key in LOADERS])
+    steps = [step for step in parts if step.get("type") == "LoadImageFromFile"]
     if not steps:
         raise UserError(f"--image-decoder: no pipeline of {cfg.filename} has a LoadImageFromFile")
     check_decoder(cfg, decoder)

@@ -7,28 +7,13 @@ from typing import Any, Final
 from mmengine.config import Config, ConfigDict
 
 from casvit_dense.config.image_size import set_image_size
+from casvit_dense.config.tree import parts_of
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
 from casvit_dense.training.schedulers import warmup_steps
 
 #: Most of a training that a warm-up may take.
 WARMUP_SHARE: Final = 0.1
-
-#: Flag -> the keys of a config that it sets.
-KEYS: Final = {
-    "epochs": ("train_cfg", "param_scheduler"),
-    "iters": ("train_cfg", "param_scheduler"),
-    "batch_size": ("train_dataloader.batch_size",),
-    "lr": ("optim_wrapper.optimizer.lr",),
-    "workers": (
-        "train_dataloader.num_workers",
-        "val_dataloader.num_workers",
-        "test_dataloader.num_workers",
-    ),
-    "image_size": ("model.data_preprocessor.size",),
-}
-#: Ends of keys that say how large images are.
-SIZES: Final = ("scale", "scales", "crop_size", "img_scale", "size")
 
 #: Places of a scheduler on the time axis; others of its arguments are of no length.
 PLACES: Final = ("begin", "end", "T_max")
@@ -60,9 +45,8 @@ def apply_schedule(cfg: Config, options: RunOptions) -> None:
     those that the recipe was made for.
 
     Raises:
-        UserError: a flag contradicts another one or an override, or the config has no place for it.
+        UserError: the config has no place for a flag.
     """
-    check_schedule_flags(options)
     if options.batch_size is not None:
         section(cfg, "train_dataloader", "--batch-size").batch_size = options.batch_size
     if options.lr is not None:
@@ -78,30 +62,6 @@ def apply_schedule(cfg: Config, options: RunOptions) -> None:
         set_length(cfg, Length(options.iters, by_epoch=False), "--iters")
     elif options.data is not None and cfg.get("train_cfg"):
         set_length(cfg, length_of(cfg, "--data"), "--data")
-
-
-def check_schedule_flags(options: RunOptions) -> None:
-    """Refuses values that mean nothing, and flags that contradict each other or an override."""
-    for name, keys in KEYS.items():
-        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
-        if value is None:
-            continue
-        if not value >= 0 or (value == 0 and name != "workers"):
-            raise UserError(f"{flag} {value}: give {'0 or more' if name == 'workers' else 'more'}")
-        for dotted in options.cfg_options:
-            same = any(dotted == key or f"{key}.".startswith(f"{dotted}.") for key in keys)
-            if name in ("epochs", "iters"):
-                same = same or dotted.startswith(("train_cfg.", "param_scheduler."))
-            if name == "image_size":
-                same = same or (".pipeline." in dotted and dotted.rpartition(".")[2] in SIZES)
-            if same:
-                raise UserError(
-                    f"--cfg-options {dotted} and {flag} contradict each other; give one of them"
-                )
-    if options.epochs is not None and options.iters is not None:
-        raise UserError("--epochs and --iters are two lengths of one training; give one of them")
-    if options.lr is not None and options.auto_scale_lr:
-        raise UserError("--auto-scale-lr would change the rate that --lr names; give one of them")
 
 
 def section(cfg: Config, name: str, flag: str) -> ConfigDict:
@@ -145,7 +105,13 @@ def set_length(cfg: Config, new: Length, flag: str) -> None:
         checkpoints.by_epoch = new.by_epoch
         checkpoints.interval = scaled_interval(checkpoints.get("interval", 1), old, new)
     if old.by_epoch != new.by_epoch:
-        count_by(cfg, new.by_epoch)
+        sampler = cfg.train_dataloader.get("sampler")
+        ours = ("InfiniteSampler", "DefaultSampler")
+        if sampler and sampler.get("type") in ours:
+            sampler.type = ours[new.by_epoch]
+        if logger := hooks.get("logger"):
+            logger.log_metric_by_epoch = new.by_epoch
+        cfg.setdefault("log_processor", ConfigDict()).by_epoch = new.by_epoch
 
 
 def scaled_interval(interval: int, old: Length, new: Length) -> int:
@@ -153,25 +119,7 @@ def scaled_interval(interval: int, old: Length, new: Length) -> int:
     return max(1, min(new.count, round(interval * new.count / old.count)))
 
 
-def count_by(cfg: Config, by_epoch: bool) -> None:
-    """Makes sampler and logs count epochs, or iterations."""
-    sampler = cfg.train_dataloader.get("sampler")
-    ours = ("InfiniteSampler", "DefaultSampler")
-    if sampler and sampler.get("type") in ours:
-        sampler.type = ours[by_epoch]
-    logger = (cfg.get("default_hooks") or ConfigDict()).get("logger")
-    if logger:
-        logger.log_metric_by_epoch = by_epoch
-    cfg.setdefault("log_processor", ConfigDict()).by_epoch = by_epoch
-
-
 # ---- the learning rate
-
-
-def schedulers_of(cfg: Config) -> list[ConfigDict]:
-    """The schedulers of a config, which may name one alone."""
-    found = cfg.get("param_scheduler") or []
-    return [found] if isinstance(found, dict) else list(found)
 
 
 def is_warmup(scheduler: Mapping[str, Any]) -> bool:
@@ -185,7 +133,7 @@ def fit_schedulers(cfg: Config, old: Length, new: Length) -> None:
     """Stretches the learning rate of a config to another length of its training."""
     moved: dict[float, float] = {}  # where a warm-up ended -> where it ends now
     fitted: list[ConfigDict] = []
-    schedulers = schedulers_of(cfg)
+    schedulers = parts_of(cfg.get("param_scheduler"))
     for scheduler in sorted(schedulers, key=lambda one: not is_warmup(one)):
         if is_warmup(scheduler):
             end = scheduler.get("end")
@@ -274,12 +222,11 @@ def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
         total: its steps.
         epoch_length: steps of an epoch.
     """
-    by_epoch = cfg.train_cfg.get("max_epochs") is not None
-    epochs = f"{cfg.train_cfg.max_epochs} x {epoch_length}" if by_epoch else ""
-    if not by_epoch:
+    epochs = f"{cfg.train_cfg.get('max_epochs')} x {epoch_length}"
+    if cfg.train_cfg.get("max_epochs") is None:
         epochs = f"{total / epoch_length:.3g} epochs of {epoch_length}"
     parts = [f"{total} step{'s' * (total != 1)} ({epochs})"]
-    for scheduler in schedulers_of(cfg):
+    for scheduler in parts_of(cfg.get("param_scheduler")):
         unit = epoch_length if scheduler.get("by_epoch", True) else 1
         if is_warmup(scheduler):
             parts.append(f"warm-up {warmup_end(scheduler, total, epoch_length) or 'none'}")
@@ -304,7 +251,7 @@ def warmup_end(scheduler: Mapping[str, Any], total: int, epoch_length: int) -> i
 def unfinished_warmup(cfg: Config, total: int, epoch_length: int) -> list[str]:
     """What a user should know of a warm-up that is longer than the training."""
     rate = (cfg.optim_wrapper.get("optimizer") or {}).get("lr")
-    for scheduler in schedulers_of(cfg):
+    for scheduler in parts_of(cfg.get("param_scheduler")):
         if not is_warmup(scheduler) or rate is None:
             continue
         end = warmup_end(scheduler, total, epoch_length)

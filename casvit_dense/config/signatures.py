@@ -11,10 +11,9 @@ import textwrap
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -27,27 +26,15 @@ DICT_METHODS: Final = frozenset(dir(dict)) | {"to_dict"}
 READING: Final = ("get", "pop", "setdefault", "__getitem__")
 
 
-@dataclass(frozen=True)
-class Argument:
-    """An argument of a class or function.
-
-    Attributes:
-        annotation: its type; `EMPTY` if it has none.
-        default: its value where none is given; `EMPTY` if it must be given.
-    """
+class Argument(NamedTuple):
+    """Type and default of an argument; `EMPTY` where it has none."""
 
     annotation: Any
     default: Any
 
 
-@dataclass(frozen=True)
-class Signature:
-    """What a class or function takes.
-
-    Attributes:
-        arguments: by name.
-        open: it also takes others, which cannot be followed.
-    """
+class Signature(NamedTuple):
+    """What a class or function takes by name; an open one takes others, which are not known."""
 
     arguments: Mapping[str, Argument]
     open: bool
@@ -59,15 +46,14 @@ def signature_of(kind: Callable) -> Signature:
     if not inspect.isclass(kind):
         return Signature(*_own(kind)[:2])
     found: dict[str, Argument] = {}
-    return Signature(found, _collect(kind, list(kind.__mro__), found, set()))
+    return Signature(found, _collect(list(kind.__mro__), found, set()))
 
 
-def _collect(kind: type, rest: list[type], found: dict[str, Argument], passed: set[str]) -> bool:
+def _collect(rest: list[type], found: dict[str, Argument], passed: set[str]) -> bool:
     """Adds the arguments of the first ``__init__`` in ``rest``, and of those it calls.
 
     Args:
-        kind: the class that is built.
-        rest: of its method resolution order.
+        rest: of the method resolution order of the class that is built.
         passed: arguments that a child gives itself.
 
     Returns:
@@ -90,11 +76,11 @@ def _collect(kind: type, rest: list[type], found: dict[str, Argument], passed: s
         return True
     is_open = False
     for call in calls:
-        parents = _called(call, init, rest)
+        parents = _called(call, rest)
         if parents is None:
             return True
         given = {word.arg for word in call.keywords if word.arg is not None}
-        is_open |= _collect(kind, parents, found, passed | given)
+        is_open |= _collect(parents, found, passed | given)
     return is_open
 
 
@@ -154,7 +140,7 @@ def _is_name(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def _called(call: ast.Call, init: Callable, rest: list[type]) -> list[type] | None:
+def _called(call: ast.Call, rest: list[type]) -> list[type] | None:
     """The classes among which a call of ``….__init__`` finds its method; None: unknown."""
     target = typing.cast(ast.Attribute, call.func).value
     names = vars(sys.modules[rest[0].__module__])
@@ -237,6 +223,16 @@ _ALSO: Final = {
 }
 
 
+#: Classes of values, and their kinds, the first that fits.
+_KINDS: Final = (
+    (bool, "bool"),
+    ((int, float), "number"),
+    (str, "str"),
+    (Mapping, "dict"),
+    ((list, tuple, set), "list"),
+)
+
+
 def admits(annotation: Any, value: Any) -> bool:
     """Whether a type may mean a value of a config; True where that cannot be known."""
     kinds = kinds_of(annotation)
@@ -257,21 +253,16 @@ def kinds_of(annotation: Any) -> frozenset[str] | None:
     kind = origin or annotation
     if kind is type(None):
         return frozenset()
+    if kind in (Sequence, Iterable):
+        return frozenset({"list"})
     if not inspect.isclass(kind) or kind in (object, EMPTY):
         return None
-    for base, name in ((bool, "bool"), ((int, float), "number"), (str, "str"), (Mapping, "dict")):
-        if issubclass(kind, base):
-            return frozenset({name})
-    if issubclass(kind, (list, tuple, set)) or kind in (Sequence, Iterable):
-        return frozenset({"list"})
-    return None
+    found = next((name for base, name in _KINDS if issubclass(kind, base)), None)
+    return frozenset({found}) if found else None
 
 
 def kind_of(value: Any) -> str:
     """The kind of a value in a config: of `KINDS`, ``parts`` for a list of dicts, or another."""
-    for kind, name in ((bool, "bool"), ((int, float), "number"), (str, "str"), (Mapping, "dict")):
-        if isinstance(value, kind):
-            return name
-    if isinstance(value, (list, tuple, set)):
-        return "parts" if value and all(isinstance(v, Mapping) for v in value) else "list"
-    return type(value).__name__
+    kind = next((name for base, name in _KINDS if isinstance(value, base)), type(value).__name__)
+    holds_dicts = kind == "list" and value and all(isinstance(v, Mapping) for v in value)
+    return "parts" if holds_dicts else kind

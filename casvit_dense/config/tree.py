@@ -1,6 +1,7 @@
 """Finding the parts of a config."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -8,14 +9,26 @@ from mmengine.config import Config, ConfigDict
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
+def walk(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a part of a config with its dotted key, outermost first."""
+    yield place, node
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, Mapping):
+        children = list(node.items())
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    for key, child in children:
+        yield from walk(child, f"{place}.{key}" if place else str(key))
+
+
 def dicts_in(node: Any) -> Iterator[ConfigDict]:
     """Every dict inside a part of a config, outermost first."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from dicts_in(child)
+    return (part for _, part in walk(node) if isinstance(part, dict))
+
+
+def parts_of(section: Any) -> list[Any]:
+    """The parts of a section that may name one alone."""
+    return list(section) if isinstance(section, (list, tuple)) else [section] if section else []
 
 
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -33,19 +46,15 @@ def evaluators(
     cfg: Config, keys: Iterable[str] = ("val_evaluator", "test_evaluator")
 ) -> Iterator[ConfigDict]:
     """Every metric's config, of validation and test."""
-    for key in keys:
-        found = cfg.get(key) or []
-        yield from found if isinstance(found, (list, tuple)) else [found]
+    return (metric for key in keys for metric in parts_of(cfg.get(key)))
 
 
 def heads_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
     """Every head of a model but the one for proposals, with its name in the config."""
-    for part in dicts_in(cfg.model):
-        for key, value in part.items():
-            if key.endswith("_head") and key != "rpn_head":
-                for head in value if isinstance(value, (list, tuple)) else [value]:
-                    if head:
-                        yield f"model.{key}", head
+    for place, part in walk(cfg.model):
+        found = re.fullmatch(r"(?:.+\.)?(\w+_head)(\.\d+)?", place)
+        if found and found[1] != "rpn_head" and isinstance(part, dict) and part:
+            yield f"model.{found[1]}", part
 
 
 def weight_parts(backbone: ConfigDict) -> list[ConfigDict]:

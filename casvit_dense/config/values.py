@@ -6,8 +6,8 @@ milliseconds: they check their own arguments. No data are read.
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -15,44 +15,67 @@ from mmengine.registry import DefaultScope
 
 from casvit_dense.config.keys import REGISTRIES, UNKNOWN, Parts
 from casvit_dense.config.names import Fault, did_you_mean
-from casvit_dense.config.tree import LOADERS
+from casvit_dense.config.signatures import KINDS, kind_of
+from casvit_dense.config.tree import LOADERS, parts_of, walk
 from casvit_dense.errors import UserError
 
-#: What classes raise for arguments that they refuse. Anything else may be this machine's: a missing
+#: What is raised for values that are refused. Anything else may be this machine's: a missing
 #: package or file.
-REFUSALS: Final = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
-#: Sections that must be dicts, lists and texts; each may be None where mmengine has a default.
-KINDS_OF_SECTIONS: Final[Mapping[str, tuple[type, ...]]] = {
-    **dict.fromkeys((*LOADERS, "train_cfg", "val_cfg", "test_cfg", "optim_wrapper"), (Mapping,)),
-    **dict.fromkeys(("default_hooks", "env_cfg", "randomness", "auto_scale_lr"), (Mapping,)),
-    **dict.fromkeys(("model", "log_processor", "visualizer", "data_preprocessor"), (Mapping,)),
-    **dict.fromkeys(("val_evaluator", "test_evaluator", "param_scheduler"), (Mapping, Sequence)),
-    "custom_hooks": (Sequence,),
-    **dict.fromkeys(("work_dir", "load_from", "log_level", "experiment_name"), (str,)),
-    **dict.fromkeys(("resume", "find_unused_parameters"), (bool,)),
+#: Sections of some kinds; each may be None where mmengine has a default.
+KINDS_OF_SECTIONS: Final = {
+    **dict.fromkeys((*LOADERS, "train_cfg", "val_cfg", "test_cfg", "optim_wrapper"), ("dict",)),
+    **dict.fromkeys(("default_hooks", "env_cfg", "randomness", "auto_scale_lr"), ("dict",)),
+    **dict.fromkeys(("model", "log_processor", "visualizer", "data_preprocessor"), ("dict",)),
+    **dict.fromkeys(("val_evaluator", "test_evaluator", "param_scheduler"), ("dict", "list")),
+    "custom_hooks": ("list",),
+    **dict.fromkeys(("work_dir", "load_from", "log_level", "experiment_name"), ("str",)),
+    **dict.fromkeys(("resume", "find_unused_parameters"), ("bool",)),
 }
 
-#: Place -> least number, whether it must be a whole one, and another number that is admitted.
+
+class Range(NamedTuple):
+    """Numbers that may stand at some places.
+
+    Attributes:
+        places: pattern of dotted keys.
+        low: the least.
+        whole: whether they are whole ones.
+        other: another one that is admitted.
+    """
+
+    places: str
+    low: int
+    whole: bool = True
+    other: int | None = None
+
+
 NUMBERS: Final = (
-    (r"train_cfg\.(max_epochs|max_iters|val_interval)", 1, True, None),
-    (r"train_cfg\.val_begin", 0, True, None),
-    (r"\w+_dataloader\.(batch_size|prefetch_factor|num_batch_per_epoch)", 1, True, None),
-    (r"\w+_dataloader\.num_workers", 0, True, None),
-    (r"optim_wrapper\.optimizer\.(lr|weight_decay|momentum|eps)", 0, False, None),
-    (r"optim_wrapper\.accumulative_counts", 1, True, None),
-    (r"optim_wrapper\.clip_grad\.(max_norm|clip_value)", 0, False, None),
-    (
+    Range(r"train_cfg\.(max_epochs|max_iters|val_interval)", 1),
+    Range(r"train_cfg\.val_begin", 0),
+    Range(r"\w+_dataloader\.(batch_size|prefetch_factor|num_batch_per_epoch)", 1),
+    Range(r"\w+_dataloader\.num_workers", 0),
+    Range(r"optim_wrapper\.optimizer\.(lr|weight_decay|momentum|eps)", 0, whole=False),
+    Range(r"optim_wrapper\.accumulative_counts", 1),
+    Range(r"optim_wrapper\.clip_grad\.(max_norm|clip_value)", 0, whole=False),
+    Range(
         r"param_scheduler(\.\d+)?\.(begin|end|T_max|gamma|power|eta_min|start_factor)",
         0,
-        False,
-        None,
+        whole=False,
     ),
-    (r"default_hooks\.logger\.interval", 1, True, None),
-    (r"default_hooks\.checkpoint\.(interval|max_keep_ckpts)", 1, True, -1),
-    (r"auto_scale_lr\.base_batch_size", 1, True, None),
-    (r"randomness\.seed", 0, True, None),
-    (r"model\..*num_classes", 1, True, None),
+    Range(r"default_hooks\.logger\.interval", 1),
+    Range(r"default_hooks\.checkpoint\.(interval|max_keep_ckpts)", 1, other=-1),
+    Range(r"auto_scale_lr\.base_batch_size", 1),
+    Range(r"randomness\.seed", 0),
+    Range(r"model\..*num_classes", 1),
+)
+MILESTONES: Final = re.compile(r"param_scheduler(\.\d+)?\.milestones")
+
+#: What is built for a trial: the outer steps of pipelines, hooks, optimizer and schedulers.
+TRIED: Final = re.compile(
+    r"(train|val|test)_dataloader(\.(?!pipeline\b)\w+)*\.pipeline\.\d+|(default|custom)_hooks\.\w+"
+    r"|optim_wrapper\.optimizer|param_scheduler(\.\d+)?"
 )
 
 #: What evaluators call their figures; those of other evaluators are not known beforehand.
@@ -68,128 +91,63 @@ def section_faults(cfg: Mapping[str, Any]) -> Iterator[Fault]:
     """Sections that are not what their name says."""
     for name, kinds in KINDS_OF_SECTIONS.items():
         value = cfg.get(name)
-        right = isinstance(value, kinds) and not (isinstance(value, str) and str not in kinds)
-        if name in cfg and value is not None and not right:
-            words = " or ".join(WORDS[kind] for kind in kinds)
+        if value is not None and kind_of(value).replace("parts", "list") not in kinds:
+            words = " or ".join(KINDS[kind] for kind in kinds)
             yield Fault(name, f"must be {words}, not {value!r}")
 
 
-WORDS: Final = {Mapping: "a dict", Sequence: "a list", str: "a text", bool: "True or False"}
-
-
-def value_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
-    """Milestones, arguments that the classes themselves refuse, and metrics that none gives.
-
-    Args:
-        cfg: a config without other faults.
-        scope: of the framework that it is for.
-    """
-    yield from milestone_faults(cfg)
-    yield from trial_faults(cfg, scope)
-    yield from save_best_faults(cfg, scope)
-
-
 def number_faults(cfg: Mapping[str, Any]) -> Iterator[Fault]:
-    """Numbers that are out of range."""
-    anywhere = re.compile("|".join(pattern for pattern, *_ in NUMBERS))
-    for place, value in numbers_in(cfg):
-        if value is None or not anywhere.fullmatch(place):
+    """Numbers that are out of range, and milestones that do not rise."""
+    for place, value in walk(cfg):
+        if value is None or isinstance(value, Mapping):
             continue
-        for pattern, low, whole, other in NUMBERS:
-            if not re.fullmatch(pattern, place) or value == other:
+        for places, low, whole, other in NUMBERS:
+            if not re.fullmatch(places, place) or value == other:
                 continue
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not is_number or not value >= low or (whole and value % 1):
                 words = f"{'whole ' * whole}number, {low:g} or more"
                 words += f", or {other}" if other is not None else ""
                 yield Fault(place, f"must be a {words}, not {value!r}")
-
-
-def numbers_in(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of a config with its dotted key."""
-    if isinstance(node, Mapping):
-        for key in node:
-            yield from numbers_in(node[key], f"{place}.{key}" if place else str(key))
-    elif isinstance(node, (list, tuple)) and any(isinstance(v, (Mapping, list)) for v in node):
-        for index, child in enumerate(node):
-            yield from numbers_in(child, f"{place}.{index}")
-    else:
-        yield place, node
-
-
-def schedulers(cfg: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The learning rate schedulers with their dotted keys."""
-    found = cfg.get("param_scheduler") or []
-    if isinstance(found, Mapping):
-        return [("param_scheduler", found)]
-    return [(f"param_scheduler.{index}", one) for index, one in enumerate(found)]
-
-
-def milestone_faults(cfg: Mapping[str, Any]) -> Iterator[Fault]:
-    """Milestones that are no rising list of places in the training."""
-    for place, scheduler in schedulers(cfg):
-        steps = scheduler.get("milestones")
-        if steps is None:
-            continue
-        is_list = isinstance(steps, (list, tuple))
-        if not is_list or not all(type(s) in (int, float) and s >= 0 for s in steps):
-            yield Fault(f"{place}.milestones", f"must be a list of numbers, not {steps!r}")
-        elif list(steps) != sorted(steps):
-            yield Fault(f"{place}.milestones", f"must rise, not {steps!r}")
+        if MILESTONES.fullmatch(place):
+            is_list = isinstance(value, (list, tuple))
+            if not is_list or not all(type(s) in (int, float) and s >= 0 for s in value):
+                yield Fault(place, f"must be a list of numbers, not {value!r}")
+            elif list(value) != sorted(value):
+                yield Fault(place, f"must rise, not {value!r}")
 
 
 def trial_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
-    """What classes raise when they are built with the arguments of a config."""
-    for name in LOADERS:
-        for place, step in steps_in(cfg.get(name), name):
-            yield from built(place, step, name, scope)
-    hooks = cfg.get("default_hooks") or {}
-    for place, hook in [
-        *((f"default_hooks.{key}", hooks[key]) for key in hooks),
-        *((f"custom_hooks.{n}", hook) for n, hook in enumerate(cfg.get("custom_hooks") or ())),
-    ]:
-        yield from built(place, hook, "custom_hooks", scope, taken=("priority",))
+    """What classes raise when they are built with the arguments of a config.
+
+    Args:
+        cfg: a config without other faults.
+        scope: of the framework that it is for.
+    """
     weight = torch.nn.Parameter(torch.zeros(1))
-    optim = cfg.get("optim_wrapper") or {}
-    optimizer = optim.get("optimizer")
-    yield from built(
-        "optim_wrapper.optimizer", optimizer, "optim_wrapper", scope, {"params": [weight]}
-    )
-    for place, scheduler in schedulers(cfg):
-        trial = torch.optim.SGD([weight], lr=1.0)
-        yield from built(place, scheduler, "param_scheduler", scope, {"optimizer": trial})
+    for place, node in walk(cfg):
+        if not TRIED.fullmatch(place) or not isinstance(node, Mapping) or "type" not in node:
+            continue
+        section = place.partition(".")[0]
+        given: dict[str, Any] = {}
+        if section == "optim_wrapper":
+            given["params"] = [weight]
+        elif section == "param_scheduler":
+            given["optimizer"] = torch.optim.SGD([weight], lr=1.0)
+        fault = refusal(node, section, node.get("_scope_", scope), given)
+        if fault is not None:
+            yield Fault(place, f"{node['type']} cannot be built: {fault}")
 
 
-def steps_in(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """The outer steps of every pipeline of a loader, with their dotted keys."""
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from steps_in(child, f"{place}.{index}")
-    elif isinstance(node, Mapping):
-        for key in node:
-            if key == "pipeline":
-                steps = node[key] or ()
-                yield from ((f"{place}.{key}.{index}", step) for index, step in enumerate(steps))
-            else:
-                yield from steps_in(node[key], f"{place}.{key}")
-
-
-def built(
-    place: str,
-    node: Any,
-    section: str,
-    scope: str,
-    given: Mapping[str, Any] = {},
-    taken: Iterable[str] = (),
-) -> Iterator[Fault]:
-    """Builds a part for a trial; yields what its class refuses."""
-    if not isinstance(node, Mapping) or "type" not in node:
-        return
-    scope = node.get("_scope_", scope)
+def refusal(
+    node: Mapping[str, Any], section: str, scope: str, given: Mapping[str, Any]
+) -> str | None:
+    """Why the class of a part refuses its arguments, if it does."""
     kind = Parts(REGISTRIES[section], scope).find(node["type"], scope)
     if kind is UNKNOWN:
-        return
-    arguments = {k: v for k, v in node.items() if k not in ("type", "_scope_", *taken)}
+        return None
+    taken = {"type", "_scope_", "priority"}  # by the builders, before the class gets the rest
+    arguments = {**given, **{key: value for key, value in node.items() if key not in taken}}
     make: Callable = kind
     if arguments.pop("convert_to_iter_based", False):
         make = kind.build_iter_from_epoch
@@ -197,18 +155,18 @@ def built(
     try:
         with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again when it is built to be used
-            make(**given, **arguments)
+            make(**arguments)
     except REFUSALS as error:
-        reason = str(error) or "its arguments are refused"
-        yield Fault(place, f"{node['type']} cannot be built: {reason}")
+        return str(error) or "its arguments are refused"
     except Exception:  # not about the arguments
-        return
+        return None
+    return None
 
 
 def save_best_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
     """A metric that the best checkpoint is chosen by, and that no evaluator gives."""
     names = metric_names(cfg.get("val_evaluator"), scope)
-    if names is None:
+    if not names:
         return
     checkpoint = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
     asked = [("default_hooks.checkpoint.save_best", checkpoint.get("save_best"))]
@@ -216,8 +174,8 @@ def save_best_faults(cfg: Mapping[str, Any], scope: str) -> Iterator[Fault]:
         if isinstance(hook, Mapping) and hook.get("type") == "EarlyStoppingHook":
             asked.append((f"custom_hooks.{index}.monitor", hook.get("monitor")))
     for place, wanted in asked:
-        for name in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
-            if name not in (None, "auto", *names):
+        for name in parts_of(wanted):
+            if name not in ("auto", *names):
                 yield Fault(place, f"no evaluator gives '{name}'{did_you_mean(name, names)}")
 
 
@@ -225,7 +183,7 @@ def metric_names(evaluator: Any, scope: str) -> list[str] | None:
     """The names of all figures that an evaluator gives; None where they cannot be known."""
     names: list[str] = []
     parts = Parts(REGISTRIES["val_evaluator"], scope)
-    for node in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+    for node in parts_of(evaluator):
         kind = parts.find(node["type"], scope) if isinstance(node, Mapping) else None
         if kind is None or node.get("classwise") or node.get("metric_items"):
             return None

@@ -1,6 +1,5 @@
 """Masks of COCO files: polygons and run lengths, read strictly and measured in bulk."""
 
-import logging
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from msgspec import Raw
 from numpy.typing import NDArray
 
 from casvit_dense.data.findings import KINDS, Kind
+from casvit_dense.log import LOG
 from casvit_dense.progress import Progress
 
 #: What an annotation without the key ``segmentation`` has.
@@ -152,8 +152,6 @@ class Measured(NamedTuple):
     extents: NDArray[np.float64]
     areas: NDArray[np.float64]
 
-
-LOG: Final = logging.getLogger("casvit_dense")
 
 PROGRESS_SECONDS: Final = 5.0
 

@@ -35,7 +35,6 @@ from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
     make_folder,
-    unwrapped,
 )
 from casvit_dense.engine.sense import remarks
 from casvit_dense.errors import UserError
@@ -58,6 +57,7 @@ from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows
 from casvit_dense.results.lines import row_id
 from casvit_dense.training.processes import (
+    model_of,
     on_main_process,
     open_process_group,
     process_group_closed,
@@ -188,7 +188,7 @@ def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) ->
 
     Returns the conditions that depend on the weights.
     """
-    model = unwrapped(runner.model)
+    model = model_of(runner)
     if isinstance(model, ExportedModel):
         return {**model.facts(), "device": cpu_name()}
     sha256 = load_known(model, checkpoint).sha256

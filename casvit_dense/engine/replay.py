@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,23 +45,20 @@ class Replayed:
     finite: bool
 
 
-class FirstOutput:
-    """Notes the first module of a model whose output is not finite.
+def watch_outputs(model: nn.Module) -> list[str]:
+    """A list that gets the first module whose output is not finite; it is empty until then.
 
     Modules inside another one are done before it.
     """
+    found: list[str] = []
 
-    def __init__(self, model: nn.Module) -> None:
-        self.found: str | None = None
-        for name, module in model.named_modules():
-            title = f"{name or 'the model'} ({type(module).__name__})"
-            module.register_forward_hook(
-                lambda module, args, output, title=title: self._look(title, output)
-            )
+    def look(module: nn.Module, args: Any, output: Any, name: str) -> None:
+        if not found and list(not_finite(output)):
+            found.append(f"{name or 'the model'} ({type(module).__name__})")
 
-    def _look(self, title: str, output: Any) -> None:
-        if self.found is None and list(not_finite(output)):
-            self.found = title
+    for name, module in model.named_modules():
+        module.register_forward_hook(partial(look, name=name))
+    return found
 
 
 def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Replayed:
@@ -95,7 +93,7 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
         line("step", f"iteration {batches[-1].iteration + 1} on {device_name()}{note}"),
         line("weights", broken_of(state)),
     ]
-    outputs, finite = FirstOutput(model), True
+    outputs, finite = watch_outputs(model), True
     for batch in batches:
         samples = drawn_samples(dataset, batch, file)
         lines += [line("images", text) for text in differences(batch, samples)]
@@ -112,11 +110,9 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
         finite = finite and not any(not_finite(parts))
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     broken = list(not_finite(gradients))
-    lines.append(
-        line("outputs", f"first not finite: {outputs.found}" if outputs.found else "finite")
-    )
+    lines.append(line("outputs", f"first not finite: {outputs[0]}" if outputs else "finite"))
     lines.append(line("gradients", broken_of(gradients) if broken else largest(gradients)))
-    finite = finite and not broken and outputs.found is None
+    finite = finite and not broken and not outputs
     if finite:
         lines.append("everything is finite on this machine")
     return Replayed(lines, finite)

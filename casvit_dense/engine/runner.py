@@ -33,8 +33,8 @@ from casvit_dense.evaluations import finished_name
 from casvit_dense.files import short_path
 from casvit_dense.log import log_entry
 from casvit_dense.options import RunOptions
-from casvit_dense.training.loops import LOOP_NAMES, OUR_LOOPS
-from casvit_dense.training.processes import open_process_group, step_hooks
+from casvit_dense.training.loops import OUR_LOOPS
+from casvit_dense.training.processes import model_of, open_process_group, step_hooks
 from casvit_dense.training.stops import with_steady_workers
 
 
@@ -55,7 +55,7 @@ class DenseRunner(QuietRunner):
         if isinstance(loop, dict):
             content = dict(loop)
             by_epoch = content.pop("by_epoch", None)
-            name = content.get("type") or LOOP_NAMES[bool(by_epoch)]
+            name = content.get("type") or f"{'Epoch' if by_epoch else 'Iter'}BasedTrainLoop"
             loop = {**content, "type": OUR_LOOPS.get(name, name)}
         return super().build_train_loop(loop)
 
@@ -165,7 +165,7 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     forget_files()  # every one has been read
-    name_batches(unwrapped(runner.model))
+    name_batches(model_of(runner))
     if (cfg.get("randomness") or {}).get("deterministic"):
         # mmengine would end the run at the first operation that no GPU does deterministically,
         # such as the loss of segmentation; now torch warns of it.
@@ -177,7 +177,7 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
     said = []
     if "train_loop" in loops:
         runner.register_hook(ReplacedImagesHook(max_bad_images))
-        said = check_training_space(cfg, unwrapped(runner.model))
+        said = check_training_space(cfg, model_of(runner))
     if "test_loop" in loops:
         said = check_test_space(cfg, len(runner.test_dataloader.dataset))
     for line in said:
@@ -191,7 +191,7 @@ def build_runner(cfg: Config, loops: Iterable[str], max_bad_images: float = 0.0)
 
 def apply_model_options(runner: Runner, options: RunOptions) -> None:
     """Applies the options that act on a model that is built and, where it begins so, loaded."""
-    model: Any = unwrapped(runner.model)
+    model: Any = model_of(runner)
     if options.fold is not None:
         fold(model.backbone, options.fold)
     if options.fuse:
@@ -249,8 +249,3 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"work directory {folder} cannot be made: {error}") from error
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, without its distributed wrapper."""
-    return model.get_submodule("module") if is_model_wrapper(model) else model

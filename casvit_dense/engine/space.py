@@ -15,9 +15,6 @@ from casvit_dense.progress import counted, format_bytes
 #: Bytes an image that predictions take, by kind: 100 boxes, 100 masks, or an index map.
 PREDICTED = {"bbox": 16_000, "segm": 40_000, "map": 20_000}
 
-#: Floats that an optimiser keeps for each trained parameter.
-MOMENTS = {"AdamW": 2, "Adam": 2}
-
 FLOAT_BYTES = 4
 
 
@@ -96,7 +93,7 @@ def moments_of(cfg: Config) -> int:
     optimizer = cfg.optim_wrapper.optimizer
     if optimizer.type == "SGD":
         return int(bool(optimizer.get("momentum")))
-    return MOMENTS.get(optimizer.type, 2)
+    return 2
 
 
 def check_training_space(cfg: Config, model: nn.Module) -> list[str]:

@@ -43,7 +43,6 @@ from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
     start_from,
-    unwrapped,
 )
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
@@ -56,6 +55,7 @@ from casvit_dense.training.draws import StepSeedHook
 from casvit_dense.training.finite import finite_guard
 from casvit_dense.training.loops import RevalidationHook
 from casvit_dense.training.processes import (
+    model_of,
     on_main_process,
     open_process_group,
     process_group_closed,
@@ -211,7 +211,7 @@ def records_of(
 
 def fill_model(runner: Runner, cfg: Config, options: RunOptions) -> None:
     """Loads the weights that a whole model begins with, and gives it the form to train in."""
-    model: Any = unwrapped(runner.model)
+    model: Any = model_of(runner)
     if training_precision(cfg) == "bf16":
         keep_mmcv_operators_in_fp32(model)
     if cfg.get("load_from"):

@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -21,6 +20,7 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import short_path
 from casvit_dense.training.kept_step import KEPT_STEPS, kept_batch, write_batches, write_weights
+from casvit_dense.training.processes import model_of
 from casvit_dense.training.records import TRAINING_RECORD
 from casvit_dense.training.saving import numbered
 
@@ -161,10 +161,9 @@ class FiniteLossHook(Hook):
         said = f"{reason} at iteration {step}, with the images {shortlist(images, 4)}. {kept}"
         self.skipped.append(step)
         if len(self.skipped) > self.skips:
-            last = next(iter(numbered(Path(runner.work_dir))), None)
             limit = f" {self.skips} such steps were left out before." if self.skips else ""
             message = (
-                f"{said}.{limit} Last checkpoint: {short_path(last) if last else 'none yet'}. "
+                f"{said}.{limit} {last_checkpoint(runner)} "
                 "Look at these images, lower the learning rate, or go without --amp; "
                 "--resume --on-nan skip:N goes on without such steps"
             )
@@ -178,12 +177,7 @@ class FiniteLossHook(Hook):
         try:
             write_batches(folder, get_rank(), [kept_batch(*batch) for batch in self._batches])
             if get_rank() == 0:
-                meta = {
-                    MODEL_RECORD: self._model_record,
-                    "iter": runner.iter,
-                    "seed": runner.seed,
-                    "processes": get_world_size(),
-                }
+                meta = {MODEL_RECORD: self._model_record, "processes": get_world_size()}
                 write_weights(folder, model_of(runner).state_dict(), meta)
         except UserError as error:
             return f"The step cannot be kept: {error}"
@@ -204,10 +198,9 @@ class FiniteLossHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         parts = {key: checkpoint.get(key) for key in ("state_dict", "optimizer")}
         if names := list(not_finite(parts)):
-            last = next(iter(numbered(Path(runner.work_dir))), None)
             raise UserError(
                 f"no checkpoint is written at iteration {runner.iter + 1}: {shortlist(names, 3)} "
-                f"are not finite. Last checkpoint: {short_path(last) if last else 'none yet'}. "
+                f"are not finite. {last_checkpoint(runner)} "
                 "Lower the learning rate, or go without --amp"
             )
 
@@ -230,9 +223,10 @@ def finite_guard(runner: Runner) -> FiniteLossHook:
     return hook
 
 
-def model_of(runner: Runner) -> Any:
-    """The model itself, without its distributed wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+def last_checkpoint(runner: Runner) -> str:
+    """Which one it is, for a message."""
+    last = next(iter(numbered(Path(runner.work_dir))), None)
+    return f"Last checkpoint: {short_path(last) if last else 'none yet'}."
 
 
 def statistics_of(model: nn.Module) -> Iterator[Tensor]:

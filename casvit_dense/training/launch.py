@@ -50,9 +50,8 @@ def main(words: Sequence[str]) -> int:
         from torch.distributed.elastic.multiprocessing import SignalException
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-        # torchrun tells at length what it does. That processes start again should be known.
-        restarts = environment.get("MAX_RESTARTS", "0") != "0"
-        logging.getLogger("torch.distributed").setLevel("ERROR" if restarts else "CRITICAL")
+        # That processes start again should be known.
+        quieten("ERROR" if environment.get("MAX_RESTARTS", "0") != "0" else "CRITICAL")
         check_gpus(int(count), torch.cuda.device_count())
         program = ["-m", "casvit_dense", *command, "--launcher", "pytorch"]
         try:
@@ -99,6 +98,12 @@ def torchrun_arguments(count: str, environment: Mapping[str, str]) -> list[str]:
         f"--master_addr={environment.get('MASTER_ADDR', '127.0.0.1')}",
         f"--master_port={port or 29500}",
     ]
+
+
+def quieten(level: str) -> None:
+    """Keeps torchrun, which tells at length what it does, from messages below a level."""
+    for handler in logging.getLogger("torch.distributed").handlers:
+        handler.setLevel(level)
 
 
 def check_gpus(count: int, found: int) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -97,7 +96,7 @@ class EndlessBatches:
         """Leaves out the first batches; called before the first is asked for."""
         batches = batches_of(self._loader)
         skipped = count
-        if not isinstance(batches.sampler, InfiniteSampler):
+        if not hasattr(batches.sampler, "_infinite_indices"):  # of mmengine's and mmdet's
             self._passes, skipped = divmod(count, len(batches))
         self._begin(count, skipped)
 
@@ -127,7 +126,5 @@ def batches_of(loader: "DataLoader[Any]") -> DrawnBatches:
     return batches
 
 
-#: Names of mmengine's loops, by iterations and by epochs.
-LOOP_NAMES: Final = ("IterBasedTrainLoop", "EpochBasedTrainLoop")
 #: mmengine's loops -> ours.
 OUR_LOOPS: Final = {"EpochBasedTrainLoop": "EpochLoop", "IterBasedTrainLoop": "IterLoop"}

@@ -15,6 +15,8 @@ from mmengine.dist import dist as mmengine_dist
 from mmengine.dist import get_dist_info, init_dist, is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed
 from torch.distributed import PrefixStore, ProcessGroup
@@ -195,6 +197,11 @@ def gather_results(part: list, size: int, folder: str | None = None) -> list | N
 
 
 _gather_by_files = mmengine_dist.collect_results_cpu
+
+
+def model_of(runner: Runner) -> Any:
+    """The model of a runner itself, without its distributed wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def install_gathering() -> None:

@@ -74,9 +74,9 @@ class StopHook(Hook):
             self._asked[1].wait()
             torch.distributed.barrier(self._group)
         by = self.request.signal or "another process"
-        raise Stopped(
-            f"stopped by {by} at iteration {iteration}: saved as {path}, where --resume goes on"
-        )
+        said = f"stopped by {by} at iteration {iteration}: saved as {path}, where --resume goes on"
+        runner.logger.info(said)  # in the log file, and the console gets it as the end
+        raise Stopped(said)
 
 
 @FUNCTIONS.register_module()

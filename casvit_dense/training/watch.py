@@ -164,20 +164,10 @@ class WatchHook(Hook):
         self.watch = watch
 
     def _before_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = "train"
+        self, runner: Runner, batch_idx: int, *args: Any, mode: str, part: str = "", **kwargs: Any
     ) -> None:
-        self._note(runner, batch_idx, mode, "")
-
-    def _after_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-        mode: str = "train",
-    ) -> None:
-        self._note(runner, batch_idx, mode, "the end of ")
-
-    def _note(self, runner: Runner, batch_idx: int, mode: str, part: str) -> None:
         number = runner.iter if mode == "train" else batch_idx
         self.watch.step(f"{part}{COUNTED[mode]} {number + 1}")
+
+    def _after_iter(self, *args: Any, **kwargs: Any) -> None:
+        self._before_iter(*args, part="the end of ", **kwargs)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from casvit_dense.config.names import Fault, check_override, top_level_faults
+from casvit_dense.config.names import Fault, check_override, did_you_mean, top_level_faults
 from casvit_dense.errors import UserError
 
 
@@ -64,6 +64,19 @@ def test_a_name_that_nothing_reads_is_refused_if_it_was_meant_to_be(name: str, m
     assert fault == Fault(name, f"nothing reads '{name}'; did you mean '{meant}'?")
     # A variable: its value stands in a section.
     assert not list(top_level_faults(config(custom_hooks=[{"b": {"a": 1}}], **{name: {"a": 1}})))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("score_threshold", "score_thr"),
+        ("max_per_image", "max_per_img"),
+        ("nms_threshold", "iou_threshold"),
+    ],
+)
+def test_how_a_name_begins_counts(name: str, meant: str) -> None:
+    known = ("iou_threshold", "score_thr", "nms_thr", "nms_pre", "nms", "max_per_img")
+    assert did_you_mean(name, known) == f"; did you mean '{meant}'?"
 
 
 def test_names_of_no_key_are_the_files_own() -> None:

@@ -165,7 +165,7 @@ def test_segmenters_keep_the_proportion_of_resizing_and_crop() -> None:
         (dict(epochs=0), "--epochs 0"),
         (dict(workers=-1), "--workers -1: give 0 or more"),
         (dict(lr=float("nan")), "--lr nan"),
-        (dict(lr=0.1, auto_scale_lr=True), "--auto-scale-lr would change"),
+        (dict(lr=0.1, auto_scale_lr=True), "--lr and --auto-scale-lr both set"),
         (dict(image_size=500), "--image-size 500: give a multiple of 32, such as 512"),
         (dict(epochs=1, cfg_options={"train_cfg.max_epochs": 2}), "contradict each other"),
         (dict(iters=1, cfg_options={"param_scheduler": []}), "param_scheduler and --iters"),

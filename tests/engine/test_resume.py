@@ -110,6 +110,7 @@ def test_a_signal_saves_at_its_step_and_the_run_ends_as_a_straight_one(
         train(config_of(task), options)
     stopped = folder / f"stopped_iter_{at}.pth"
     assert stopped.exists()
+    assert "stopped by SIGTERM" in log_of(folder)
     options.resume = "auto"
     last = train(config_of(task), options)
     assert differences(last, numbered(straight(task))[0]) == []

@@ -1,11 +1,9 @@
 """Damages the newest checkpoint of a training and looks from where it would be resumed."""
 
-import argparse
 import math
 import random
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import torch
 from broken_runs import options_for
 from demo_runs import config_of
+from fault_scripts import flags, folder_with_shapes
 
 from casvit_dense.checkpoint.whole import SUMS, whole_file
 from casvit_dense.config.resolve import resolve
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.resume import find_resumed
 from casvit_dense.engine.train import train
 from casvit_dense.training.saving import numbered
@@ -62,16 +60,10 @@ def damage(path: Path, kind: str, chance: random.Random) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--damages", type=int, default=200)
-    parser.add_argument("--quick", action="store_true", help="18 damages")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = flags(__doc__, quick="18 damages", damages=200, seed=0)
     count, chance = 18 if args.quick else args.damages, random.Random(args.seed)
     found, wrong = Counter[str](), []
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
+    with folder_with_shapes() as root:
         folder = root / "run"
         train(config_of("fpn"), options_for("fpn", root / "shapes", folder))
         newest, before = numbered(folder)

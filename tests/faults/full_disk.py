@@ -5,7 +5,6 @@ to end well. First the writes fail one after the other; then, for root, the comm
 disk of memory with ever more room.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from demo_runs import options_of
 from exported_models import write_model
+from fault_scripts import flags, folder_with_shapes
 from filled_disk import disk_of
 from PIL import Image
 from processes import forked
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.cli import main as run_command
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.files import free_bytes
 
 #: Files that grow while a run goes on, and may end anywhere.
@@ -51,7 +50,6 @@ class Command:
 def commands(root: Path) -> dict[str, Command]:
     """All commands that write, on tiny models and generated data below ``root``."""
     shapes = root / "shapes"
-    generate_shapes(shapes, ShapesSpec(train=6, val=3, size=64))
     models = {name: tuple(map(str, write_model(name, root))) for name in ("fpn", "mask-rcnn")}
     data = {"fpn": str(shapes / "ade"), "mask-rcnn": str(shapes / "coco")}
     found = {}
@@ -192,15 +190,13 @@ def small_disks(command: Command, root: Path, sizes: Sequence[int]) -> list[str]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every fifth write, no small disks")
-    parser.add_argument("--only", nargs="+", default=[""], help="commands whose names begin so")
-    args = parser.parse_args()
+    args = flags(
+        __doc__, quick="every fifth write, no small disks", only="commands whose names begin so"
+    )
     trials = failed = 0
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
+    with folder_with_shapes(train=6, val=3) as root:
         for title, command in commands(root).items():
-            if not title.startswith(tuple(args.only)):
+            if not title.startswith(args.only):
                 continue
             begun = time.monotonic()
             with tempfile.TemporaryDirectory(dir=root) as free:

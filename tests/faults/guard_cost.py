@@ -5,10 +5,8 @@ Seconds are those of the processor: other work on the machine would count on the
 for the time inside, since that of whole steps varies by more than the guard takes.
 """
 
-import argparse
 import statistics
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -20,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import torch
 from demo_runs import CONFIGS, config_of
+from fault_scripts import flags, folder_with_shapes
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS
 
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.options import RunOptions
 from casvit_dense.training.finite import FiniteLossHook
 
@@ -97,10 +95,7 @@ def seconds_of(config: Path, shapes: Path, size: int, images: int, pairs: int) -
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=60, help="of the demo's; XS: a third of it")
-    parser.add_argument("--quick", action="store_true", help="10 pairs of the demo's alone")
-    args = parser.parse_args()
+    args = flags(__doc__, quick="10 pairs of the demo's alone", pairs=60)  # XS: a third of them
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     cases = [("the demo's RetinaNet", config_of("retinanet"), 160, 8, args.pairs)]
@@ -109,10 +104,9 @@ def main() -> int:
     else:
         cases.append(("RetinaNet XS", XS, 256, 2, args.pairs // 3))
     worst = 0.0
-    with tempfile.TemporaryDirectory() as name:
-        generate_shapes(Path(name), ShapesSpec(train=10, val=5, size=64))
+    with folder_with_shapes() as root:
         for title, config, size, images, pairs in cases:
-            found = seconds_of(config, Path(name, "coco"), size, images, pairs)
+            found = seconds_of(config, root / "shapes/coco", size, images, pairs)
             plain, guarded, inside = (1000 * statistics.median(times) for times in found)
             share = 100 * inside / plain
             worst = max(worst, share)

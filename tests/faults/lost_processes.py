@@ -5,12 +5,10 @@ Bars: after a kill all processes have ended within 60 s, after the others within
 started again by torchrun, the weights are those of the run without a break.
 """
 
-import argparse
 import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from broken_runs import STOPPED, differences
 from demo_runs import TASKS
+from fault_scripts import flags, folder_with_shapes
 from launched import ROOT, Launched, words_of
 
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.training.saving import numbered
 
 #: Seconds without a step after which a run ends, here.
@@ -35,13 +33,9 @@ WAYS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one task")
-    args = parser.parse_args()
+    args = flags(__doc__, quick="one task")
     wrong = 0
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
+    with folder_with_shapes() as root:
         for task in ["fpn"] if args.quick else TASKS:
             whole = root / f"{task}-whole"
             code, text = finish(task, whole)

@@ -2,12 +2,10 @@
 must end at that very step, with nothing saved after it, and a replay must show the step again.
 """
 
-import argparse
 import contextlib
 import io
 import random
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -16,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from broken_runs import options_for
 from demo_runs import config_of
+from fault_scripts import flags, folder_with_shapes
 from poison import KINDS, poisoned
 
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.replay import replay
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
@@ -64,17 +62,11 @@ def faults_of(task: str, kind: str, at: int, workers: int, shapes: Path, folder:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--quick", action="store_true", help="4 runs, one of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = flags(__doc__, quick="4 runs, one of each kind", runs=30, seed=0)
     warnings.simplefilter("ignore")  # mmseg's
     chance, wrong, tasks = random.Random(args.seed), 0, list(LENGTHS)
     runs = len(KINDS) if args.quick else args.runs
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
+    with folder_with_shapes() as root:
         for number in range(runs):
             kind, task = KINDS[number % 4], tasks[(number + number // 4) % 2]
             at, workers = chance.randint(1, LENGTHS[task][0]), chance.choice([0, 2])

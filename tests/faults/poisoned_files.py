@@ -6,13 +6,11 @@ else than one message is shown, the process hangs or dies, takes too much memory
 that nothing may read.
 """
 
-import argparse
 import os
 import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -29,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import torch
 from demo_runs import Runs, config_of
 from exported_models import export_model
+from fault_scripts import flags, folder_with_shapes
 from hostile_files import REFUSED, STATES
 from mmengine.runner import Runner
 from poisoned_exports import EXPORTS
+from processes import forked
 
 from casvit_dense.cli import main as program
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 
 LIMIT = 2 << 30  # bytes
 SECONDS = 120
@@ -83,23 +82,16 @@ class Outcome:
 
 def run(arguments: list[str], folder: Path) -> Outcome:
     """Runs the program in a forked process with a limit."""
-    with tempfile.TemporaryFile() as output:
-        child = os.fork()
-        if child == 0:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            os._exit(limited(arguments, folder))
+    log = folder.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    with forked(lambda: limited(arguments, folder), log) as child:
         end = time.monotonic() + SECONDS
-        while True:
-            done, status, usage = os.wait4(child, os.WNOHANG)
-            if done:
-                break
+        while not (ended := os.wait4(child, os.WNOHANG))[0]:
             if time.monotonic() > end:
                 os.kill(child, signal.SIGKILL)
             time.sleep(0.01)
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    return Outcome(os.waitstatus_to_exitcode(status), text, usage.ru_maxrss >> 10)
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return Outcome(os.waitstatus_to_exitcode(ended[1]), text, ended[2].ru_maxrss >> 10)
 
 
 def stop_before_steps(runner: Runner, name: str, **kwargs: object) -> None:
@@ -117,17 +109,13 @@ def limited(arguments: list[str], folder: Path) -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + LIMIT
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     try:
-        code = program(arguments)
+        return program(arguments)
     except SystemExit as end:
-        code = end.code
+        return int(end.code or 0)
     except BaseException:
         traceback.print_exc()
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
+        return 99
 
 
 class Bench:
@@ -136,7 +124,6 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shapes = folder / "shapes"
-        generate_shapes(self.shapes, ShapesSpec(train=4, val=2, size=64))
         with redirect_stdout(sys.stderr):
             checkpoint = Runs(folder, self.shapes)["fpn"]
             (folder / "models").mkdir()
@@ -189,15 +176,12 @@ class Bench:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every fifth trial")
-    parser.add_argument("--only", default="", help="files whose names hold this text")
-    args = parser.parse_args()
+    args = flags(__doc__, quick="every fifth trial", only="files whose names hold this text")
     warnings.simplefilter("ignore")
     trials = refused = most = 0
     faults: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+    with folder_with_shapes(train=4, val=2) as folder:
+        bench = Bench(folder)
         cases = [case for case in bench.cases() if args.only in case[1]]
         for number, (group, name, suffix, make) in enumerate(cases):
             for place, reader in enumerate(READERS):

@@ -4,9 +4,7 @@ Prints what process and workers hold as the training goes on; the bar is 1 % of 
 iteration 500.
 """
 
-import argparse
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -14,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from demo_runs import options_of
 from exported_models import write_model
+from fault_scripts import flags, folder_with_shapes
 
 from casvit_dense.cli import main as run_command
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines
 
@@ -25,15 +23,10 @@ GROWTH = 0.01
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=5000, help="default %(default)s")
-    parser.add_argument("--quick", action="store_true", help="300 iterations, the last 100 watched")
-    parser.add_argument("--workers", type=int, default=1)
-    args = parser.parse_args()
+    args = flags(__doc__, quick="300 iterations, the last 100 watched", iterations=5000, workers=1)
     length, first = (300, 200) if args.quick else (args.iterations, 500)
-    with tempfile.TemporaryDirectory() as name:
-        root, begun = Path(name), time.monotonic()
-        generate_shapes(root / "shapes", ShapesSpec(train=8, val=2, size=32))
+    with folder_with_shapes(train=8, val=2, size=32) as root:
+        begun = time.monotonic()
         config, _ = write_model("fpn", root)
         overrides = options_of("fpn", root / "shapes", root / "run").cfg_options | {
             "train_cfg.max_iters": length,

@@ -5,30 +5,24 @@ there. Five images: neither two nor three processes share them evenly. Bar: ever
 the last digit, and so is every prediction.
 """
 
-import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from demo_runs import TASKS, save_lively, take_as_truth
+from fault_scripts import flags, folder_with_shapes
 from launched import ROOT, Launched, words_of
 
-from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.evaluations import find_evaluation
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one task, one and two processes")
-    args = parser.parse_args()
+    args = flags(__doc__, quick="one task, one and two processes")
     wrong = 0
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        generate_shapes(root / "shapes", ShapesSpec(train=10, val=5, size=64))
+    with folder_with_shapes() as root:
         (root / ".dist_test").touch()
         for task in ["mask-rcnn"] if args.quick else TASKS:
             save_lively(task, root / f"{task}.pth")

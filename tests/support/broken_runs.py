@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from demo_runs import config_of, options_of
-from processes import forked, free_port
+from processes import started
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.engine.train import train
@@ -21,6 +22,7 @@ from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.state import read_progress
 from casvit_dense.signals import stop_requests
 from casvit_dense.training.draws import StepSeedHook
+from casvit_dense.training.saving import numbered
 
 
 def options_for(
@@ -98,30 +100,11 @@ def work(task: str, shapes: Path, folder: Path, workers: int, processes: int) ->
     return 0
 
 
-@contextmanager
-def started(job: Callable[[], int], processes: int, log: Path) -> Iterator[list[int]]:
-    """Starts the processes of one run; gives their ids, each of a group of its own."""
-    port = free_port()
-
-    def begin(rank: int) -> int:
-        if processes > 1:
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
-            os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
-            os.environ["MASTER_PORT"] = str(port)
-        return job()
-
-    with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(forked(partial(begin, rank), log.with_suffix(f".{rank}.log")))
-            for rank in range(processes)
-        ]
-
-
-def run(job: Callable[[], int], processes: int, log: Path, seconds: float | None = None) -> bool:
+def run(job: Callable[[], int], processes: int, logs: Path, seconds: float | None = None) -> bool:
     """Runs to the end, which must be a good one, or kills after some seconds; whether it ended."""
-    with started(job, processes, log) as pids:
+    with started(job, processes, logs) as pids:
         codes = finish(pids, seconds)
-    assert codes in (None, [0] * processes), (codes, log.with_suffix(".0.log").read_text()[-2000:])
+    assert codes in (None, [0] * processes), (codes, (logs / "rank0.log").read_text()[-2000:])
     return codes is not None
 
 
@@ -152,3 +135,33 @@ def finish(pids: list[int], seconds: float | None = None) -> list[int] | None:
                 return None
         time.sleep(0.01)
     return [codes[pid] for pid in pids]
+
+
+class Disturbed:
+    """A training that is to be broken off, and the same one that nobody disturbed.
+
+    Attributes:
+        job: goes on with the training, see `work`.
+        logs: folder of what its processes say.
+        seconds: that a whole training takes.
+    """
+
+    def __init__(self, root: Path, task: str, workers: int, processes: int) -> None:
+        self.processes, self.logs = processes, root / f"{task}-{workers}-{processes}"
+        self.whole, self.broken = self.logs / "whole", self.logs / "broken"
+        self.logs.mkdir()
+        job = partial(work, task, root / "shapes", workers=workers, processes=processes)
+        self.job = partial(job, self.broken)
+        begun = time.monotonic()
+        run(partial(job, self.whole), processes, self.logs)
+        self.seconds = time.monotonic() - begun
+
+    def begin_last_part_again(self, chance: random.Random) -> None:
+        """Takes a training that has come to its end back to the middle."""
+        for path in numbered(self.broken)[: chance.randrange(1, 3)]:
+            path.unlink()
+
+    def differences(self) -> list[str]:
+        """Goes on to the end, and says what differs there."""
+        run(self.job, self.processes, self.logs)
+        return differences(numbered(self.whole)[0], numbered(self.broken)[0])

@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,34 +27,30 @@ Maker = Callable[[Path, dict[str, Any], Path], None]
 
 HUGE = 10**12
 
-
-def in_state(value: Callable[[], Tensor], old: bool = False) -> Maker:
-    """One tensor of the weights is replaced."""
-
-    def make(path: Path, content: dict[str, Any], marker: Path) -> None:
-        content["state_dict"][next(iter(content["state_dict"]))] = value()
-        torch.save(content, path, _use_new_zipfile_serialization=not old)
-
-    return make
+#: The format before torch 1.6.
+save_old = partial(torch.save, _use_new_zipfile_serialization=False)
 
 
-def in_table(table: str, key: str, value: object) -> Maker:
-    def make(path: Path, content: dict[str, Any], marker: Path) -> None:
-        content[table][key] = value
-        save_opcodes(content, path)
-
-    return make
-
-
-def changed(change: Callable[[dict[str, Any]], object]) -> Maker:
+def changed(
+    change: Callable[[dict[str, Any]], object], save: Callable[..., object] = torch.save
+) -> Maker:
     def make(path: Path, content: dict[str, Any], marker: Path) -> None:
         change(content)
-        torch.save(content, path)
+        save(content, path)
 
     return make
 
 
-def payload(*place: str, old: bool = False) -> Maker:
+def in_state(value: Callable[[], Tensor], save: Callable[..., object] = torch.save) -> Maker:
+    """One tensor of the weights is replaced."""
+    return changed(lambda c: c["state_dict"].update({next(iter(c["state_dict"])): value()}), save)
+
+
+def in_meta(value: object) -> Maker:
+    return changed(lambda c: c["meta"].update(x=value), save_opcodes)
+
+
+def payload(*place: str, save: Callable[..., object] = torch.save) -> Maker:
     """Something that makes the marker when it is unpickled."""
 
     def make(path: Path, content: dict[str, Any], marker: Path) -> None:
@@ -61,7 +58,7 @@ def payload(*place: str, old: bool = False) -> Maker:
         for key in place:
             table = table.setdefault(key, {})
         table["x"] = Reduced(os.mkdir, str(marker))
-        torch.save(content, path, _use_new_zipfile_serialization=not old)
+        save(content, path)
 
     return make
 
@@ -165,7 +162,6 @@ def tar(path: Path, content: dict[str, Any], marker: Path) -> None:
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
-META = {"meta": '{"a": 1}'}
 ONE = {"x": tensor([4], 0, 16)}
 
 REFUSED: dict[str, Maker] = {
@@ -173,13 +169,13 @@ REFUSED: dict[str, Maker] = {
     "payload in the weights": payload("state_dict"),
     "payload in meta": payload("meta"),
     "payload in the optimizer": payload("optimizer", "state"),
-    "payload in an old file": payload("meta", old=True),
-    "chain of getattr": in_table("meta", "x", Reduced(getattr, np.ndarray, "__init__")),
-    "type of numpy": in_table("meta", "x", Reduced(np.dtype, "O")),
+    "payload in an old file": payload("meta", save=save_old),
+    "chain of getattr": in_meta(Reduced(getattr, np.ndarray, "__init__")),
+    "type of numpy": in_meta(Reduced(np.dtype, "O")),
     # tensors
     "a trillion numbers of one": in_state(lambda: torch.zeros(1).expand(HUGE)),
     "a trillion numbers of one in an old file": in_state(
-        lambda: torch.zeros(1).expand(HUGE), old=True
+        lambda: torch.zeros(1).expand(HUGE), save_old
     ),
     "a trillion numbers in the optimizer": changed(
         lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.zeros(1, 1).expand(HUGE, 8))
@@ -208,16 +204,16 @@ REFUSED: dict[str, Maker] = {
     "nested tensor": in_state(lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])),
     "complex tensor": in_state(lambda: torch.ones(3, dtype=torch.complex64)),
     "float8 tensor": in_state(lambda: torch.ones(3).to(torch.float8_e4m3fn)),
-    "tensor by its class": in_table("meta", "x", Reduced(torch.FloatTensor, 10**5, 10**5)),
-    "tensor without initialiser": in_table("meta", "x", New(Tensor, 10**5, 10**5)),
+    "tensor by its class": in_meta(Reduced(torch.FloatTensor, 10**5, 10**5)),
+    "tensor without initialiser": in_meta(New(Tensor, 10**5, 10**5)),
     "storage longer than its bytes": rezipped(longer),
     "a storage of a terabyte in an old file": lambda path, content, marker: huge_storage(path),
     # tables
     "nested too deeply": changed(lambda c: c["meta"].update(x=nested(200))),
     "holds itself": changed(lambda c: c["meta"].update(x=itself())),
     "a billion laughs": changed(lambda c: c["meta"].update(x=laughs())),
-    "codec": in_table("meta", "x", encoded_again(40)),
-    "array of bytes": in_table("meta", "x", Reduced(bytearray, 10**11)),
+    "codec": in_meta(encoded_again(40)),
+    "array of bytes": in_meta(Reduced(bytearray, 10**11)),
     "table with a method replaced": with_attribute,
     "keys that clear the screen": changed(lambda c: c["meta"].update({"\x1b[2J\n": 1})),
     "text that is no Unicode": changed(lambda c: c["meta"].update(x="\udcff")),
@@ -270,7 +266,7 @@ REFUSED: dict[str, Maker] = {
 
 def huge_storage(path: Path) -> None:
     """The old format, in which a storage says how long it is before its bytes come."""
-    torch.save({"x": torch.zeros(5)}, path, _use_new_zipfile_serialization=False)
+    save_old({"x": torch.zeros(5)}, path)
     data = path.read_bytes()
     assert data.count(b"K\x05N") == 1  # BININT1, which becomes LONG1 of six bytes
     path.write_bytes(data.replace(b"K\x05N", b"\x8a\x06" + HUGE.to_bytes(6, "little") + b"N"))
@@ -331,9 +327,7 @@ STATES: dict[str, Maker] = {
     "weight without a name": changed(lambda c: c["state_dict"].update({5: torch.ones(1)})),
     "no weights": changed(lambda c: c.update(state_dict={})),
     "weights a list": changed(lambda c: c.update(state_dict=[])),
-    "weight of another shape": changed(
-        lambda c: c["state_dict"].update({next(iter(c["state_dict"])): torch.zeros(2, 2)})
-    ),
+    "weight of another shape": in_state(lambda: torch.zeros(2, 2)),
     "kept model a text": changed(lambda c: c["meta"].update(model="x")),
     "kept config a text": changed(lambda c: c["meta"]["model"].update(config="x")),
     "kept name a path": changed(lambda c: c["meta"]["model"].update(name="../../x")),

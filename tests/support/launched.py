@@ -2,13 +2,13 @@
 
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from demo_runs import config_of, options_of
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +49,18 @@ class Launched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in [self.process.pid, *descendants(self.process.pid)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        started = self._started()
+        self.process.kill()
+        for one in started:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         self.process.wait()
+
+    def _started(self) -> list[psutil.Process]:
+        """The processes that the command started, and those that they did."""
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
 
     def said(self) -> str:
         return self.log.read_text()
@@ -67,18 +75,8 @@ class Launched:
 
     def rank(self, number: int) -> int:
         """The process id of a rank."""
-        for pid in descendants(self.process.pid):
-            with suppress(OSError):
-                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-                if b"RANK=%d" % number in variables:
-                    return pid
+        for one in self._started():
+            with suppress(psutil.Error):
+                if one.environ().get("RANK") == str(number):
+                    return one.pid
         raise AssertionError(f"no rank {number}: {self.said()}")
-
-
-def descendants(pid: int) -> list[int]:
-    """Ids of the processes that a process started, and of theirs."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [found for child in map(int, children) for found in (child, *descendants(child))]

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 
@@ -53,29 +54,37 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def run_together(
-    work: Callable[[], int], count: int, logs: Path, awaited: int | None = None
-) -> list[int]:
-    """Runs something in processes that a launcher seems to have started; gives their exit codes.
+@contextlib.contextmanager
+def started(work: Callable[[], int], count: int, logs: Path) -> Iterator[list[int]]:
+    """Starts something in processes that a launcher seems to have started; gives their ids.
 
-    What each says is in ``rank<N>.log``.
-
-    Args:
-        awaited: how many of the processes are waited for; then the others are ended.
+    What each says is in ``rank<N>.log``. One process needs no launcher.
     """
     port = free_port()
 
     def start(rank: int) -> int:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-        os.environ.update(WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        if count > 1:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            os.environ.update(WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         return work()
 
     with contextlib.ExitStack() as stack:
-        pids = [
-            stack.enter_context(forked(lambda rank=rank: start(rank), logs / f"rank{rank}.log"))
+        yield [
+            stack.enter_context(forked(partial(start, rank), logs / f"rank{rank}.log"))
             for rank in range(count)
         ]
+
+
+def run_together(
+    work: Callable[[], int], count: int, logs: Path, awaited: int | None = None
+) -> list[int]:
+    """Runs something in processes, see `started`; gives their exit codes.
+
+    Args:
+        awaited: how many of the processes are waited for; then the others are ended.
+    """
+    with started(work, count, logs) as pids:
         return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids[:awaited]]
 
 

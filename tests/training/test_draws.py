@@ -27,6 +27,9 @@ from casvit_dense.training.loops import EndlessBatches, EpochLoop
 class Numbers:
     """Random numbers for samples."""
 
+    # As if of two data sets.
+    datasets, cumulative_sizes = [range(4), range(6)], [4, 10]
+
     def __len__(self) -> int:
         return 10
 
@@ -34,16 +37,15 @@ class Numbers:
         return index, random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def loader_of(sampler: str, workers: int, **more: Any) -> Any:
+def loader_of(sampler: str, workers: int, options: dict[str, Any]) -> Any:
     dataset = Numbers()
     seed_samples(dataset)
     config = {
         "dataset": dataset,
         "batch_size": 3,
         "num_workers": workers,
-        "sampler": {"type": sampler, "shuffle": True},
+        "sampler": {"type": sampler, "shuffle": True, **options},
         "collate_fn": {"type": "pseudo_collate"},
-        **more,
     }
     return Runner.build_dataloader(with_draws(config, seed=7), seed=7)
 
@@ -78,16 +80,20 @@ def test_a_draw_keeps_the_size_of_its_index(index: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("sampler", ["InfiniteSampler", "DefaultSampler"])
+@pytest.mark.parametrize("sampler", ["InfiniteSampler", "DefaultSampler", "MultiSourceSampler"])
 def test_an_endless_loader_begins_anywhere(sampler: str, workers: int) -> None:
     """Ten images in batches of three: passes of the finite sampler end with a batch of one."""
-    straight = EndlessBatches(loader_of(sampler, 0))
+    more: dict[str, Any] = {}
+    if sampler == "MultiSourceSampler":  # of images with and without annotations
+        pytest.importorskip("mmdet.datasets.samplers")
+        sampler, more = "mmdet.MultiSourceSampler", {"batch_size": 3, "source_ratio": [1, 2]}
+    straight = EndlessBatches(loader_of(sampler, 0, more))
     expected = [next(straight) for _ in range(11)]
     assert len({number for batch in expected for number in batch[1]}) == sum(
         len(batch[0]) for batch in expected
     )
     for done in (1, 4, 6):
-        late = EndlessBatches(loader_of(sampler, workers))
+        late = EndlessBatches(loader_of(sampler, workers, more))
         late.skip_iter(done)
         assert [next(late) for _ in range(11 - done)] == expected[done:]
 

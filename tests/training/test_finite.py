@@ -25,7 +25,7 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.cli import main
 from casvit_dense.engine.hooks import BackboneRecordHook
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.replay import FirstOutput, replay
+from casvit_dense.engine.replay import replay, watch_outputs
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions, allowed_skips
@@ -336,15 +336,15 @@ def test_the_innermost_module_is_named_first() -> None:
     model = nn.Sequential(
         nn.Linear(2, 2), nn.Sequential(nn.Identity(), nn.Softmax(dim=0)), nn.ReLU()
     )
-    first = FirstOutput(model)
+    first = watch_outputs(model)
     model(torch.ones(2, 2))
-    assert first.found is None
+    assert first == []
     model(torch.full((2, 2), 1e38) * torch.tensor([1.0, -1e5]))
-    assert first.found == "0 (Linear)"
+    assert first == ["0 (Linear)"]
     model[0] = nn.Identity()
-    first = FirstOutput(model[1])
+    first = watch_outputs(model[1])
     model[1](torch.full((2,), -torch.inf))
-    assert first.found == "0 (Identity)"
+    assert first == ["0 (Identity)"]
 
 
 def test_a_folder_without_a_step_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,20 @@
 """What torchrun is told, and what is told of its processes' ends."""
 
+import io
+import logging
 from types import SimpleNamespace
 
 import pytest
 
 from casvit_dense.errors import UserError
-from casvit_dense.training.launch import LOST, check_gpus, main, say_why, torchrun_arguments
+from casvit_dense.training.launch import (
+    LOST,
+    check_gpus,
+    main,
+    quieten,
+    say_why,
+    torchrun_arguments,
+)
 
 
 def test_one_machine_finds_a_free_port() -> None:
@@ -40,6 +49,20 @@ def test_wrong_numbers_are_one_line(count: str, environment: dict, message: str)
 def test_a_mistake_ends_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-1", "train", "config.py"]) == 2
     assert capsys.readouterr().err.startswith("error: '-1' processes: ")
+
+
+def test_torchrun_tells_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of its loggers have levels of their own."""
+    from torch.distributed.elastic.agent.server import api
+
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    monkeypatch.setattr(logging.getLogger("torch.distributed"), "handlers", [handler])
+    api.logger.warning("Received 10 death signal, shutting down workers")
+    assert told.getvalue()
+    quieten("CRITICAL")
+    api.logger.warning("Received 10 death signal, shutting down workers")
+    assert told.getvalue().count("Received") == 1
 
 
 def test_more_processes_than_gpus() -> None:

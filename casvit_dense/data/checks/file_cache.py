@@ -1,7 +1,6 @@
 """What was found out about files, kept by path, size and time of change: nothing is read twice."""
 
 import json
-import logging
 import os
 import signal
 import sqlite3
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from casvit_dense.doctor import usable_cores
 from casvit_dense.errors import UserError
+from casvit_dense.log import LOG
 from casvit_dense.progress import Progress
 
 #: Increased when the facts that are kept change.
@@ -36,8 +36,6 @@ PROGRESS_SECONDS: Final = 5.0
 
 #: Size in bytes and time of change in nanoseconds.
 State = tuple[int, int]
-
-LOG = logging.getLogger("casvit_dense")
 
 
 def look_at(
