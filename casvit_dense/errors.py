@@ -14,8 +14,11 @@ class UserError(Exception):
     """
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A run was asked to end, and can be resumed. The message says where it stands.
+
+    As `KeyboardInterrupt` it may come anywhere, and is not for those who take every `Exception` for
+    a fault of a file that they read.
 
     The command line prints it as one line and exits with `exit_code`.
     """

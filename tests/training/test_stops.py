@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mmengine.dataset import worker_init_fn
 from mmengine.runner import Runner
 from processes import wait_for
 
+from casvit_dense.config.read import read_config
 from casvit_dense.errors import Stopped
 from casvit_dense.signals import SIGNALS, stop_requests
 from casvit_dense.training.stops import with_steady_workers
@@ -59,6 +61,13 @@ def test_workers_have_seeds_however_large_the_runs_is() -> None:
 def test_before_the_first_step_a_signal_ends_at_once() -> None:
     with pytest.raises(Stopped, match="SIGUSR1 before the first step"), stop_requests():
         os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_while_a_config_is_read_is_no_fault_of_it(tmp_path: Path) -> None:
+    config = tmp_path / "config.py"
+    config.write_text("import os\nimport signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    with pytest.raises(Stopped, match="SIGTERM before the first step"), stop_requests():
+        read_config(config)
 
 
 def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> None:
