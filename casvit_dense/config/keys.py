@@ -235,6 +235,12 @@ def call_faults(
             yield Fault(f"{place}.{key}", text + did_you_mean(key, {*signature.arguments, *extra}))
 
 
+def converted_keys(scheduler: Any) -> set[str]:
+    """What a scheduler takes for epochs alone, before it is built for steps."""
+    build = getattr(scheduler, "build_iter_from_epoch", None)
+    return set(inspect.signature(build).parameters) if build is not None else set()
+
+
 def wrong_kind(value: Any, argument: Argument) -> str | None:
     """What is wrong about the kind of a value, by the annotation or the default of an argument."""
     annotation = argument.annotation
@@ -292,6 +298,8 @@ class Parts:
             yield self.unknown(f"{place}.type", node["type"], scope)
         elif kind is not UNKNOWN:
             taken = {k for name in self.names for k in TAKEN_FROM.get(name, ())}
+            if node.get("convert_to_iter_based"):
+                taken |= converted_keys(kind)
             yield from call_faults(place, node, kind, taken | TAKEN_AT.get(key, set()))
             if getattr(kind, "__name__", "") in FOREIGN:
                 return

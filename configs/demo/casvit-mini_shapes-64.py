@@ -72,7 +72,7 @@ param_scheduler = [
         eta_min=0.0,
         by_epoch=True,
         begin=0,
-        end=12,
+        end=8,
         convert_to_iter_based=True,
     ),
 ]

@@ -54,6 +54,17 @@ def test_a_mistake_is_refused_with_what_is_meant(mistake: Mistake) -> None:
     assert named in str(caught.value)
 
 
+@pytest.mark.parametrize("flag", ["epochs", "iters"])
+@pytest.mark.parametrize(
+    "recipe", ["retinanet_casvit-xs_fpn_8xb4-1x_coco", "fpn_casvit-xs_8xb4-40k_ade20k-512x512"]
+)
+def test_a_recipe_of_another_length_is_no_mistake(recipe: str, flag: str) -> None:
+    """Its checkpoints keep it, and are checked when they are evaluated."""
+    (file,) = CONFIGS.glob(f"*/{recipe}.py")
+    fitted = resolve(read_config(file), RunOptions(from_scratch=True, **{flag: 100})).config
+    assert faults(fitted) == []
+
+
 OURS = sorted(path for path in CONFIGS.glob("*/*.py"))
 #: Of each framework: some of every kind of part.
 THEIRS = {
