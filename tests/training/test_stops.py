@@ -83,14 +83,17 @@ def test_while_training_the_first_signal_is_noted_and_handlers_come_back() -> No
 
 
 def test_a_signal_is_noted_where_nobody_reads_what_is_said_of_it() -> None:
-    """As in ``train 2>&1 | tee log``: Ctrl-C ends ``tee`` first."""
+    """As in ``train 2>&1 | tee log``: Ctrl-C ends ``tee`` first.
+
+    By another signal here: the tests may run in the background, where SIGINT is ignored.
+    """
     script = """if True:
         import os, signal
         from casvit_dense.signals import stop_requests
         with stop_requests() as request:
             request.waits = True
-            os.kill(os.getpid(), signal.SIGINT)
-            assert request.signal == "SIGINT"
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert request.signal == "SIGUSR1"
     """
     unread, output = os.pipe()
     os.close(unread)
@@ -107,12 +110,12 @@ def test_a_later_signal_ends_at_once() -> None:
             request.waits = True
             os.kill(os.getpid(), signal.SIGTERM)
             assert request.signal == "SIGTERM"
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGUSR1)
             raise AssertionError("it goes on")
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGINT
-    assert done.stderr == "SIGINT: ended at once, nothing saved\n"
+    assert done.returncode == -signal.SIGUSR1
+    assert done.stderr == "SIGUSR1: ended at once, nothing saved\n"
 
 
 def test_signals_that_are_ignored_stay_so() -> None:
