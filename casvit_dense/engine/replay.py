@@ -21,6 +21,7 @@ from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.loading import name_records
 from casvit_dense.engine.record import training_precision
 from casvit_dense.errors import UserError, shortlist
+from casvit_dense.files import is_file
 from casvit_dense.options import AMP_DTYPES, RunOptions
 from casvit_dense.provenance import device_name
 from casvit_dense.results.row import FULL_PRECISION
@@ -77,6 +78,8 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
         UserError: the folder or the data are missing, or do not fit.
     """
     file = folder / WEIGHTS
+    if not is_file(file):
+        raise UserError(f"{folder} is no kept step; trainings keep them as not_finite/iter_N")
     content = read_checkpoint(file)
     meta, state = content.get("meta"), content.get("state_dict") or {}
     if not isinstance(meta, Mapping) or not isinstance(meta.get("processes"), int):

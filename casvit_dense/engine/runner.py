@@ -88,9 +88,10 @@ class DenseRunner(QuietRunner):
         """Loads the state of a training.
 
         Raises:
-            UserError: optimizer or schedule do not fit.
+            UserError: optimizer or schedule do not fit, or nothing is left to train.
         """
         assert self.resumed is not None
+        check_unfinished(filename, self.resumed["meta"], self.train_loop, self.changed)
         optimizer, schedulers = self.optim_wrapper.optimizer, self.param_schedulers or []
         if not self.changed:
             check_fits(filename, self.resumed, optimizer, schedulers)
@@ -107,6 +108,22 @@ class DenseRunner(QuietRunner):
         if isinstance(self.train_loop, EpochBasedTrainLoop):
             self.train_loop._iter = fitting_iteration(self.train_loop)
         repeat_schedule(self)
+
+
+def check_unfinished(filename: str, meta: Mapping[str, Any], loop: Any, changed: bool) -> None:
+    """Looks whether a training that goes on has steps left; an unchanged one may validate yet.
+
+    Raises:
+        UserError: it has none.
+    """
+    unit, done, length = "iterations", meta["iter"], loop.max_iters
+    if isinstance(loop, EpochBasedTrainLoop):  # whose epochs may have another length now
+        unit, done, length = "epochs", meta["epoch"], loop.max_epochs
+    if done + changed > length:
+        raise UserError(
+            f"{filename} cannot be resumed: it has {done} {unit}, and this schedule ends after "
+            f"{length}; give a longer one"
+        )
 
 
 def fitting_iteration(loop: EpochBasedTrainLoop) -> int:

@@ -13,6 +13,7 @@ import torch
 from broken_runs import differences, options_for, signal_at
 from demo_runs import config_of, log_of
 from mmengine.registry import DATASETS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.read import register_scope
@@ -24,7 +25,7 @@ from casvit_dense.engine.resume import (
     check_same_start,
     find_resumed,
 )
-from casvit_dense.engine.runner import fitting_iteration
+from casvit_dense.engine.runner import check_unfinished, fitting_iteration
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.training.saving import KeepingHook, numbered
@@ -224,6 +225,17 @@ def test_a_changed_run_goes_on_in_the_same_epoch() -> None:
     for done, expected in ((3, 5), (5, 5), (7, 7), (11, 5)):
         loop: Any = SimpleNamespace(epoch=1, iter=done, dataloader=range(5))
         assert fitting_iteration(loop) == expected
+
+
+@pytest.mark.parametrize(("done", "changed"), [(10**9, False), (4, True), (5, False)])
+@pytest.mark.parametrize("kind", [IterBasedTrainLoop, EpochBasedTrainLoop])
+def test_a_run_beyond_its_schedule_is_refused(kind: type, done: int, changed: bool) -> None:
+    loop = object.__new__(kind)
+    loop._max_iters = loop._max_epochs = 4
+    for fine in ({"iter": 3, "epoch": 3}, {"iter": 4 - changed, "epoch": 4 - changed}):
+        check_unfinished("x.pth", fine, loop, changed)
+    with pytest.raises(UserError, match=f"it has {done} .* ends after 4; give a longer one"):
+        check_unfinished("x.pth", {"iter": done, "epoch": done}, loop, changed)
 
 
 @pytest.mark.slow
