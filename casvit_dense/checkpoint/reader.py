@@ -163,11 +163,17 @@ def check_archive(file: Path) -> None:
 
     Raises:
         Refused: they are compressed, which torch's never are, or overlap.
+        UserError: its end is missing.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, *DAMAGED):
+    except (zipfile.BadZipFile, *DAMAGED) as error:
+        with file.open("rb") as stream:
+            if stream.read(4) == b"PK\3\4":
+                raise UserError(
+                    f"weight file {file} is damaged: its end is missing; fetch it again"
+                ) from error
         return  # of the old format, or damaged, which torch says
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise Refused("it is a compressed archive, as of TorchScript")

@@ -88,8 +88,7 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
     cfg = resolve(model_config(config, file), options).config
     register_scope(cfg)
     model = loaded_model(cfg, file, state)
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    name_records(dataset, replace=True)  # as in the training
+    dataset = training_data(cfg)
     precision = training_precision(cfg)
     context, note = autocast(precision)
     lines = [
@@ -124,6 +123,19 @@ def replay(config: str | Path | None, folder: Path, options: RunOptions) -> Repl
 def line(label: str, text: str) -> str:
     """A line of a replay, aligned with the others."""
     return f"{label:<9}  {text}"
+
+
+def training_data(cfg: Config) -> Any:
+    """The data set of a training, its records named as there."""
+    try:
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    except OSError as error:
+        raise UserError(
+            f"the training data cannot be read: {error.filename}: {error.strerror}; --data-root "
+            "says where they are"
+        ) from error
+    name_records(dataset, replace=True)
+    return dataset
 
 
 def loaded_model(cfg: Config, file: Path, state: Any) -> Any:

@@ -278,7 +278,7 @@ def test_a_truncated_file_is_damaged_wherever_it_ends(tmp_path):
     whole = path.read_bytes()
     for size in (1_000, 5_000, 100_000):
         path.write_bytes(whole[:size])
-        with pytest.raises(UserError, match="is damaged or no weight file"):
+        with pytest.raises(UserError, match="is damaged: its end is missing; fetch it again"):
             read_checkpoint(path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from demo_runs import config_of, log_of, options_of
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -25,7 +26,7 @@ from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.cli import main
 from casvit_dense.engine.hooks import BackboneRecordHook
 from casvit_dense.engine.record import training_of
-from casvit_dense.engine.replay import replay, watch_outputs
+from casvit_dense.engine.replay import replay, training_data, watch_outputs
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions, allowed_skips
@@ -343,6 +344,12 @@ def test_the_innermost_module_is_named_first() -> None:
     first = watch_outputs(model[1])
     model[1](torch.full((2,), -torch.inf))
     assert first == ["0 (Identity)"]
+
+
+def test_data_that_moved_are_named(tmp_path: Path) -> None:
+    dataset = dict(type="mmseg.BaseSegDataset", data_prefix={"img_path": str(tmp_path / "gone")})
+    with pytest.raises(UserError, match="gone: No such file .*--data-root says where they are"):
+        training_data(Config({"train_dataloader": {"dataset": dataset}}))
 
 
 def test_a_folder_without_a_step_is_refused(tmp_path: Path) -> None:
