@@ -88,8 +88,10 @@ class RandomHorizontalFlip(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class RandAugment(BaseTransform):
-    """Some of fifteen operations, the same one more than once if so drawn.
+class RandAugmentPIL(BaseTransform):
+    """RandAugment: some of fifteen operations, the same one more than once if so drawn.
+
+    Named apart from mmdet's of other operations, which comes first where that is the scope.
 
     The defaults are what timm calls ``rand-m9-mstd0.5-inc1``.
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter, ImageOps
 from casvit_dense.classification import augment
 from casvit_dense.classification.augment import (
     OPERATIONS,
-    RandAugment,
+    RandAugmentPIL,
     RandomHorizontalFlip,
     RandomResizedCrop,
 )
@@ -137,7 +137,7 @@ def test_operations_are_drawn_as_often_as_stated(monkeypatch: pytest.MonkeyPatch
     numbers = Counter()
     for _ in range(images):
         before = len(done)
-        RandAugment()({"img": Image.new("RGB", (2, 2))})
+        RandAugmentPIL()({"img": Image.new("RGB", (2, 2))})
         numbers[len(done) - before] += 1
     for number, share in ((0, 0.25), (1, 0.5), (2, 0.25)):
         assert abs(numbers[number] / images - share) < 5 * math.sqrt(share * (1 - share) / images)

@@ -150,7 +150,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def image_folder(folder: Path) -> ImageNetFolder:
-    pipeline = ("ReadRGB", "RandomResizedCrop", "RandomHorizontalFlip", "RandAugment")
+    pipeline = ("ReadRGB", "RandomResizedCrop", "RandomHorizontalFlip", "RandAugmentPIL")
     steps = [{"type": name} for name in (*pipeline, "PackClassInputs")]
     return ImageNetFolder(data_prefix={"img_path": str(folder)}, pipeline=steps)
 

@@ -60,7 +60,7 @@ TRAINING: Final[dict[str, tuple[Any, str]]] = {
             },
             {"type": "RandomHorizontalFlip", "prob": 0.5},
             {
-                "type": "RandAugment",
+                "type": "RandAugmentPIL",
                 "num_ops": 2,
                 "prob": 0.5,
                 "magnitude": 9,

@@ -5,7 +5,7 @@ train_pipeline = [
     dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)),
     dict(type="RandomHorizontalFlip", prob=0.5),
     # rand-m9-mstd0.5-inc1. It takes the place of the colour jitter that is asked for beside it.
-    dict(type="RandAugment", num_ops=2, prob=0.5, magnitude=9, magnitude_std=0.5),
+    dict(type="RandAugmentPIL", num_ops=2, prob=0.5, magnitude=9, magnitude_std=0.5),
     dict(type="PackClassInputs"),
 ]
 test_pipeline = [
