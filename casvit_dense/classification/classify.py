@@ -15,6 +15,7 @@ from torch import Tensor
 from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.model import ImageClassifier
 from casvit_dense.classification.pixels import MEAN, STD, evaluated, read_rgb
+from casvit_dense.errors import UserError
 
 #: Names of ImageNet's 1,000 classes in the order of their synsets, as torchvision shortens them.
 IMAGENET_FILE: Final = "imagenet_classes.txt"
@@ -95,9 +96,18 @@ def without_weights(config: Config) -> Config:
     return copy
 
 
-def has_classes(folder: Path) -> bool:
-    """Whether a folder has images in folders, one for each class."""
-    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+def check_classifier(config: Config) -> None:
+    """Looks whether a config is of a classifier.
+
+    Raises:
+        UserError: it is not.
+    """
+    kind = (config.get("model") or {}).get("type")
+    if kind != "ImageClassifier":
+        raise UserError(
+            f"{config.filename} is no config of a classifier (its model is {kind}); give a name "
+            "such as casvit-xs, or one of configs/imagenet; predict is for detectors and segmenters"
+        )
 
 
 def evaluation_config(config: Config, folder: Path, size: int) -> Config:

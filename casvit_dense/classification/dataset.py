@@ -1,6 +1,7 @@
 """Images in a folder for each class, or named with their labels in a list."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ class ImageNetFolder(BaseDataset):
             )
         return [
             {"img_path": str(path), "gt_label": label}
-            for label, name in enumerate(names)
-            for path in images_below(folder / name)
+            for path, label in labelled_images(folder, names)
         ]
 
     def prepare_data(self, idx: int) -> Any:
@@ -68,6 +68,18 @@ def class_folders(folder: Path) -> list[str]:
             "images and labels as ann_file"
         )
     return names
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether a path is a folder with folders in it, as one for each class."""
+    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+
+
+def labelled_images(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+    """The images in the folders of some classes, with the numbers of these."""
+    return [
+        (path, label) for label, name in enumerate(names) for path in images_below(folder / name)
+    ]
 
 
 def images_below(folder: Path) -> list[Path]:

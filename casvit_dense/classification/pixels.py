@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
@@ -102,8 +103,6 @@ class PackClassInputs(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """The packed sample."""
-        import torch
-
         pixels = np.array(results["img"], np.uint8)
         sample = BaseDataElement(metainfo={"img_path": results["img_path"]})
         if results.get("gt_label") is not None:

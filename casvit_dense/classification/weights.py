@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from casvit_dense.casvit import ARCHS
 from casvit_dense.checkpoint.formats import Weights
@@ -32,7 +32,7 @@ def variant_of(name: str) -> str:
             ``casvit-xsmall``, the official ``rcvit_xs``, or a config's stem.
 
     Raises:
-        UserError: none; the nearest is named.
+        UserError: the name means none; the nearest is named.
     """
     words = {**{arch: arch for arch in VARIANTS}, **{word: a for a, word in PORT_WORDS.items()}}
     plain = re.sub(r"[_-]\d+xb.*$", "", name.lower())
@@ -50,7 +50,7 @@ def get_model(
     pretrained: str | os.PathLike[str] | None = None,
     num_classes: int = 1000,
     ema: bool = False,
-    **kwargs: Any,
+    drop_path_rate: float = 0.0,
 ) -> CASViTClassifier:
     """A published classifier by name; call ``eval()`` on it before use.
 
@@ -61,16 +61,16 @@ def get_model(
             said.
         num_classes: outputs of each head.
         ema: take the file's averaged weights.
-        **kwargs: further arguments of ``CASViTClassifier``.
+        drop_path_rate: stochastic depth, as for ``CASViT``.
 
     Raises:
         UserError: unknown name, or a file that cannot be read safely or does not fit.
     """
     arch = variant_of(name)
     if pretrained is None:
-        return CASViTClassifier(ARCHS[arch], num_classes, **kwargs)
+        return CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate)
     weights = read_classifier(pretrained, ema)
-    model = CASViTClassifier(ARCHS[arch], num_classes, heads=heads_in(weights), **kwargs)
+    model = CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate, heads_in(weights))
     load_heads(model, weights)
     return model
 

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from casvit_dense.classification.classify import evaluation_config, has_classes, top_lines
+    from casvit_dense.classification.classify import check_classifier, evaluation_config, top_lines
+    from casvit_dense.classification.dataset import has_classes
     from casvit_dense.classification.weights import variant_of
     from casvit_dense.config.read import read_config
     from casvit_dense.engine.evaluate import evaluate
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if path.suffix not in CONFIG_SUFFIXES:
         path = config_folder() / f"imagenet/casvit-{variant_of(args.model)}_8xb256_in1k.py"
     config = read_config(path)
+    check_classifier(config)
     folder = Path(args.images[0])
     if len(args.images) == 1 and has_classes(folder):
         options = RunOptions(work_dir=args.work_dir, command=args.command)

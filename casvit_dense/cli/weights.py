@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from casvit_dense.classification.dataset import class_folders, images_below
+    from casvit_dense.classification.dataset import class_folders, has_classes, labelled_images
     from casvit_dense.classification.inspect import compare_orders, conclusion, inspect_file
     from casvit_dense.predictor.images import find_images
 
@@ -34,12 +34,8 @@ def run(args: argparse.Namespace) -> None:
         return
     images, labels = find_images(args.images), None
     root = Path(args.images[0])
-    if len(args.images) == 1 and root.is_dir() and any(p.is_dir() for p in root.iterdir()):
-        pairs = [
-            (path, label)
-            for label, name in enumerate(class_folders(root))
-            for path in images_below(root / name)
-        ]
+    if len(args.images) == 1 and has_classes(root):
+        pairs = labelled_images(root, class_folders(root))
         images, labels = [path for path, _ in pairs], [label for _, label in pairs]
     orders = compare_orders(args.file, images, labels, args.size, args.ema)
     for order in orders:

@@ -1,25 +1,21 @@
 # A very small CAS-ViT that learns to name the generated shapes, cut out: the pretraining of the
 # demo's chain from classes to detection and segmentation.
+_base_ = "../imagenet/_base_/classifier.py"
 default_scope = "mmengine"
-custom_imports = dict(
-    imports=["casvit_dense.engine", "casvit_dense.classification.register"],
-    allow_failed_imports=False,
-)
+
 model = dict(
-    type="ImageClassifier",
-    data_preprocessor=dict(
-        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
-    ),
     backbone=dict(
-        type="CASViT",
-        arch=dict(depths=[1, 1, 2, 1], dims=[16, 32, 64, 96]),
-        out_indices=(3,),
-        norm_eval=False,
+        arch=dict(_delete_=True, depths=[1, 1, 2, 1], dims=[16, 32, 64, 96]), drop_path_rate=0.0
     ),
     num_classes=3,
-    label_smoothing=0.1,
+    init_cfg=None,
 )
 data_root = "data/shapes/classes/"
+pipeline = [
+    dict(type="ReadRGB"),
+    dict(type="EvaluationCrop", size=64),
+    dict(type="PackClassInputs"),
+]
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,
@@ -29,11 +25,7 @@ train_dataloader = dict(
         type="ImageNetFolder",
         data_root=data_root,
         data_prefix=dict(img_path="train"),
-        pipeline=[
-            dict(type="ReadRGB"),
-            dict(type="EvaluationCrop", size=64),
-            dict(type="PackClassInputs"),
-        ],
+        pipeline=pipeline,
     ),
 )
 val_dataloader = dict(
@@ -45,11 +37,7 @@ val_dataloader = dict(
         type="ImageNetFolder",
         data_root=data_root,
         data_prefix=dict(img_path="val"),
-        pipeline=[
-            dict(type="ReadRGB"),
-            dict(type="EvaluationCrop", size=64),
-            dict(type="PackClassInputs"),
-        ],
+        pipeline=pipeline,
         test_mode=True,
     ),
 )

@@ -127,7 +127,11 @@ def test_the_dense_backbone_begins_with_what_it_learned(trained: Path) -> None:
     ("arguments", "message"),
     [
         (["casvit-x", "x.pth", "a.png"], "unknown model 'casvit-x'"),
-        (["casvit-xs", "none.pth", "."], "none.pth does not exist|no images"),
+        (["casvit-xs", "none.pth", str(CONFIG)], "none.pth does not exist"),
+        (
+            [str(CONFIG.with_name("fpn_casvit-mini_shapes.py")), "x.pth", "a.png"],
+            "is no config of a classifier (its model is EncoderDecoder); give a name",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
@@ -135,7 +139,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     assert main(["classify", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
+    assert line.startswith("error: ") and message in line
 
 
 def test_the_name_of_a_published_model_gives_its_classes(

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_an_endless_loader_begins_anywhere(sampler: str, workers: int) -> None:
     """Ten images in batches of three: passes of the finite sampler end with a batch of one."""
     more: dict[str, Any] = {}
     if sampler == "MultiSourceSampler":  # of images with and without annotations
-        pytest.importorskip("mmdet.datasets.samplers")
+        import_module("mmdet.datasets.samplers")
         sampler, more = "mmdet.MultiSourceSampler", {"batch_size": 3, "source_ratio": [1, 2]}
     straight = EndlessBatches(loader_of(sampler, 0, more))
     expected = [next(straight) for _ in range(11)]
@@ -106,7 +107,7 @@ def test_batches_are_those_of_the_loaders_own_sampler() -> None:
         arguments = {k: v for k, v in config["batch_sampler"].items() if k != "type"}
         batches = DrawnBatches(DefaultSampler(Numbers(), shuffle=False), 3, **arguments)
         assert len(batches) == len(list(batches)) == (3 if drop_last else 4)
-    mmdet = pytest.importorskip("mmdet.datasets.samplers")
+    mmdet = import_module("mmdet.datasets.samplers")
 
     class Shapes(Numbers):
         def get_data_info(self, index: int) -> dict[str, int]:
@@ -125,7 +126,7 @@ def test_batches_are_those_of_the_loaders_own_sampler() -> None:
 
 def test_epochs_may_have_fewer_batches_than_their_sampler_says() -> None:
     """mmdet's with ``drop_last``, of 3 wide and 3 high images: 2 pairs, and no third one."""
-    mmdet = pytest.importorskip("mmdet.datasets.samplers")
+    mmdet = import_module("mmdet.datasets.samplers")
 
     class Shapes(Numbers):
         def __len__(self) -> int:
