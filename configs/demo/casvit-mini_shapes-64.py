@@ -11,7 +11,7 @@ model = dict(
     init_cfg=None,
 )
 data_root = "data/shapes/classes/"
-pipeline = [
+test_pipeline = [
     dict(type="ReadRGB"),
     dict(type="EvaluationCrop", size=64),
     dict(type="PackClassInputs"),
@@ -25,7 +25,7 @@ train_dataloader = dict(
         type="ImageNetFolder",
         data_root=data_root,
         data_prefix=dict(img_path="train"),
-        pipeline=pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -37,7 +37,7 @@ val_dataloader = dict(
         type="ImageNetFolder",
         data_root=data_root,
         data_prefix=dict(img_path="val"),
-        pipeline=pipeline,
+        pipeline=test_pipeline,
         test_mode=True,
     ),
 )
