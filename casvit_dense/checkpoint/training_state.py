@@ -20,6 +20,8 @@ SCHEDULES = "param_schedulers"
 #: What a schedule's state holds: whole numbers, and lists with a number for each group.
 STEPS = ("last_step", "_global_step")
 GROUP_VALUES = ("base_values", "_last_value")
+#: Facts in the message hub that are lists of whole numbers.
+COUNTS = ("keep_ckpt_ids", "epoch_began")
 
 
 def read_training_state(path: str | os.PathLike[str], scheduled: bool = True) -> Mapping[str, Any]:
@@ -190,8 +192,10 @@ def hub_faults(hub: Any) -> Iterator[str]:
         elif key.startswith("best_score"):
             if not are_numbers([value]):
                 yield f"`message_hub.runtime_info.{key}` is {value!r:.40}, not a number"
-        elif key == "keep_ckpt_ids" and not (isinstance(value, list) and all(map(is_count, value))):
+        elif key in COUNTS and not (isinstance(value, list) and all(map(is_count, value))):
             yield f"`message_hub.runtime_info.{key}` is {value!r:.40}, not a list of numbers"
+        elif key == "epoch_began" and len(value) != 2:
+            yield f"`message_hub.runtime_info.{key}` is {value!r:.40}, not epoch and iteration"
 
 
 def schedule_faults(schedules: Any, optimizer: Any) -> Iterator[str]:

@@ -33,7 +33,7 @@ from casvit_dense.evaluations import finished_name
 from casvit_dense.files import short_path
 from casvit_dense.log import log_entry
 from casvit_dense.options import RunOptions
-from casvit_dense.training.loops import OUR_LOOPS
+from casvit_dense.training.loops import OUR_LOOPS, EpochLoop
 from casvit_dense.training.processes import model_of, open_process_group, step_hooks
 from casvit_dense.training.stops import with_steady_workers
 
@@ -105,8 +105,8 @@ class DenseRunner(QuietRunner):
         super().resume(filename, resume_param_scheduler=False)
         for group, values in zip(optimizer.param_groups, asked, strict=True):
             group.update(values)
-        if isinstance(self.train_loop, EpochBasedTrainLoop):
-            self.train_loop._iter = fitting_iteration(self.train_loop)
+        if isinstance(self.train_loop, EpochLoop):
+            self.train_loop.fit_iteration()
         repeat_schedule(self)
 
 
@@ -124,15 +124,6 @@ def check_unfinished(filename: str, meta: Mapping[str, Any], loop: Any, changed:
             f"{filename} cannot be resumed: it has {done} {unit}, and this schedule ends after "
             f"{length}; give a longer one"
         )
-
-
-def fitting_iteration(loop: EpochBasedTrainLoop) -> int:
-    """Where a loop goes on whose epochs may have another length now: in its epoch, or at its begin.
-
-    Data, batch and processes decide how long an epoch is.
-    """
-    begin = loop.epoch * len(loop.dataloader)
-    return loop.iter if begin <= loop.iter <= begin + len(loop.dataloader) else begin
 
 
 def repeat_schedule(runner: Runner) -> None:

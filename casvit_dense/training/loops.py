@@ -11,28 +11,47 @@ from torch.utils.data import DataLoader
 from casvit_dense.errors import UserError
 from casvit_dense.training.draws import DrawnBatches, seed_samples, with_draws
 
+#: Key of mmengine's message hub: the epoch that began last, and the iterations made before it.
+EPOCH_BEGAN: Final = "epoch_began"
+
 
 @LOOPS.register_module()
 class EpochLoop(EpochBasedTrainLoop):
-    """Trains by epochs; goes on inside one."""
+    """Trains by epochs; goes on inside one.
 
-    _first = True
+    Batches of a sampler of its own may be fewer than it says: where an epoch began is kept in the
+    message hub, and so in every checkpoint.
+    """
 
     def __init__(self, runner: Runner, dataloader: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(runner, with_draws(dataloader, runner.seed), **kwargs)
         seed_samples(self.dataloader.dataset)
 
+    @property
+    def done(self) -> int:
+        """Iterations of this epoch that were made."""
+        full = self._epoch, self._epoch * len(self.dataloader)
+        epoch, begin = self.runner.message_hub.get_info(EPOCH_BEGAN, full)
+        return self._iter - begin if epoch == self._epoch else 0
+
+    def fit_iteration(self) -> None:
+        """Goes on as far in its epoch as before, or at its begin where it has become shorter.
+
+        Data, batch and processes decide how long an epoch is.
+        """
+        begin, length = self._epoch * len(self.dataloader), len(self.dataloader)
+        self._iter = begin + (self.done if self.done <= length else 0)
+        self.runner.message_hub.update_info(EPOCH_BEGAN, [self._epoch, begin])
+
     def run_epoch(self) -> None:
         """Iterates over an epoch, or over what is left of it."""
-        # Only the first epoch here may have begun before; batches of a sampler of its own may be
-        # fewer than it says.
-        done = self._iter - self._epoch * len(self.dataloader) if self._first else 0
-        self._first = False
+        done = self.done
         if not 0 <= done <= len(self.dataloader):
             raise UserError(
                 f"{self.runner.cfg.load_from} cannot be resumed: it was saved at iteration "
                 f"{self._iter} in epoch {self._epoch + 1}, which has {len(self.dataloader)} here"
             )
+        self.runner.message_hub.update_info(EPOCH_BEGAN, [self._epoch, self._iter - done])
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         batches_of(self.dataloader).begin(self._iter, done)
@@ -44,10 +63,9 @@ class EpochLoop(EpochBasedTrainLoop):
     def validation_due(self) -> bool:
         """Whether a validation follows the last iteration."""
         self._decide_current_val_interval()
-        whole = self._iter == self._epoch * len(self.dataloader)
         last = self._epoch == self._max_epochs
         due = self._epoch >= self.val_begin and (self._epoch % self.val_interval == 0 or last)
-        return self._epoch > 0 and whole and due
+        return self._epoch > 0 and self.done == 0 and due
 
 
 @LOOPS.register_module()

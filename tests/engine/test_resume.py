@@ -25,7 +25,7 @@ from casvit_dense.engine.resume import (
     check_same_start,
     find_resumed,
 )
-from casvit_dense.engine.runner import check_unfinished, fitting_iteration
+from casvit_dense.engine.runner import check_unfinished
 from casvit_dense.engine.train import records_of, train
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.training.saving import KeepingHook, numbered
@@ -218,13 +218,6 @@ def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(
     steps = cfg.param_scheduler[0].end - 1
     expected = 0.5 * (factor + (1 - factor) * min(4 / steps, 1))
     assert group["lr"] == pytest.approx(expected, rel=0.2)
-
-
-def test_a_changed_run_goes_on_in_the_same_epoch() -> None:
-    """Ten images in batches of 4 are an epoch of 3 steps, and in batches of 2 one of 5."""
-    for done, expected in ((3, 5), (5, 5), (7, 7), (11, 5)):
-        loop: Any = SimpleNamespace(epoch=1, iter=done, dataloader=range(5))
-        assert fitting_iteration(loop) == expected
 
 
 @pytest.mark.parametrize(("done", "changed"), [(10**9, False), (4, True), (5, False)])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from torch.utils.data import Sampler
 
@@ -143,6 +144,7 @@ def test_epochs_may_have_fewer_batches_than_their_sampler_says() -> None:
     places: list[tuple[int, int]] = []
     runner: Any = SimpleNamespace(
         seed=7,
+        message_hub=MessageHub("fewer"),
         _randomness_cfg={},
         build_dataloader=Runner.build_dataloader,
         call_hook=lambda *args: None,
@@ -159,6 +161,13 @@ def test_epochs_may_have_fewer_batches_than_their_sampler_says() -> None:
     loop.run_epoch()
     loop.run_epoch()
     assert places == [(0, 0), (1, 1), (0, 2), (1, 3)]
+    # The same place in longer epochs, and the begin of shorter ones.
+    loop._epoch, begin = 1, 3
+    for done, expected in ((0, 3), (2, 5), (3, 6), (4, 3)):
+        runner.message_hub.update_info("epoch_began", [1, begin + 7])
+        loop._iter = begin + 7 + done
+        loop.fit_iteration()
+        assert (loop.iter, loop.done) == (expected, expected - begin)
 
 
 def test_infinite_passes_have_no_end() -> None:
