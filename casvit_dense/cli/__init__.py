@@ -1,77 +1,28 @@
-"""The ``casvit-dense`` program: one thin module per sub-command."""
+"""The ``casvit-dense`` program: it answers signals before it imports what its commands need."""
 
-import argparse
 import os
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib import import_module
+from contextlib import nullcontext, suppress
 from types import FrameType
 
-from casvit_dense import __version__
 from casvit_dense.errors import Stopped, UserError
-from casvit_dense.files import DISK_ERRORS
-
-COMMANDS = (
-    "train",
-    "replay",
-    "test",
-    "predict",
-    "analyze",
-    "compare",
-    "config",
-    "data",
-    "demo",
-    "classify",
-    "convert",
-    "weights",
-    "export",
-    "benchmark",
-    "reproduce",
-    "verify",
-    "results",
-    "report",
-    "doctor",
-)
+from casvit_dense.signals import stop_requests
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells count it
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole program's parser; each command module adds its own arguments and its ``run``."""
-    parser = argparse.ArgumentParser(
-        prog="casvit-dense", description="CAS-ViT for detection and segmentation."
-    )
-    parser.add_argument("--version", action="version", version=f"casvit-dense {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = import_module(f"casvit_dense.cli.{name}")
-        summary = (module.__doc__ or "").strip().splitlines()[0]
-        # argparse fills in values behind % in a help, but not in a description.
-        command = commands.add_parser(name, help=summary.replace("%", "%%"), description=summary)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return parser
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command; ``rest`` is what follows the flags of a model's command."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and (not hasattr(args, "rest") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.rest = rest
-    return args
-
-
 def program() -> None:
-    """The installed program: `main`, and a second Ctrl-C ends it without the clean-up."""
+    """The installed program: `main`, and a second Ctrl-C ends it without the clean-up.
+
+    A training takes what asks for an end as it does later, while it is still imported.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
         signal.signal(signal.SIGINT, _interrupt)
-    sys.exit(main())
+    with stop_requests() if sys.argv[1:2] == ["train"] else nullcontext():
+        sys.exit(main())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -89,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         any more, as after ``| head``.
     """
     try:
+        import shlex
+
+        from casvit_dense.cli.parser import parse
+
         args = parse(argv)
         args.command = shlex.join(["casvit-dense", *(sys.argv[1:] if argv is None else argv)])
         code = args.run(args) or 0
@@ -102,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
+        from casvit_dense.files import DISK_ERRORS
+
         if error.errno not in DISK_ERRORS:
             raise
         return _say(f"error: {error}", 2)

@@ -3,7 +3,6 @@
 import argparse
 
 from casvit_dense.cli.options import add_run_options, run_options
-from casvit_dense.signals import stop_requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    with stop_requests():  # already while the frameworks are imported
-        from casvit_dense.engine.train import train
+    from casvit_dense.engine.train import train
 
-        train(args.config, run_options(args))
+    train(args.config, run_options(args))

@@ -95,10 +95,14 @@ def loaders_watched() -> Iterator[None]:
         ) from error
 
 
-def _prepare(dataset: Any, replace: bool, index: int) -> Any:
-    """A sample; random numbers are drawn as if its first attempt were the only one."""
+def _prepare(dataset: Any, replace: bool, index: int, again: bool = True) -> Any:
+    """A sample; random numbers are drawn as if its first attempt were the only one.
+
+    Args:
+        again: whether to try again.
+    """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    for pause in (*PAUSES, None):
+    for pause in (*PAUSES * again, None):
         try:
             return _load(dataset, index)
         except LoadingError as error:
@@ -121,8 +125,8 @@ def _stand_in(dataset: Any, index: int, why: str) -> Any:
         other = int(np.random.randint(len(dataset)))
         if isinstance(index, SizedIndex):
             other = SizedIndex(other, index.size)
-        with suppress(BrokenFileError):
-            sample = _prepare(dataset, False, other)
+        with suppress(BrokenFileError):  # at once: a disk that is gone has had its time
+            sample = _prepare(dataset, False, other, again=False)
             if not isinstance(sample, dict) or "data_samples" not in sample:
                 return None
             sample["data_samples"].set_metainfo({REPLACES: why})

@@ -1,5 +1,6 @@
 """Training images whose files break while a run is under way: said, counted, up to a share."""
 
+from fractions import Fraction  # 0.29 of 100 is less than 29 in floating point
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_world_size
@@ -78,7 +79,7 @@ class ReplacedImagesHook(Hook):
         for message in dict.fromkeys(found):
             if message in self._replaced:
                 continue
-            if len(self._replaced) >= int(self.share * images):
+            if len(self._replaced) >= int(Fraction(str(self.share)) * images):
                 raise UserError(
                     f"{message}. Of {counted(images, 'image')}, {len(self._replaced)} were replaced"
                     f" before, and --max-bad-images {self.share:g} allows no more. Saved as "

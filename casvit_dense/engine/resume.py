@@ -139,16 +139,24 @@ def check_same_start(resumed: ResumedRun | None) -> None:
 
 
 @contextmanager
-def one_training_in(folder: Path) -> Iterator[None]:
+def one_training_in(folder: Path, found: list[Path]) -> Iterator[None]:
     """Keeps other trainings out of a work directory, and removes what a killed one left half.
 
+    Args:
+        found: checkpoints from which it was chosen where to begin.
+
     Raises:
-        UserError: another one runs in it.
+        UserError: another one runs in it, or has since the choice.
     """
     if not is_first_process():
         yield
         return
     with exclusive_lock(folder, ".lock", "another training", "give another --work-dir"):
+        if numbered(folder) != found:
+            raise UserError(
+                f"another training has just run in {folder}: give another --work-dir, or --resume "
+                "to go on with it"
+            )
         for path in folder.glob(UNFINISHED.format("*")):
             path.unlink()
         yield

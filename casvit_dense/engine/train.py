@@ -61,6 +61,7 @@ from casvit_dense.training.processes import (
     process_group_closed,
 )
 from casvit_dense.training.records import TRAINING_RECORD, RecordHook
+from casvit_dense.training.saving import numbered
 from casvit_dense.training.stops import StopHook
 
 #: Sections of a config that a training cannot do without.
@@ -89,9 +90,10 @@ def train(config: str | Path, options: RunOptions) -> Path:
         request.waits = world_size(options.launcher) > 1  # others are not left alone
         data, resolved = read_training(config, options)
         cfg = resolved.config
+        found = numbered(Path(cfg.work_dir))
         resumed, notes = find_start(cfg, options)
         backbone = check_start(cfg, options, data, resumed)
-        with one_training_in(Path(cfg.work_dir)):
+        with one_training_in(Path(cfg.work_dir), found):
             runner = build_training(cfg, options, data, backbone)
             records, changes = records_from(resumed, resolved, options, runner)
             for note in [*resolved.messages, *notes, *notes_on(cfg, runner), *changes]:

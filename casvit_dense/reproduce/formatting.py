@@ -71,7 +71,9 @@ def checkpoint_status(state: State) -> str:
         text = "complete"
     elif progress.training is not None:
         text = f"step {progress.training.iterations:,} of {progress.training.planned_iterations:,}"
-        text = "stopped at " * progress.stopped + text
+        text = (
+            "stopped at " * progress.stopped + text + ", not validated" * (not progress.validated)
+        )
     return text + f", {damaged} damaged" * bool(damaged)
 
 

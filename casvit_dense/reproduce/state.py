@@ -3,7 +3,7 @@
 Checkpoints and rows say themselves which run they belong to; nothing else is recorded.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.lines import Row
 from casvit_dense.results.row import Evaluation, Training
 from casvit_dense.results.verify import is_unchanged
-from casvit_dense.training.saving import is_stopped, numbered
+from casvit_dense.training.saving import VALIDATED, is_stopped, numbered
 
 TRAINING, TESTING = ("train_dataloader", "val_dataloader", "test_dataloader"), ("test_dataloader",)
 
@@ -49,16 +49,19 @@ class CheckpointProgress:
         checkpoint: the newest one that can be read.
         training: what it records of its training; None if nothing.
         damaged: those that are newer and cannot be read.
+        validated: whether the validation after its last iteration was made; the checkpoint of the
+            end is written again then, and the best one chosen.
     """
 
     checkpoint: Path | None = None
     training: Training | None = None
     damaged: tuple[Path, ...] = ()
+    validated: bool = True
 
     @property
     def last(self) -> Path | None:
-        """The checkpoint if it is the end of the whole schedule."""
-        return self.checkpoint if is_complete(self.training) else None
+        """The checkpoint if it is the end of the whole schedule, and was validated."""
+        return self.checkpoint if self.validated and is_complete(self.training) else None
 
     @property
     def stopped(self) -> bool:
@@ -72,10 +75,22 @@ def read_progress(folder: Path) -> CheckpointProgress:
     for path in numbered(folder):
         try:
             check_whole(path)
-            return CheckpointProgress(path, training_of(read_checkpoint(path)), tuple(damaged))
+            content = read_checkpoint(path)
+            training, validated = training_of(content), is_validated(content)
+            return CheckpointProgress(path, training, tuple(damaged), validated)
         except UserError:
             damaged.append(path)
     return CheckpointProgress(damaged=tuple(damaged))
+
+
+def is_validated(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint misses no validation after its last iteration, as far as it says."""
+    part: Any = content
+    for key in ("message_hub", "runtime_info"):
+        part = part.get(key) if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or VALIDATED not in part:
+        return True
+    return bool(part[VALIDATED] == content["meta"].get("iter"))
 
 
 def is_complete(training: Training | None) -> bool:

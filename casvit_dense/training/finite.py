@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -95,6 +95,8 @@ class FiniteLossHook(Hook):
             scalar = f"train/{name}.grad_norm" if name else "train/grad_norm"
             look = partial(self._before_step, runner, wrapper, scalar)
             wrapper.optimizer.register_step_pre_hook(look)
+            if wrapper.clip_grad_kwargs:
+                wrapper.clip_func = partial(clip_unless_infinite, wrapper.clip_func)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if self._statistics is None:
@@ -234,6 +236,17 @@ def statistics_of(model: nn.Module) -> Iterator[Tensor]:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.training:
             yield from module.buffers(recurse=False)
+
+
+def clip_unless_infinite(
+    clip: Callable[..., Tensor | None], *args: Any, **kwargs: Any
+) -> Tensor | None:
+    """Clips gradients; the norm that mmengine notes, None where it is not finite.
+
+    Means over the noted ones would not be finite for many steps.
+    """
+    norm = clip(*args, **kwargs)
+    return norm if norm is not None and torch.isfinite(norm) else None
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer) -> float:

@@ -12,10 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from casvit_dense.errors import Stopped, UserError
-from casvit_dense.signals import SIGNALS
+from casvit_dense.signals import SIGNALS, stop_requests
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -37,7 +38,20 @@ def main(words: Sequence[str]) -> int:
         Its exit code; `Stopped.exit_code` where a training was ended from outside; 128 and a
         signal's number where another one ended a process.
     """
-    count, *command = words
+    try:
+        with stop_requests() if words[1:2] == ["train"] else nullcontext():  # torchrun's come later
+            return launch(*words)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+
+
+def launch(count: str, *command: str) -> int:
+    """The exit code of a command in several processes; see `main`.
+
+    Raises:
+        Stopped: by a signal, before the processes began.
+    """
     environment = os.environ
     try:
         arguments = torchrun_arguments(count, environment)

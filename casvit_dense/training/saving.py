@@ -19,7 +19,8 @@ STOPPED: Final = "stopped_iter_{}.pth"
 #: Checkpoints that a run can be resumed from, not the copy of the best one.
 NUMBERED: Final = re.compile(r"(?:stopped_)?(?:epoch|iter)_(\d+)\.pth")
 
-#: Key of mmengine's message hub: iterations after which the latest validation was made.
+#: Key of mmengine's message hub: iterations after which the latest validation was made, 0 before
+#: the first one; absent where there are none.
 VALIDATED: Final = "validated"
 
 #: mmengine writes it beside the checkpoints of a training.
@@ -60,6 +61,12 @@ class KeepingHook(CheckpointHook):
         super().__init__(**kwargs)
         self._kept = max_keep_ckpts
         self._due = False
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if runner.val_loop is not None:  # every checkpoint says how far validations are
+            hub = runner.message_hub
+            hub.update_info(VALIDATED, hub.get_info(VALIDATED, 0))
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -102,7 +103,12 @@ class Watch:
     def _end(self) -> None:
         """Ends this process; one of those that do says why."""
         answer: list[str | None] = []
-        asking = threading.Thread(target=lambda: answer.append(self._ask()), daemon=True)
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # as of a store that is gone
+                answer.append(self._ask())
+
+        asking = threading.Thread(target=ask, daemon=True)
         asking.start()  # the store's own timeout does not hold when its process was stopped
         asking.join(10 * self.period)
         # Without launcher, the first process keeps the store.

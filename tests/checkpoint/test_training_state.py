@@ -116,6 +116,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda c: c["message_hub"]["runtime_info"].update(keep_ckpt_ids=["/../x"]),
         "not a list of numbers",
     ),
+    "a begin without an epoch": (
+        lambda c: c["message_hub"]["runtime_info"].update(epoch_began=[6]),
+        "epoch_began` is \\[6\\], not epoch and iteration",
+    ),
     "schedules a table": (lambda c: c.update(param_schedulers={}), "is no list of schedules"),
     "schedule a text": (lambda c: c.update(param_schedulers=["x"]), "schedule 1 is no table"),
     "step a text": (

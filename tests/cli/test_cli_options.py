@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from processes import wait_for
 
-from casvit_dense.cli import COMMANDS, main
+from casvit_dense.cli import main
 from casvit_dense.cli.options import add_run_options, run_options
+from casvit_dense.cli.parser import COMMANDS
 
 
 def parse(*pairs: str) -> dict:
@@ -68,7 +69,7 @@ def test_help_of_no_command_needs_heavy_packages() -> None:
     heavy = ("torch", "mmengine", "mmcv", "mmdet", "numpy", "pydantic")
     program = (
         "import sys\n"
-        "from casvit_dense.cli import COMMANDS, build_parser\n"
+        "from casvit_dense.cli.parser import COMMANDS, build_parser\n"
         "build_parser().format_help()\n"
         "assert all(f'casvit_dense.cli.{name}' in sys.modules for name in COMMANDS)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
@@ -120,10 +121,10 @@ def test_a_second_ctrl_c_ends_a_clean_up_without_a_word() -> None:
 
 
 PRINTS = """
-import argparse, casvit_dense.cli as cli
+import argparse, casvit_dense.cli as cli, casvit_dense.cli.parser
 parser = argparse.ArgumentParser()
 parser.set_defaults(run=lambda args: print("line\\n" * 10))
-cli.build_parser = lambda: parser
+cli.parser.build_parser = lambda: parser
 cli.program()
 """
 

@@ -13,8 +13,9 @@ from exported_models import Models
 from hostile_files import STATES
 
 from casvit_dense.checkpoint import convert, read_checkpoint
-from casvit_dense.cli import main, parse
+from casvit_dense.cli import main
 from casvit_dense.cli.arguments import config_and_checkpoint
+from casvit_dense.cli.parser import parse
 from casvit_dense.config.kept import from_plain, kept_config, to_plain
 from casvit_dense.config.resolve import resolve
 from casvit_dense.engine.evaluate import evaluate

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from demo_runs import TASKS, config_of, options_of
 from mmengine.config import Config
 from mmengine.dataset import RepeatDataset
+from mmengine.logging import MessageHub
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from mmseg.models.data_preprocessor import SegDataPreProcessor
@@ -35,6 +37,7 @@ from casvit_dense.engine.loading import (
     name_records,
 )
 from casvit_dense.engine.record import training_of
+from casvit_dense.engine.replaced import ReplacedImagesHook
 from casvit_dense.errors import UserError
 from casvit_dense.training.draws import Draw, seed_samples
 
@@ -251,6 +254,15 @@ def test_a_file_that_comes_back_gives_the_same_sample() -> None:
         numbers(2, hiccup)
 
 
+def test_a_disk_that_is_gone_is_waited_for_once() -> None:
+    """For the first file: two attempts here, and one at each of ten others."""
+    dataset: Any = Flaky(100, OSError(errno.EIO, "Input/output error"))
+    name_records(dataset, replace=True)
+    with pytest.raises(BrokenFileError, match="Input/output error"):
+        dataset.prepare_data(0)
+    assert dataset.failures == 100 - 2 - 10
+
+
 def test_an_error_of_the_pipeline_is_not_replaced() -> None:
     dataset: Any = Flaky(9, KeyError("nothing"))
     name_records(dataset, replace=True)
@@ -316,3 +328,20 @@ def test_images_that_make_no_batch_are_named(data: Path) -> None:
     batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     with pytest.raises(UserError, match=r"000001.png 64 x 64, .*000002.png \d+ x 64. Crop"):
         model.data_preprocessor(batch)
+
+
+def test_the_share_of_images_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.29 of 100 is 28.999… in floating point."""
+    runner: Any = SimpleNamespace(
+        message_hub=MessageHub("share"),
+        optim_wrapper=SimpleNamespace(should_update=lambda: True),
+        train_dataloader=SimpleNamespace(dataset=range(100)),
+        iter=0,
+    )
+    hook = ReplacedImagesHook(0.29)
+    hook.before_train(runner)
+    samples = [{REPLACES: f"image {number} cannot be loaded"} for number in range(29)]
+    hook.before_train_iter(runner, 0, {"data_samples": samples})
+    monkeypatch.setattr("casvit_dense.engine.replaced.save_between", lambda *_: "x.pth")
+    with pytest.raises(UserError, match="29 were replaced before, and --max-bad-images 0.29"):
+        hook.before_train_iter(runner, 0, {"data_samples": [{REPLACES: "image 29"}]})

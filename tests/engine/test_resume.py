@@ -24,6 +24,7 @@ from casvit_dense.engine.resume import (
     changes_since,
     check_same_start,
     find_resumed,
+    one_training_in,
 )
 from casvit_dense.engine.runner import check_unfinished
 from casvit_dense.engine.train import records_of, train
@@ -284,6 +285,15 @@ def test_a_used_folder_is_not_mixed_with_another_run(
     folder = broken("fpn")
     with pytest.raises(UserError, match=r"holds a training already \(iter_2.pth\): --resume"):
         train(config_of("fpn"), options_for("fpn", shapes, folder))
+
+
+def test_a_run_that_ended_since_the_choice_of_the_start_is_not_mixed_with(tmp_path: Path) -> None:
+    found = numbered(tmp_path)
+    with one_training_in(tmp_path, found):
+        (tmp_path / "iter_2.pth").touch()
+    again = one_training_in(tmp_path, found)
+    with pytest.raises(UserError, match="another training has just run in .*--resume"), again:
+        pass
 
 
 def test_a_copied_run_leaves_the_original_alone(

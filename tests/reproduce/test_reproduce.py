@@ -177,6 +177,16 @@ def test_damaged_checkpoints_are_set_aside_and_trained_again(bench: Bench) -> No
     assert half.with_name("iter_6.pth.damaged").stat().st_size == 300
 
 
+def test_a_last_validation_that_was_broken_off_is_made_first(bench: Bench) -> None:
+    (state,) = bench.look()
+    last = save(state, 6)
+    content = torch.load(last, weights_only=False)
+    for validated, todo in ((4, ("train", "test")), (6, ("test",))):
+        torch.save({**content, "message_hub": {"runtime_info": {"validated": validated}}}, last)
+        assert bench.look()[0].todo == todo
+    assert bench.reproduce() == 0
+
+
 def test_the_only_checkpoint_may_be_damaged(bench: Bench) -> None:
     """`--resume auto` refuses a folder in which nothing can be read."""
     (state,) = bench.look()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from casvit_dense.cli import build_parser
 from casvit_dense.cli.arguments import positive_number
 from casvit_dense.cli.options import OverrideAction
+from casvit_dense.cli.parser import build_parser
 from casvit_dense.cli.reproduce import pair
 from casvit_dense.config.read import read_config
 from casvit_dense.config.resolve import resolve

@@ -107,6 +107,16 @@ def test_a_bad_step_changes_nothing_and_ends_the_run(
     assert batch.iteration == 1 and len(batch.inputs) == 2
 
 
+def test_the_noted_norm_stays_finite_where_gradients_are_clipped(tmp_path: Path) -> None:
+    run = Steps(tmp_path, skips=1, clip_grad={"max_norm": 0.5})
+    run.wrapper.message_hub = run.hub
+    run.step()
+    run.step(factor=math.nan)
+    run.step()
+    norms = run.hub.log_scalars["train/grad_norm"]
+    assert len(norms.data[0]) == 2 and math.isfinite(norms.mean())
+
+
 def test_infinite_gradients_of_a_finite_loss_are_named(tmp_path: Path) -> None:
     run = Steps(tmp_path)
     run.model[1].bias.register_hook(lambda gradient: gradient * math.inf)

@@ -63,6 +63,47 @@ def test_before_the_first_step_a_signal_ends_at_once() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
 
 
+EARLY = """if True:
+    import os, sys
+    number, imported, sys.argv = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+
+    class Signal:
+        def find_spec(self, name, *_):
+            if name == imported:
+                os.kill(os.getpid(), number)
+
+    sys.meta_path.insert(0, Signal())
+    if sys.argv[0] == "launch":
+        from casvit_dense.training import launch
+        sys.exit(launch.main(sys.argv[1:]))
+    from casvit_dense.cli import program
+    program()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "imported", "code", "said"),
+    [
+        ("casvit-dense train x.py", signal.SIGUSR1, "argparse", 75, "stopped by SIGUSR1 before"),
+        ("casvit-dense doctor", signal.SIGINT, "argparse", 130, "interrupted"),
+        ("launch 2 train x.py", signal.SIGHUP, "torch", 75, "stopped by SIGHUP before"),
+    ],
+)
+def test_a_signal_during_the_first_imports_is_one_line(
+    words: str, number: int, imported: str, code: int, said: str
+) -> None:
+    command = [sys.executable, "-c", EARLY, str(int(number)), imported, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=awake)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+
+
+def awake() -> None:
+    """Takes signals that a suite in the background ignores, and its children would."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_a_signal_while_a_config_is_read_is_no_fault_of_it(tmp_path: Path) -> None:
     config = tmp_path / "config.py"
     config.write_text("import os\nimport signal\nos.kill(os.getpid(), signal.SIGTERM)\n")

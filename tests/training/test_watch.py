@@ -11,7 +11,7 @@ from processes import run_together
 from torch import distributed
 
 from casvit_dense.training.processes import on_main_process, open_process_group
-from casvit_dense.training.watch import blame
+from casvit_dense.training.watch import Watch, blame
 
 
 def told(rank: int, beats: int, steps: int, where: str) -> dict[str, Any]:
@@ -35,6 +35,29 @@ def test_the_process_behind_is_named(first: tuple, second: tuple, blamed: str) -
     before = [told(rank, then, steps, where) for rank, (then, _, steps, where) in ranks]
     now = [told(rank, beats, steps, where) for rank, (_, beats, steps, where) in ranks]
     assert blame(before, now).startswith(blamed)
+
+
+def test_a_store_that_is_gone_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = object.__new__(Watch)
+    watch.bound, watch.rank, watch.period = 30.0, 1, 5.0
+
+    class Ended(Exception):
+        pass
+
+    def gone(self: Watch) -> None:
+        raise distributed.DistStoreError("Connection reset by peer")
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(Watch, "_ask", gone)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(Ended, match="75"):
+        watch._end()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: no step for 30 s: rank 0, through which the processes talk, do")
 
 
 def test_a_stopped_process_ends_the_others(tmp_path: Path) -> None:
