@@ -13,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from casvit_dense.casvit import AdditiveBlock, CASViT, Downsample
+from casvit_dense.deploy import timm_form
 from casvit_dense.deploy.folding import call, fold_after, fold_before, fold_block, run_block
 
-#: Plain BatchNorms; timm's subclass also applies an activation.
+#: Plain BatchNorms; a subclass may apply an activation, too.
 PLAIN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 NUMBERED_CONV = re.compile(r"conv\d+")
 
@@ -25,8 +26,9 @@ def fuse(module: nn.Module) -> nn.Module:
 
     Every BatchNorm inside CAS-ViT's stages is folded: those behind a convolution and those before a
     1x1 one. In a model with an FPN, the output norms go into the lateral convolutions. Elsewhere,
-    and in other backbones, each BatchNorm directly behind a convolution is folded. Weights become
-    channels-last, which makes convolutions return channels-last maps.
+    and in other backbones, each BatchNorm directly behind a convolution is folded; networks of timm
+    take their own inference form first. Weights become channels-last, which makes convolutions
+    return channels-last maps.
 
     Args:
         module: backbone or model; not changed.
@@ -44,8 +46,9 @@ def fuse(module: nn.Module) -> nn.Module:
             f"fuse takes a built backbone or model (torch.nn.Module), not {module!r}; "
             "for example fuse(CASViT('xs'))"
         )
-    fused = deepcopy(module).requires_grad_(False)
+    fused = deepcopy(module)
     fused.eval()  # mmdet's ResNet returns nothing here
+    fused = timm_form.reparameterized(fused).requires_grad_(False)
     for part in list(fused.modules()):
         if isinstance(part, CASViT):
             fuse_casvit(part)
@@ -154,11 +157,18 @@ def fold_conv_norms(module: nn.Module) -> None:
             conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
             if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
                 continue
-            if type(norm).forward not in PLAIN_FORWARDS:
+            rest = _after_folding(norm)
+            if rest is None:
                 continue
             if norm.running_mean is not None and conv.out_channels == norm.num_features:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
-                setattr(parent, norm_name, nn.Identity())
+                setattr(parent, norm_name, rest)
+
+
+def _after_folding(norm: nn.Module) -> nn.Module | None:
+    """What takes the place of a norm; None where it does more than is known."""
+    plain = type(norm).forward in PLAIN_FORWARDS
+    return nn.Identity() if plain else timm_form.activation_of(norm)
 
 
 def _neighbours(parent: nn.Module) -> list[tuple[str, str]]:
@@ -166,6 +176,8 @@ def _neighbours(parent: nn.Module) -> list[tuple[str, str]]:
     names = [name for name, _ in parent.named_children()]
     if type(parent).forward is nn.Sequential.forward:
         return list(pairwise(names))
+    if timm_form.is_timm(parent):
+        return timm_form.neighbours(parent)
     package = type(parent).__module__.partition(".")[0]
     if package == "mmcv" and tuple(getattr(parent, "order", ()))[:2] == ("conv", "norm"):
         return [("conv", "bn")] if {"conv", "bn"} <= set(names) else []

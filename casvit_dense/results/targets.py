@@ -83,14 +83,22 @@ class Classifier(_Published):
     Attributes:
         backbone: name as published.
         params_m: parameters in millions, classifier included.
-        top1: percent, at 224x224.
+        top1: percent, at ``size``.
         source: where it was published.
         also: other published values of top-1.
+        size: side of the images in pixels.
+        gmacs: multiply-adds at ``size``, in 1e9.
+        timm: name of the same model in timm.
+        note: why our own count differs from the published one.
     """
 
     params_m: Positive
     top1: Percent
     also: Mapping[str, Percent] = Field(default_factory=dict)
+    size: Annotated[int, Field(gt=0)] = 224
+    gmacs: Positive | None = None
+    timm: Text | None = None
+    note: Text | None = None
 
 
 class Throughput(_Published):
@@ -134,6 +142,11 @@ class Targets(BaseModel):
     classifiers: tuple[Classifier, ...]
     throughput: Annotated[tuple[Throughput, ...], Field(alias="paper_throughput")]
 
+    @property
+    def rivals(self) -> tuple[Classifier, ...]:
+        """The classifiers that timm builds: peers without a config of ours."""
+        return tuple(row for row in self.classifiers if row.timm)
+
     def of_config(self, stem: str) -> Target | None:
         """What was published of the model of a config; None if nothing was."""
         return next((target for target in self.dense if target.config == stem), None)
@@ -155,6 +168,7 @@ class Targets(BaseModel):
         _refuse_duplicates(f"{row.backbone} with {row.head}" for row in self.dense)
         _refuse_duplicates(row.config for row in self.dense if row.config)
         _refuse_duplicates(row.backbone for row in self.classifiers)
+        _refuse_duplicates(row.timm for row in self.classifiers if row.timm)
         return self
 
 

@@ -77,8 +77,8 @@ def test_the_paper_table_agrees_with_the_classifiers() -> None:
     for classifier in targets.classifiers:
         if classifier.backbone in paper:
             row = paper[classifier.backbone]
-            assert row.params_m == pytest.approx(classifier.params_m, abs=0.05)
-            assert row.top1 == classifier.also.get("first release", classifier.top1)
+            assert row.params_m == pytest.approx(classifier.params_m, abs=0.1)
+            assert row.top1 in (classifier.top1, *classifier.also.values())
 
 
 def shown(target: Target | None) -> str:
@@ -92,10 +92,16 @@ def test_the_page_shows_the_published_figures() -> None:
     targets = read_targets()
     page = table_of_page("Published figures")
     peers = {path.stem.split("_")[1] for path in (CONFIGS / "peers").glob("*.py")}
-    assert set(page) == peers | {f"casvit-{arch}" for arch in MODEL_ZOO}
+    dense = {(target.backbone, target.head): target for target in targets.dense}
+    rivals = {
+        f"timm:{row.timm}": [dense.get((row.backbone, family.head)) for family in FAMILIES]
+        for row in targets.rivals
+    }
+    published = {name for name, found in rivals.items() if any(found)}
+    assert set(page) == peers | {f"casvit-{arch}" for arch in MODEL_ZOO} | published
     for name, cells in page.items():
         stems = [stem.format(name) for stem in (RETINANET, MASK_RCNN, SEM_FPN)]
-        assert cells == [shown(targets.of_config(stem)) for stem in stems]
+        assert cells == list(map(shown, rivals.get(name) or map(targets.of_config, stems)))
 
 
 def rewritten(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
