@@ -41,6 +41,7 @@ class Metric:
 
 
 BOXES, MASKS, PIXELS = "Object Detection", "Instance Segmentation", "Semantic Segmentation"
+IMAGES = "Image Classification"
 
 #: By the names of our evaluators, in the order of tables.
 METRICS: Final = {
@@ -59,6 +60,8 @@ METRICS: Final = {
     "mIoU": Metric("mIoU", PIXELS, listed=True, main=True),
     "mAcc": Metric("mAcc", PIXELS, listed=True),
     "aAcc": Metric("aAcc", PIXELS),
+    "top1": Metric("top-1", IMAGES, listed=True, main=True),
+    "top5": Metric("top-5", IMAGES, listed=True),
 }
 MAIN_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.main)
 LISTED_METRICS: Final = tuple(name for name, metric in METRICS.items() if metric.listed)
@@ -74,7 +77,7 @@ class DatasetSpec:
         type: class of the data set in configs.
         images: in the validation set.
         classes: that are evaluated.
-        objects: annotations of the validation set; None for segmentation maps.
+        objects: annotations of the validation set; None for segmentation maps and for images.
         training_images: least and largest number in the training set: filters may leave out images
             without annotations.
         training_source: where these numbers were published.
@@ -115,6 +118,17 @@ DATASETS: Final = {
         training_images=(20_210, 20_210),
         training_source="https://github.com/CSAILVision/sceneparsing",
         training_path="images/training",
+    ),
+    "imagenet": DatasetSpec(
+        name="ImageNet-1K",
+        split="ImageNet-1K val",
+        type="ImageNetFolder",
+        images=50_000,
+        classes=1_000,
+        objects=None,
+        training_images=(1_281_167, 1_281_167),
+        training_source="https://arxiv.org/abs/1409.0575",
+        training_path="train",
     ),
 }
 
@@ -202,6 +216,26 @@ FAMILIES: Final = (
         paper=("Panoptic Feature Pyramid Networks", "https://arxiv.org/abs/1901.02446"),
         demo=DemoModel("fpn_casvit-mini_shapes", "ade", "mIoU", 80.0),
     ),
+)
+
+#: Those of detection and segmentation.
+DENSE_DATASETS: Final = {family.dataset: DATASETS[family.dataset] for family in FAMILIES}
+
+#: The classifiers: their own tables, outside of those of heads.
+CLASSIFIERS: Final = Family(
+    head="classifier",
+    title="Classifier",
+    folder="imagenet",
+    prefix="casvit",
+    dataset="imagenet",
+    metrics=("top1", "top5"),
+    counting_size=(224, 224),
+    paper=(
+        "CAS-ViT: Convolutional Additive Self-attention Vision Transformers for Efficient Mobile "
+        "Applications",
+        "https://arxiv.org/abs/2408.03703",
+    ),
+    architecture=(),
 )
 
 #: The models of ``casvit-dense demo`` by the names that ``--only`` takes.

@@ -16,6 +16,7 @@ from casvit_dense.checkpoint.formats import (
     BACKBONE,
     CLASSIFIER_PARTS,
     PROVENANCE_KEY,
+    SIZE_KEY,
     Weights,
     arch_of,
     describe_arch,
@@ -196,6 +197,7 @@ def clean_meta(weights: Weights) -> dict[str, Any]:
         "source_sha256": weights.sha256,
         "format": weights.format,
         "variant": describe_arch(weights.state),
+        SIZE_KEY: weights.image_size,
     }
     kept = {key: weights.meta[key] for key in KEPT_META if key in weights.meta}
     return {PROVENANCE_KEY: provenance, **kept}

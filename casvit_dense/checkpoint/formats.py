@@ -31,6 +31,7 @@ NO_STAGES = "no CAS-ViT stages"
 
 #: Key of ``meta`` under which ``convert`` records where a file came from.
 PROVENANCE_KEY = "casvit_dense"
+SIZE_KEY = "image_size"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Weights:
         state: tensors by name.
         meta: the file's ``meta``, or empty.
         extras: other top-level keys, such as ``optimizer``.
+        image_size: side of the images, in pixels, that an official classifier was trained for;
+            None where the file does not say.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Weights:
     state: dict[str, Tensor]
     meta: Mapping[str, Any]
     extras: tuple[str, ...]
+    image_size: int | None = None
 
 
 def read_weights(path: str | os.PathLike[str], ema: bool = False, casvit: bool = True) -> Weights:
@@ -90,7 +94,16 @@ def read_weights(path: str | os.PathLike[str], ema: bool = False, casvit: bool =
         state=state,
         meta=meta,
         extras=tuple(sorted(set(content) - {wrapper, "meta"})) if wrapper else (),
+        image_size=image_size_of(content, meta),
     )
+
+
+def image_size_of(content: Mapping[str, Any], meta: Mapping[str, Any]) -> int | None:
+    """As the official training script's options say, or what `convert` kept of them."""
+    provenance = meta.get(PROVENANCE_KEY)
+    kept = provenance.get(SIZE_KEY) if isinstance(provenance, Mapping) else None
+    size = getattr(content.get("args"), "input_size", kept)
+    return size if isinstance(size, int) else None
 
 
 def find_wrapper(content: Mapping[str, Any], file: Path, ema: bool) -> str:

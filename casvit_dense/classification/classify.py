@@ -1,21 +1,21 @@
 """The likeliest classes of images, and how often they are right."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from PIL import Image
 from torch import Tensor
 
 from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.model import ImageClassifier
-from casvit_dense.classification.pixels import MEAN, STD, evaluated, read_rgb
+from casvit_dense.classification.pixels import WARPED_FROM, normalised, read_rgb
 from casvit_dense.errors import UserError
+from casvit_dense.files import config_folder
+from casvit_dense.progress import Progress
 
 #: Names of ImageNet's 1,000 classes in the order of their synsets, as torchvision shortens them.
 IMAGENET_FILE: Final = "imagenet_classes.txt"
@@ -26,35 +26,28 @@ def imagenet_names() -> list[str]:
     return files(__package__).joinpath(IMAGENET_FILE).read_text().splitlines()
 
 
-def normalised(image: Image.Image, size: int = 224, bgr: bool = False) -> Tensor:
-    """An image as a classifier of ImageNet takes it, by the official protocol.
-
-    Args:
-        image: in RGB.
-        size: of the square that is cut, in pixels.
-        bgr: exchange the channels, with the means of RGB all the same, as the data sets of the
-            first official release did.
-
-    Returns:
-        ``(3, size, size)``, float32.
-    """
-    pixels = np.asarray(evaluated(image, size), np.float32)
-    pixels = pixels[..., ::-1] if bgr else pixels
-    scaled = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
-
-
 @torch.inference_mode()
 def scores_of(
-    model: ImageClassifier, images: Iterable[Path], size: int = 224, bgr: bool = False
+    model: ImageClassifier,
+    images: Sequence[Path],
+    size: int,
+    bgr: bool = False,
+    log: Callable[[str], None] = print,
 ) -> Iterator[Tensor]:
     """Probabilities ``(num_classes,)`` of each image; the model must be in eval mode.
+
+    Args:
+        model: the classifier.
+        images: files.
+        size: of the square that is classified, in pixels.
+        bgr: see `normalised`.
+        log: called with a line of progress every few seconds.
 
     Raises:
         UserError: an image cannot be read.
     """
     device = next(model.parameters()).device
-    for file in images:
+    for file in Progress("image", len(images), seconds=5).track(images, log):
         pixels = normalised(read_rgb(file, upright=True), size, bgr)
         yield model(pixels[None].to(device))[0].softmax(0).cpu()
 
@@ -65,7 +58,13 @@ def likeliest(scores: Tensor, names: Sequence[str], count: int = 5) -> list[tupl
     return [(names[i], float(v)) for i, v in zip(labels.tolist(), values.tolist(), strict=True)]
 
 
-def top_lines(config: Config, weights: str, images: Sequence[Path], size: int) -> Iterator[str]:
+def top_lines(
+    config: Config,
+    weights: str,
+    images: Sequence[Path],
+    size: int,
+    log: Callable[[str], None] = print,
+) -> Iterator[str]:
     """A line for each image, with its five likeliest classes.
 
     Raises:
@@ -74,7 +73,7 @@ def top_lines(config: Config, weights: str, images: Sequence[Path], size: int) -
     model: Any = MODELS.build(without_weights(config).model)
     model.load_file(weights)
     names = names_of(weights, model.num_classes)
-    for file, scores in zip(images, scores_of(model.eval(), images, size), strict=True):
+    for file, scores in zip(images, scores_of(model.eval(), images, size, log=log), strict=True):
         found = likeliest(scores, names)
         yield f"{file}: {', '.join(f'{name} {100 * share:.1f} %' for name, share in found)}"
 
@@ -108,6 +107,20 @@ def check_classifier(config: Config) -> None:
             f"{config.filename} is no config of a classifier (its model is {kind}); give a name "
             "such as casvit-xs, or one of configs/imagenet; predict is for detectors and segmenters"
         )
+
+
+def config_of(arch: str, size: int) -> Path:
+    """The config of a published variant for images of a size, in pixels."""
+    stem = f"casvit-{arch}_8xb256_in1k"
+    if size >= WARPED_FROM:
+        stem = f"casvit-{arch}_8xb64-30e_in1k-384"
+    return config_folder() / f"imagenet/{stem}.py"
+
+
+def crop_size(config: Config) -> int:
+    """Side of the squares, in pixels, that a classifier's config evaluates."""
+    steps = config.test_dataloader.dataset.pipeline
+    return next((step.size for step in steps if step.type == "EvaluationCrop"), 224)
 
 
 def evaluation_config(config: Config, folder: Path, size: int) -> Config:

@@ -2,14 +2,18 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from casvit_dense.checkpoint.formats import Weights, read_weights, renamed
 from casvit_dense.errors import UserError
 
 #: How the names of each head begin.
 HEADS: Final = ("head.", "dist_head.")
+
+#: Images that no classifier is for; a file may say anything.
+LARGEST: Final = 4096
 
 
 def read_classifier(path: str | os.PathLike[str], ema: bool = False) -> Weights:
@@ -26,6 +30,32 @@ def read_classifier(path: str | os.PathLike[str], ema: bool = False) -> Weights:
         )
     names = {name: re.sub(r"^norm\.", "backbone.norm6.", name) for name in weights.state}
     return replace(weights, state=renamed(weights.state, names, weights.path))
+
+
+def size_for(weights: Weights) -> int:
+    """Side of the images, in pixels, that a classifier was trained for; 224 where none is said."""
+    return size_said(weights) or 224
+
+
+def size_said(weights: Weights) -> int | None:
+    """The size that a classification file names: the official one or ours.
+
+    Raises:
+        UserError: there are no such images.
+    """
+    size = weights.image_size or kept_size(weights.meta)
+    if size is not None and not 0 < size <= LARGEST:
+        raise UserError(f"weight file {weights.path} is for images of {size} pixels")
+    return size
+
+
+def kept_size(meta: Mapping[str, Any]) -> int | None:
+    """The size at which our own training evaluated, by the config that it keeps."""
+    try:
+        steps = meta["model"]["config"]["test_dataloader"]["dataset"]["pipeline"]
+        return next(int(step["size"]) for step in steps if step["type"] == "EvaluationCrop")
+    except (KeyError, TypeError, ValueError, StopIteration):
+        return None
 
 
 def heads_in(weights: Weights) -> int:

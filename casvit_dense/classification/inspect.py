@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -20,7 +20,7 @@ from casvit_dense.checkpoint.formats import (
 from casvit_dense.checkpoint.loading import compare
 from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.classify import scores_of
-from casvit_dense.classification.files import HEADS, heads_in, read_classifier
+from casvit_dense.classification.files import HEADS, heads_in, read_classifier, size_for, size_said
 from casvit_dense.classification.model import CASViTClassifier
 from casvit_dense.errors import UserError
 
@@ -62,6 +62,7 @@ def inspect_file(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
         ("format", weights.format),
         ("variant", describe_arch(weights.state)),
         ("heads", describe_heads(weights)),
+        *([("images", f"{size} x {size} pixels")] if (size := size_said(weights)) else []),
         ("averaged", ema),
         ("numbers", ", ".join(f"{count} tensors of {kind}" for kind, count in kinds.items())),
         ("finite", f"no: {', '.join(broken[:4])}" if broken else "all"),
@@ -86,13 +87,22 @@ def compare_orders(
     path: str | os.PathLike[str],
     images: Sequence[Path],
     labels: Sequence[int] | None = None,
-    size: int = 224,
+    size: int | None = None,
     ema: bool = False,
+    log: Callable[[str], None] = print,
 ) -> list[Order]:
     """Classifies images in RGB and in BGR, the surer order first.
 
     The means are RGB's both times, as in the first official release, whose data sets read images
     by OpenCV.
+
+    Args:
+        path: classification file.
+        images: image files.
+        labels: the class of each.
+        size: of the images, in pixels; None: as the file says.
+        ema: take the averaged weights.
+        log: called with a line of progress every few seconds.
 
     Raises:
         UserError: no classifier, or an image cannot be read.
@@ -101,7 +111,7 @@ def compare_orders(
     model = classifier_of(weights)
     orders = []
     for name in ("RGB", "BGR"):
-        scores = list(scores_of(model, images, size, bgr=name == "BGR"))
+        scores = list(scores_of(model, images, size or size_for(weights), name == "BGR", log))
         sureness = mean(float(one.max()) for one in scores)
         right = [int(s.argmax()) == label for s, label in zip(scores, labels or (), strict=False)]
         orders.append(Order(name, sureness, 100 * mean(right) if labels else None))

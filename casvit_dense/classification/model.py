@@ -13,13 +13,15 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from casvit_dense.casvit import CASViT
 from casvit_dense.checkpoint.formats import read_weights
 from casvit_dense.checkpoint.loading import LoadReport, load_strictly
-from casvit_dense.classification.files import heads_in, read_classifier
+from casvit_dense.classification.files import heads_in, read_classifier, size_for
+from casvit_dense.classification.pixels import normalised, read_rgb
 
 
 @MODELS.register_module()
@@ -35,7 +37,13 @@ class ImageClassifier(BaseModel):
         label_smoothing: share of the target that is spread over all classes.
         data_preprocessor: see mmengine.
         init_cfg: see mmengine.
+
+    Attributes:
+        image_size: side of the squares that `transform` cuts, in pixels; 224, or as a loaded file
+            says.
     """
+
+    image_size = 224
 
     def __init__(
         self,
@@ -69,9 +77,28 @@ class ImageClassifier(BaseModel):
         if isinstance(self.backbone, CASViT):
             weights = read_classifier(path, ema)
             self.set_heads(heads_in(weights))
+            self.image_size = size_for(weights)
         else:
             weights = read_weights(path, ema, casvit=False)
         return load_strictly(self, weights, leave_out=lambda name: None)
+
+    def transform(self, image: Image.Image | str | os.PathLike[str]) -> Tensor:
+        """An image as the model takes it, by the official protocol of ImageNet.
+
+        Below 384 pixels the centre of the image whose short side is 8/7 of ``image_size``, from 384
+        on the whole image warped to the square; bicubic, in RGB, normalised.
+
+        Args:
+            image: PIL image of any mode, or an image file, which is turned as its EXIF data say.
+
+        Returns:
+            ``(3, image_size, image_size)``, float32; ``model(x[None])`` classifies it.
+
+        Raises:
+            UserError: the file is no image, or cannot be read.
+        """
+        given = image.convert("RGB") if isinstance(image, Image.Image) else read_rgb(image, True)
+        return normalised(given, self.image_size)
 
     def extract_feat(self, x: Tensor) -> Tensor:
         """Images ``(N, 3, H, W)`` to the features ``(N, C)`` that the heads read."""

@@ -4,15 +4,13 @@ Source: ``classification/data/datasets.py``, ``build_transform``, commit 041d2d6
 https://github.com/Tianfang-Zhang/CAS-ViT.
 """
 
-from pathlib import Path
-from typing import Any, Final
+import os
+from typing import Final
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
-from mmengine.registry import TRANSFORMS
-from mmengine.structures import BaseDataElement
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from casvit_dense.errors import UserError
 
@@ -26,7 +24,7 @@ WARPED_FROM: Final = 384
 CROP: Final = 224 / 256
 
 
-def read_rgb(path: str | Path, upright: bool = False) -> Image.Image:
+def read_rgb(path: str | os.PathLike[str], upright: bool = False) -> Image.Image:
     """Reads an image in RGB.
 
     Args:
@@ -65,49 +63,19 @@ def evaluated(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-@TRANSFORMS.register_module()
-class ReadRGB(BaseTransform):
-    """Reads the image of ``img_path`` as ``img``, a PIL image in RGB."""
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds ``img``.
-
-        Raises:
-            OSError: as of any broken file, which a training may replace.
-        """
-        try:
-            return {**results, "img": read_rgb(results["img_path"])}
-        except UserError as error:
-            raise OSError(str(error)) from error
-
-
-@TRANSFORMS.register_module()
-class EvaluationCrop(BaseTransform):
-    """Cuts the square that is classified; see `evaluated`.
+def normalised(image: Image.Image, size: int = 224, bgr: bool = False) -> Tensor:
+    """An image as a classifier of ImageNet takes it, by the official protocol.
 
     Args:
-        size: of the square, in pixels.
+        image: in RGB.
+        size: of the square that is cut, in pixels.
+        bgr: exchange the channels, with the means of RGB all the same, as the data sets of the
+            first official release did.
+
+    Returns:
+        ``(3, size, size)``, float32.
     """
-
-    def __init__(self, size: int = 224) -> None:
-        self.size = size
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces ``img``."""
-        return {**results, "img": evaluated(results["img"], self.size)}
-
-
-@TRANSFORMS.register_module()
-class PackClassInputs(BaseTransform):
-    """Packs ``img`` as ``inputs`` ``(3, H, W)``, uint8, and label and path as a sample."""
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """The packed sample."""
-        pixels = np.array(results["img"], np.uint8)
-        sample = BaseDataElement(metainfo={"img_path": results["img_path"]})
-        if results.get("gt_label") is not None:
-            sample.gt_label = results["gt_label"]
-        return {
-            "inputs": torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),
-            "data_samples": sample,
-        }
+    pixels = np.asarray(evaluated(image, size), np.float32)
+    pixels = pixels[..., ::-1] if bgr else pixels
+    scaled = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))

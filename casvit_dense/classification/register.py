@@ -1,5 +1,5 @@
 """Importing it registers all that configs of classifiers name; they do so by custom_imports."""
 
-from casvit_dense.classification import augment, dataset, metric, model, pixels, sampler
+from casvit_dense.classification import augment, dataset, metric, model, pipeline, sampler
 
-__all__ = ["augment", "dataset", "metric", "model", "pixels", "sampler"]
+__all__ = ["augment", "dataset", "metric", "model", "pipeline", "sampler"]

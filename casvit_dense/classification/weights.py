@@ -10,7 +10,7 @@ from typing import Final
 from casvit_dense.casvit import ARCHS
 from casvit_dense.checkpoint.formats import Weights
 from casvit_dense.checkpoint.loading import LoadReport, load_strictly
-from casvit_dense.classification.files import HEADS, heads_in, read_classifier
+from casvit_dense.classification.files import HEADS, heads_in, read_classifier, size_for
 from casvit_dense.classification.model import CASViTClassifier, ImageClassifier
 from casvit_dense.errors import UserError
 from casvit_dense.zoo import VARIANTS
@@ -51,6 +51,7 @@ def get_model(
     num_classes: int = 1000,
     ema: bool = False,
     drop_path_rate: float = 0.0,
+    image_size: int | None = None,
 ) -> CASViTClassifier:
     """A published classifier by name; call ``eval()`` on it before use.
 
@@ -62,16 +63,20 @@ def get_model(
         num_classes: outputs of each head.
         ema: take the file's averaged weights.
         drop_path_rate: stochastic depth, as for ``CASViT``.
+        image_size: side of the squares that ``transform`` cuts, in pixels; None: as the file says,
+            224 where none does.
 
     Raises:
         UserError: unknown name, or a file that cannot be read safely or does not fit.
     """
     arch = variant_of(name)
-    if pretrained is None:
-        return CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate)
-    weights = read_classifier(pretrained, ema)
-    model = CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate, heads_in(weights))
-    load_heads(model, weights)
+    weights = None if pretrained is None else read_classifier(pretrained, ema)
+    heads = 2 if weights is None else heads_in(weights)
+    model = CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate, heads)
+    if weights is not None:
+        load_heads(model, weights)
+        model.image_size = size_for(weights)
+    model.image_size = image_size or model.image_size
     return model
 
 

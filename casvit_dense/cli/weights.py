@@ -1,6 +1,8 @@
 """Say what a weight file is: format, variant, heads, averages, and RGB or BGR by some images."""
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
 from casvit_dense.cli.arguments import whole_number
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     inspect.add_argument("--ema", action="store_true", help="classify by the averaged weights")
     inspect.add_argument(
-        "--size", type=whole_number(32), default=224, help="of the images (default %(default)s)"
+        "--size", type=whole_number(32), help="of the images (default as the file says, or 224)"
     )
 
 
@@ -37,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     if len(args.images) == 1 and has_classes(root):
         pairs = labelled_images(root, class_folders(root))
         images, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    orders = compare_orders(args.file, images, labels, args.size, args.ema)
+    log = partial(print, file=sys.stderr)
+    orders = compare_orders(args.file, images, labels, args.size, args.ema, log)
     for order in orders:
         right = "" if order.top1 is None else f", {order.top1:.1f} % right"
         print(f"{order.name:<10} mean probability {order.sureness:.3f}{right}")

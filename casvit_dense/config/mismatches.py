@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.errors import UserError, shortlist
-from casvit_dense.zoo import DATASETS
+from casvit_dense.zoo import DENSE_DATASETS
 
 
 def compare_classes(
@@ -60,14 +60,14 @@ def same_as_training(cfg: Config) -> list[str]:
 
 
 def foreign_data(cfg: Config, loader: str, dataset: Any) -> list[str]:
-    """What a user should know of a COCO or ADE20K recipe on data that are not these.
+    """What a user should know of a recipe for public data on data that are not these.
 
     Args:
         loader: key of the loader.
         dataset: its data set, built.
     """
     leaves = list(leaf_datasets(cfg[loader].dataset))
-    for spec in DATASETS.values():
+    for spec in DENSE_DATASETS.values():
         published = [leaf for leaf in leaves if leaf.type == spec.type and not leaf.get("metainfo")]
         if not published or published[0].get("indices") is not None:
             continue

@@ -14,7 +14,7 @@ from casvit_dense.errors import UserError, validation_message
 from casvit_dense.evaluations import SEED_PREFIX
 from casvit_dense.files import WORK_DIRS, short_path
 from casvit_dense.results.ledger import LEDGER
-from casvit_dense.zoo import DATASETS, FAMILIES, casvit_configs, config_file, match_stems
+from casvit_dense.zoo import DENSE_DATASETS, FAMILIES, casvit_configs, config_file, match_stems
 
 
 def _no_duplicates(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ class Settings:
     Attributes:
         work_dirs: every run gets a folder below it.
         ledger: file of result rows; ``results.jsonl`` in ``work_dirs`` by default.
-        data_roots: folder of a data set by its name, one of `zoo.DATASETS`.
+        data_roots: folder of a data set by its name, one of `zoo.DENSE_DATASETS`.
         pretrained: folder of the weight files, which keep the names that the configs give them.
         launcher: ``'none' | 'torchrun' | 'slurm'``.
         gpus: processes of a training.
@@ -116,8 +116,10 @@ class Settings:
             UserError: an unknown data set, or several GPUs without a launcher.
         """
         for name in self.data_roots:
-            if name not in DATASETS:
-                raise UserError(f"--data-root {name}=…: the data sets are {', '.join(DATASETS)}")
+            if name not in DENSE_DATASETS:
+                raise UserError(
+                    f"--data-root {name}=…: the data sets are {', '.join(DENSE_DATASETS)}"
+                )
         if self.launcher == "none" and self.gpus > 1:
             raise UserError(f"--gpus {self.gpus} needs --launcher torchrun or slurm")
 

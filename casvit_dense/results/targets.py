@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from casvit_dense.errors import UserError, validation_message
-from casvit_dense.zoo import DATASETS, FAMILIES, DatasetSpec, Family
+from casvit_dense.zoo import CLASSIFIERS, DATASETS, FAMILIES, DatasetSpec, Family
 
 PUBLISHED = Path(__file__).with_name("targets.json")
 
@@ -54,7 +55,7 @@ class Target(_Published):
     @property
     def family(self) -> Family:
         """The models with this head and schedule."""
-        return next(family for family in FAMILIES if family.head == self.head)
+        return next(family for family in (*FAMILIES, CLASSIFIERS) if family.head == self.head)
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -64,7 +65,7 @@ class Target(_Published):
     @field_validator("head")
     @classmethod
     def _check_head(cls, head: str) -> str:
-        keys = [family.head for family in FAMILIES]
+        keys = [family.head for family in (*FAMILIES, CLASSIFIERS)]
         if head not in keys:
             raise ValueError(f"{head!r} is none of {', '.join(keys)}")
         return head
@@ -85,6 +86,7 @@ class Classifier(_Published):
         params_m: parameters in millions, classifier included.
         top1: percent, at ``size``.
         source: where it was published.
+        configs: the top-1 of our configs of the same model, which differ in the size of images.
         also: other published values of top-1.
         size: side of the images in pixels.
         gmacs: multiply-adds at ``size``, in 1e9.
@@ -94,6 +96,7 @@ class Classifier(_Published):
 
     params_m: Positive
     top1: Percent
+    configs: Mapping[str, Percent] = Field(default_factory=dict)
     also: Mapping[str, Percent] = Field(default_factory=dict)
     size: Annotated[int, Field(gt=0)] = 224
     gmacs: Positive | None = None
@@ -149,7 +152,25 @@ class Targets(BaseModel):
 
     def of_config(self, stem: str) -> Target | None:
         """What was published of the model of a config; None if nothing was."""
-        return next((target for target in self.dense if target.config == stem), None)
+        return next((target for target in self.with_config if target.config == stem), None)
+
+    @cached_property
+    def with_config(self) -> tuple[Target, ...]:
+        """What was published of models that the project has a config of, classifiers last."""
+        classifiers = (
+            Target(
+                head=CLASSIFIERS.head,
+                backbone=row.backbone,
+                metrics={"top1": top1},
+                tolerance=self.tolerance[CLASSIFIERS.dataset],
+                config=config,
+                params_m=row.params_m,
+                source=row.source,
+            )
+            for row in self.classifiers
+            for config, top1 in row.configs.items()
+        )
+        return (*(target for target in self.dense if target.config is not None), *classifiers)
 
     @model_validator(mode="before")
     @classmethod
@@ -164,11 +185,13 @@ class Targets(BaseModel):
         return {**content, "dense": [_with_tolerance(row, by_head) for row in rows]}
 
     @model_validator(mode="after")
-    def _check_duplicates(self) -> "Targets":
+    def _check_rows(self) -> "Targets":
         _refuse_duplicates(f"{row.backbone} with {row.head}" for row in self.dense)
         _refuse_duplicates(row.config for row in self.dense if row.config)
         _refuse_duplicates(row.backbone for row in self.classifiers)
         _refuse_duplicates(row.timm for row in self.classifiers if row.timm)
+        if CLASSIFIERS.dataset not in self.tolerance and any(r.configs for r in self.classifiers):
+            raise ValueError(f"tolerance has no {CLASSIFIERS.dataset}, which classifiers need")
         return self
 
 

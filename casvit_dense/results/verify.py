@@ -76,8 +76,7 @@ def verify(rows: Sequence[Row], targets: Targets) -> list[Finding]:
     candidates = with_training(newest_first)
     return [
         find(target, metric, [one for one in candidates if one.row.config == target.config])
-        for target in targets.dense
-        if target.config is not None
+        for target in targets.with_config
         for metric in MAIN_METRICS
         if metric in target.metrics
     ]

@@ -1,7 +1,9 @@
 """The official classifier: size, arithmetic, loading of official files."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from weight_files import (
@@ -157,6 +159,39 @@ def test_other_classes_keep_all_but_the_heads(tmp_path, caplog):
     assert torch.equal(own["backbone.norm6.bias"], state["norm.bias"])
     assert own["head.weight"].shape == own["dist_head.weight"].shape == (CLASSES + 1, 220)
     assert f"knows {CLASSES} classes, the model {CLASSES + 1}: all was loaded but" in caplog.text
+
+
+def pixels_by_hand(image: Image.Image, size: int) -> np.ndarray:
+    """What torchvision makes of an image of 200 x 100: Resize, CenterCrop, Normalize."""
+    if size == 384:
+        image = image.resize((384, 384), Image.Resampling.BICUBIC)
+    else:  # the short side becomes 256, of 512 x 256 the centre is cut
+        image = image.resize((512, 256), Image.Resampling.BICUBIC).crop((144, 16, 368, 240))
+    pixels = np.asarray(image, np.float64) / 255
+    return ((pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("size", [224, 384])
+def test_images_are_prepared_as_the_weights_need(size, tmp_path):
+    """By what the official file says, also once it is converted; and by what the caller says."""
+    noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.png")
+    official = save_official_classification(tmp_path / "x.pth", size, model=classifier_state("xs"))
+    convert(official, tmp_path / "ours.safetensors")
+    expected = torch.from_numpy(pixels_by_hand(Image.fromarray(noise), size)).float()
+    for file in (official, tmp_path / "ours.safetensors"):
+        model = get_model("casvit-xs", file, num_classes=CLASSES)
+        torch.testing.assert_close(model.transform(tmp_path / "x.png"), expected)
+    for image in (Image.fromarray(noise), Image.fromarray(noise).convert("RGBA")):
+        torch.testing.assert_close(
+            get_model("xs", image_size=size).transform(image), expected, msg=image.mode
+        )
+
+
+def test_images_of_no_size_are_refused(tmp_path):
+    path = save_official_classification(tmp_path / "x.pth", 10**9, model=classifier_state("xs"))
+    with pytest.raises(UserError, match="is for images of 1000000000 pixels"):
+        get_model("casvit-xs", path, num_classes=CLASSES)
 
 
 def test_a_backbone_is_no_classifier(tmp_path):

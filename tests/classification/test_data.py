@@ -9,7 +9,8 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from casvit_dense.classification import ImageNetFolder, TopAccuracy
-from casvit_dense.classification.pixels import MEAN, STD, PackClassInputs, evaluated, read_rgb
+from casvit_dense.classification.pipeline import PackClassInputs
+from casvit_dense.classification.pixels import MEAN, STD, evaluated, read_rgb
 from casvit_dense.errors import UserError
 
 

@@ -83,7 +83,7 @@ def test_the_surer_order_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pixels = np.zeros((40, 40, 3), np.uint8) + np.array([255 - number, 60, 100], np.uint8)
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(pixels).save(files[-1])
-    orders = compare_orders("x.pth", files, labels=[1, 1, 1])
+    orders = compare_orders("x.pth", files, labels=[1, 1, 1], size=224)
     # By hand, with the means and deviations of the first channel.
     shown = {"RGB": (255, 254, 253), "BGR": (100, 100, 100)}
     for order in orders:

@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 from processes import run_together
 
 from casvit_dense import CASViT, get_model, load_pretrained
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.classification import CASViTClassifier
+from casvit_dense.classification.classify import config_of, evaluation_config
 from casvit_dense.cli import main
 from casvit_dense.data.shape_crops import SIDE, cut_shapes
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
+from casvit_dense.results import read_targets
+from casvit_dense.results.hashes import hashes_of, zoo_config
 from casvit_dense.results.ledger import read_ledger
 
 CONFIG = Path(__file__).parents[2] / "configs/demo/casvit-mini_shapes-64.py"
@@ -101,13 +105,21 @@ def test_figures_equal_those_by_hand_in_one_process_and_two(
 
 def test_images_are_named(crops: Path, trained: Path, capsys: pytest.CaptureFixture) -> None:
     files = sorted((crops / "val/circle").glob("*.png"))[:2]
-    assert main(["classify", str(CONFIG), str(trained), *map(str, files), "--size", "64"]) == 0
+    assert main(["classify", str(CONFIG), str(trained), *map(str, files)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if ".png: " in line]
     assert [line.partition(": ")[0] for line in lines] == [str(file) for file in files]
     for line in lines:
         shares = [float(part.split()[1]) for part in line.partition(": ")[2].split(", ")]
         assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=0.2)
         assert shares == sorted(shares, reverse=True)
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    model.load_file(trained)
+    assert model.image_size == 64, "of the training that saved it"
+    with torch.no_grad():
+        by_model = model.eval()(model.transform(files[0])[None]).softmax(1).max()
+    assert 100 * float(by_model) == pytest.approx(
+        float(lines[0].split("%")[0].split()[-1]), abs=0.06
+    )
 
 
 def test_the_dense_backbone_begins_with_what_it_learned(trained: Path) -> None:
@@ -121,6 +133,16 @@ def test_the_dense_backbone_begins_with_what_it_learned(trained: Path) -> None:
     assert list(report.initialised) == sorted(f"backbone.{name}" for name in norms)
     for name in own.keys() - set(norms):
         assert torch.equal(own[name], learned[f"backbone.{name}"])
+
+
+@pytest.mark.parametrize("size", [224, 384])
+def test_a_folder_is_evaluated_by_the_published_config(size: int, tmp_path: Path) -> None:
+    """So that `verify` compares it with the published figure."""
+    path = config_of("m", size)
+    changed = evaluation_config(Config.fromfile(path), tmp_path, size)
+    assert changed.test_dataloader.dataset.data_root == str(tmp_path)
+    assert hashes_of(changed.to_dict()) == zoo_config(path.stem).hashes
+    assert read_targets().of_config(path.stem).metrics["top1"] == {224: 82.8, 384: 83.0}[size]
 
 
 @pytest.mark.parametrize(

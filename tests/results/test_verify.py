@@ -8,7 +8,17 @@ from statistics import stdev
 from typing import Any
 
 import pytest
-from ledger_rows import ADE20K, COCO, MASK_RCNN, RETINANET, SEM_FPN, evaluation, speed, trained
+from ledger_rows import (
+    ADE20K,
+    COCO,
+    IMAGENET,
+    MASK_RCNN,
+    RETINANET,
+    SEM_FPN,
+    evaluation,
+    speed,
+    trained,
+)
 
 from casvit_dense import files
 from casvit_dense.cli import main
@@ -79,8 +89,27 @@ def test_each_metric_has_its_own_verdict() -> None:
 def test_every_config_with_figures_is_not_run_at_first() -> None:
     found = verify([speed()], TARGETS)
     assert {f.verdict for f in found} == {Verdict.NOT_RUN}
-    assert {f.target.config for f in found} == {t.config for t in TARGETS.dense if t.config}
+    assert {f.target.config for f in found} == {t.config for t in TARGETS.with_config}
     assert {(f.ours, f.difference, f.rows, f.reasons) for f in found} == {(None, None, (), ())}
+
+
+@pytest.mark.parametrize(
+    ("config", "value", "difference", "verdict"),
+    [
+        ("casvit-xs_8xb256_in1k", 78.14, -0.16, Verdict.WITHIN),
+        ("casvit-xs_8xb256_in1k", 77.5, -0.8, Verdict.BELOW),
+        ("casvit-t_8xb64-30e_in1k-384", 84.4, 0.3, Verdict.ABOVE),
+    ],
+)
+def test_top_1_has_verdicts(config: str, value: float, difference: float, verdict: Verdict) -> None:
+    """Of official weights, whose training nobody recorded; a folder of other images is refused."""
+    metrics = {"top1": value, "top5": 95.0}
+    row = evaluation(config, metrics=metrics, dataset=IMAGENET, training=None)
+    found = finding([row], config)
+    assert (found.metric, found.verdict) == ("top1", verdict)
+    assert found.difference == pytest.approx(difference)
+    part = row.model_copy(update={"dataset": IMAGENET.model_copy(update={"images": 500})})
+    assert finding([part], config).reasons == ("image count: 500, ImageNet-1K val has 50,000",)
 
 
 def retinanet(**changes: Any) -> Evaluation:

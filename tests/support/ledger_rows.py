@@ -16,6 +16,7 @@ COCO = Dataset(
     name="CocoDataset", annotations_sha256="1" * 64, images=5000, classes=80, objects=36781
 )
 ADE20K = Dataset(name="ADE20KDataset", annotations_sha256="2" * 64, images=2000, classes=150)
+IMAGENET = Dataset(name="ImageNetFolder", annotations_sha256="3" * 64, images=50000, classes=1000)
 
 
 def trained(config: str, seed: int | None = 0, **changes: Any) -> Training:

@@ -67,9 +67,13 @@ def dense_state(lateral_stages: tuple[int, ...] = (0, 1, 2, 3), seed: int = 0) -
     return OrderedDict(state)
 
 
-def save_official_classification(path: Path, **tables: dict[str, Tensor]) -> Path:
+def save_official_classification(
+    path: Path, input_size: int = 224, **tables: dict[str, Tensor]
+) -> Path:
     """As the official training script saves: `model`, perhaps `model_ema`, and its state."""
-    args = argparse.Namespace(model="rcvit_xs", lr=6e-3, data_set="IMNET", opt_betas=None)
+    args = argparse.Namespace(
+        model="rcvit_xs", lr=6e-3, data_set="IMNET", opt_betas=None, input_size=input_size
+    )
     torch.save({**tables, "optimizer": {"state": {}}, "epoch": 299, "args": args}, path)
     return path
 
