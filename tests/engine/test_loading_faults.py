@@ -60,10 +60,8 @@ def built(task: str, root: Path, loader: str = "train_dataloader") -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _no_wait_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch waits seconds for each worker that has still a batch to hand over."""
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("casvit_dense.engine.loading.PAUSES", (0.0,))  # files stay broken
-    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
 
 
 @pytest.fixture
