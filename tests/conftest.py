@@ -26,7 +26,7 @@ gc.disable()
 # mmengine formats the config five times a run, which takes longer than a small training does.
 yapf_api.FormatCode = lambda code, **style: (code, False)
 
-# A loader that an error left waits for its workers, which look this often whether it ended: 5 s else.
+# A loader that an error left waits for its workers, which look for its end this often: 5 s else.
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.2
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.2
 
