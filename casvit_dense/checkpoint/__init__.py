@@ -4,6 +4,7 @@ from casvit_dense.checkpoint.conversion import ConversionReport, convert
 from casvit_dense.checkpoint.loading import (
     CASViTWeights,
     LoadReport,
+    MisfitError,
     init_strictly,
     load_model,
     load_pretrained,
@@ -15,6 +16,7 @@ __all__ = [
     "CASViTWeights",
     "ConversionReport",
     "LoadReport",
+    "MisfitError",
     "check_fits",
     "convert",
     "init_strictly",

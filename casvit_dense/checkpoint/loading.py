@@ -69,6 +69,10 @@ class LoadReport:
         return "\n".join(lines)
 
 
+class MisfitError(UserError):
+    """A weight file of another model."""
+
+
 def load_pretrained(
     backbone: CASViT, path: str | os.PathLike[str], ema: bool = False
 ) -> LoadReport:
@@ -239,7 +243,7 @@ def compare(
         ]
         lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
         lines += [first_names(title, sorted(names)) for title, names in lists if names]
-        raise UserError("\n".join(lines))
+        raise MisfitError("\n".join(lines))
     return LoadReport(
         path=weights.path,
         sha256=weights.sha256,
@@ -256,7 +260,8 @@ def check_finite(weights: Weights) -> None:
     broken = sorted(name for name, t in weights.state.items() if not torch.isfinite(t).all())
     if broken:
         raise UserError(
-            f"weight file {weights.path} holds numbers that are not finite; nothing was loaded\n"
+            f"weight file {weights.path} holds numbers that are not finite, as a diverged "
+            "training leaves them; nothing was loaded. Give an earlier checkpoint\n"
             + first_names("not finite", broken)
         )
 

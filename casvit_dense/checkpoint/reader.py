@@ -25,6 +25,8 @@ META_KEY = "meta"
 #: mmengine's scheme of a path without one.
 LOCAL = ""
 
+ADDRESS = re.compile(r"(https?|ftp|s3|petrel|gs):/+(.*)")
+
 # What torch's unpickler and archive reader raise on bytes that are no checkpoint.
 DAMAGED = (
     pickle.UnpicklingError,
@@ -61,6 +63,9 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         UserError: the file is absent, unreadable, damaged, no table, or needs a type outside the
             list (which is named).
     """
+    if address := ADDRESS.match(os.fspath(path)):
+        place = f"{address[1]}://{address[2]}"  # paths lose a slash
+        raise UserError(f"weight file {place} is an address: download it, and give the file")
     file = Path(path).expanduser()
     if not is_file(file):
         raise UserError(f"weight file {file} {what_else(file)}")

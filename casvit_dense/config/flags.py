@@ -16,6 +16,8 @@ RANGES: Final = {
     "seed": (lambda value: 0 <= value < 2**32, "a number from 0 to 2**32 - 1"),
     "hang_timeout": (lambda value: 0 <= value < math.inf, "seconds, or 0 to wait forever"),
     "max_bad_images": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+    # As of a shell's variable that is not set.
+    **dict.fromkeys(("resume", "init", "pretrained", "data_root"), (bool, "a name, or no value")),
 }
 
 _LENGTH: Final = r"(train_cfg|param_scheduler)(\..+)?"
@@ -58,7 +60,7 @@ def check_flags(options: RunOptions) -> None:
     for name, (fits, words) in RANGES.items():
         value = getattr(options, name)
         if value is not None and not fits(value):
-            raise UserError(f"{flag_of(name)} {value}: give {words}")
+            raise UserError(f"{flag_of(name)} {value!r}: give {words}")
     for name, places in UNDONE.items():
         for dotted in options.cfg_options if getattr(options, name) is not None else ():
             if re.fullmatch(places, dotted):

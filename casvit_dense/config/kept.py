@@ -3,23 +3,22 @@
 import re
 import sys
 from collections.abc import Mapping
-from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import mmcv.ops
 import mmengine
-import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
-from casvit_dense.checkpoint import LoadReport, load_model, read_checkpoint
+from casvit_dense.checkpoint import LoadReport, MisfitError, load_model, read_checkpoint
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.checkpoint.formats import read_weights
 from casvit_dense.config.dataset import ConfigDataset
-from casvit_dense.config.read import SCOPES, read_config, register_modules, register_scope
+from casvit_dense.config.read import SCOPES, read_config, register_modules
+from casvit_dense.config.shapes import shape_model
 from casvit_dense.config.tree import LOADERS, walk
 from casvit_dense.config.values import REFUSALS
 from casvit_dense.errors import UserError, shortlist
@@ -122,11 +121,7 @@ def check_size(cfg: Config, file: Path) -> None:
     blocks = sum(arch["depths"]) if isinstance(arch, Mapping) else 0
     fits = max(numbers, default=0) <= LARGEST and blocks <= len(tensors)
     if fits:
-        with torch.device("meta"):
-            model = import_module(f"{register_scope(cfg)}.registry").MODELS.build(
-                deepcopy(cfg.model)
-            )
-        size = sum(tensor.numel() for tensor in model.state_dict().values())
+        size = sum(tensor.numel() for tensor in shape_model(cfg).state_dict().values())
         fits = size <= SPARE * sum(tensor.numel() for tensor in tensors)
     if not fits:
         raise UserError(
@@ -139,11 +134,11 @@ def load_known(model: nn.Module, checkpoint: str | Path) -> LoadReport:
     """Loads a whole model, strictly; see `load_model`.
 
     Raises:
-        UserError: as there; it names the config of the checkpoint's own where there is one.
+        UserError: as there; where it is for another model and keeps a config, that is said.
     """
     try:
         return load_model(model, checkpoint)
-    except UserError as error:
+    except MisfitError as error:
         record = kept_record(Path(checkpoint)) if Path(checkpoint).is_file() else None
         if record is None:
             raise

@@ -76,7 +76,7 @@ def foreign_data(cfg: Config, loader: str, dataset: Any) -> list[str]:
             leaf = published[0]
             place = leaf.get("data_root") or leaf.get("ann_file")
             return [
-                f"warning: the config is for {spec.name} and its {spec.classes} classes, and the "
+                f"the config is for {spec.name} and its {spec.classes} classes, and the "
                 f"{len(dataset):,} images in {place} are not all of it; for data of your own give "
                 "--data PATH, which sets classes, heads and metrics"
             ]

@@ -209,6 +209,8 @@ def _why_unread(cfg: Config, top: str) -> str | None:
             "modules are imported while a config file is read; write it into a file that inherits "
             "this one"
         )
+    if top == "launcher":
+        return "the flag --launcher says what started the processes"
     if top in KNOWN_KEYS:
         return None
     if top in cfg:

@@ -96,9 +96,9 @@ def apply_recipe_options(
         set_image_decoder(cfg, options.image_decoder)
     if options.amp is not None:
         set_amp(cfg, options.amp)
-    processes = world_size(options.launcher)
+    scale = options.auto_scale_lr or bool((cfg.get("auto_scale_lr") or {}).get("enable"))
     return messages + scale_learning_rate(
-        cfg, processes, options.auto_scale_lr, rate_is_given=options.lr is not None
+        cfg, world_size(options.launcher), scale, rate_is_given=options.lr is not None
     )
 
 

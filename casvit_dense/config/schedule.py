@@ -224,7 +224,8 @@ def describe_steps(cfg: Config, total: int, epoch_length: int) -> str:
     """
     epochs = f"{cfg.train_cfg.get('max_epochs')} x {epoch_length}"
     if cfg.train_cfg.get("max_epochs") is None:
-        epochs = f"{total / epoch_length:.3g} epochs of {epoch_length}"
+        passes = f"{total / epoch_length:.3g}"
+        epochs = f"{passes} epoch{'s' * (passes != '1')} of {epoch_length}"
     parts = [f"{total} step{'s' * (total != 1)} ({epochs})"]
     for scheduler in parts_of(cfg.get("param_scheduler")):
         unit = epoch_length if scheduler.get("by_epoch", True) else 1
@@ -259,7 +260,7 @@ def unfinished_warmup(cfg: Config, total: int, epoch_length: int) -> list[str]:
             start, full = scheduler.get("start_factor", 1 / 3), scheduler.get("end_factor", 1.0)
             last = rate * (start + (full - start) * (total - 1) / (end - 1))
             return [
-                f"warning: the warm-up takes {end} steps and the training has {total}: its "
+                f"the warm-up takes {end} steps and the training has {total}: its "
                 f"learning rate ends at {last:.2g} and never reaches {rate:g}. --epochs or --iters "
                 "fits the warm-up to the length"
             ]

@@ -23,7 +23,7 @@ from casvit_dense.errors import UserError
 #: package or file.
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
-#: Sections of some kinds; each may be None where mmengine has a default.
+#: Sections and settings of some kinds; each may be None where mmengine has a default.
 KINDS_OF_SECTIONS: Final = {
     **dict.fromkeys((*LOADERS, "train_cfg", "val_cfg", "test_cfg", "optim_wrapper"), ("dict",)),
     **dict.fromkeys(("default_hooks", "env_cfg", "randomness", "auto_scale_lr"), ("dict",)),
@@ -32,6 +32,9 @@ KINDS_OF_SECTIONS: Final = {
     "custom_hooks": ("list",),
     **dict.fromkeys(("work_dir", "load_from", "log_level", "experiment_name"), ("str",)),
     **dict.fromkeys(("resume", "find_unused_parameters"), ("bool",)),
+    **dict.fromkeys(("env_cfg.cudnn_benchmark", "auto_scale_lr.enable"), ("bool",)),
+    **dict.fromkeys(("env_cfg.mp_cfg", "env_cfg.dist_cfg"), ("dict",)),
+    "env_cfg.dist_cfg.backend": ("str",),
 }
 
 
@@ -66,16 +69,20 @@ NUMBERS: Final = (
     ),
     Range(r"default_hooks\.logger\.interval", 1),
     Range(r"default_hooks\.checkpoint\.(interval|max_keep_ckpts)", 1, other=-1),
-    Range(r"auto_scale_lr\.base_batch_size", 1),
+    Range(r"auto_scale_lr\.base_batch_size|env_cfg\.resource_limit", 1),
+    Range(r"env_cfg\.dist_cfg\.timeout", 0, whole=False),
     Range(r"randomness\.seed", 0),
     Range(r"model\..*num_classes", 1),
 )
 MILESTONES: Final = re.compile(r"param_scheduler(\.\d+)?\.milestones")
 
-#: What is built for a trial: the outer steps of pipelines, hooks, optimizer and schedulers.
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+#: What is built for a trial: the outer steps of pipelines, hooks, optimizer and schedulers, and
+#: what images are normalised by.
 TRIED: Final = re.compile(
     r"(train|val|test)_dataloader(\.(?!pipeline\b)\w+)*\.pipeline\.\d+|(default|custom)_hooks\.\w+"
-    r"|optim_wrapper\.optimizer|param_scheduler(\.\d+)?"
+    r"|optim_wrapper\.optimizer|param_scheduler(\.\d+)?|(model\.)?data_preprocessor"
 )
 
 #: What evaluators call their figures; those of other evaluators are not known beforehand.
@@ -88,12 +95,16 @@ IOU_NAMES: Final = {
 
 
 def section_faults(cfg: Mapping[str, Any]) -> Iterator[Fault]:
-    """Sections that are not what their name says."""
+    """Sections and settings that are not what their name says."""
+    values = dict(walk(cfg))
     for name, kinds in KINDS_OF_SECTIONS.items():
-        value = cfg.get(name)
+        value = values.get(name)
         if value is not None and kind_of(value).replace("parts", "list") not in kinds:
             words = " or ".join(KINDS[kind] for kind in kinds)
             yield Fault(name, f"must be {words}, not {value!r}")
+    level = cfg.get("log_level")
+    if isinstance(level, str) and level not in LEVELS:
+        yield Fault("log_level", f"no level is called '{level}'{did_you_mean(level, LEVELS)}")
 
 
 def number_faults(cfg: Mapping[str, Any]) -> Iterator[Fault]:

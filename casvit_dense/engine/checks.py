@@ -6,6 +6,7 @@ from copy import deepcopy
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -14,15 +15,20 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from casvit_dense.casvit import ARCHS, CASViT
-from casvit_dense.checkpoint import init_strictly, read_checkpoint
+from casvit_dense.checkpoint import init_strictly, load_model, read_checkpoint
 from casvit_dense.checkpoint.formats import BACKBONE, read_weights
+from casvit_dense.checkpoint.start import load_start
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
+from casvit_dense.config.shapes import shape_model
 from casvit_dense.config.tree import heads_of, weight_parts
+from casvit_dense.config.values import REFUSALS
 from casvit_dense.deploy import fold_in_training
 from casvit_dense.doctor import Check, Status
 from casvit_dense.engine.check_data import check_data
+from casvit_dense.engine.loading import in_a_line
 from casvit_dense.errors import UserError
+from casvit_dense.files import check_folder
 from casvit_dense.options import RunOptions
 
 MODEL_ZOO = "https://github.com/Tianfang-Zhang/CAS-ViT/blob/main/MODEL_ZOO.md"
@@ -46,7 +52,7 @@ def check_training(config: str | Path, options: RunOptions) -> list[Check]:
     def weights() -> str:
         if not cfg.get("load_from"):
             check_weights(cfg)
-        dry_run_backbone(cfg, options.fold)
+        dry_run(cfg, options)
         return first_weights(cfg)
 
     def data(loader: str) -> str:
@@ -98,32 +104,78 @@ def check_weights(cfg: Config, hint: str = WEIGHTS_HINT) -> None:
             part.prefix = BACKBONE if any(name.startswith(BACKBONE) for name in names) else None
 
 
-def dry_run_backbone(cfg: Config, fold_for: str | None) -> list[str]:
-    """Builds, runs, fills and folds the backbone alone, so that it fails before data are read.
+def dry_run(cfg: Config, options: RunOptions) -> list[str]:
+    """Builds and fills the model, and runs and folds its backbone, to fail before data are read.
 
-    The run repeats this by the same code on the same file: what is strict here is strict there,
+    The run repeats this by the same code on the same files: what is strict here is strict there,
     also for backbones that only log what does not fit.
 
     Args:
         cfg: resolved config after `check_weights`; its framework's registries must be filled.
+        options: of the run.
 
     Returns:
         What was loaded, for backbones that do not log it themselves.
     """
     files = [part.checkpoint for part in weight_parts(cfg.model.backbone)]
     try:
-        backbone: nn.Module = MODELS.build(deepcopy(cfg.model.backbone))
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{cfg.filename} cannot be built: {error}") from error
+        model: Any = MODELS.build(deepcopy(cfg.model))
+    except (*REFUSALS, RuntimeError) as error:
+        raise UserError(f"{cfg.filename} cannot be built: {in_a_line(error)}") from error
+    backbone = model.backbone
     check_channels(cfg, backbone)
     lines = []
-    if files:
-        with loggers_disabled():
+    with loggers_disabled():
+        if files:
             report = init_strictly(backbone, files[-1])
-        lines = [] if isinstance(backbone, CASViT) else [str(report)]
-    if fold_for is not None:
-        fold(backbone, fold_for)
+            lines = [] if isinstance(backbone, CASViT) else [str(report)]
+        if not cfg.get("resume"):  # whose state was read whole
+            load_first(model, cfg, options.init)
+    if options.fold is not None:
+        fold(backbone, options.fold)
     return lines
+
+
+def load_first(model: nn.Module, cfg: Config, init: str | None) -> str | None:
+    """Fills a model with the whole model's weights that it begins with, if any, strictly.
+
+    Args:
+        init: file of a model of other classes: all but their layers is taken.
+
+    Returns:
+        What was loaded of that, for the user.
+    """
+    if cfg.get("load_from"):
+        # mmengine loads what fits and logs the rest; another model's must not start.
+        load_model(model, cfg.load_from)
+    if init is None:
+        return None
+    report = load_start(model, init, class_layers(model, cfg))
+    layers = {name.rpartition(".")[0] for name in report.initialised}
+    return f"{init}: {report.matched} tensors; for other classes, new: {', '.join(sorted(layers))}"
+
+
+def class_layers(model: nn.Module, cfg: Config) -> set[str]:
+    """Names of the tensors whose shapes depend on the number of classes."""
+    other = deepcopy(cfg)
+    for _, head in heads_of(other):
+        if "num_classes" in head:
+            head.num_classes += 1
+    shapes = {name: tensor.shape for name, tensor in shape_model(other).state_dict().items()}
+    return {name for name, tensor in model.state_dict().items() if shapes[name] != tensor.shape}
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Looks whether a run can write where it will, before anything else takes time.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = Path(cfg.work_dir)
+    try:
+        check_folder(folder.absolute(), folder)
+    except UserError as error:
+        raise UserError(f"work directory {error}; give another --work-dir") from error
 
 
 def check_channels(cfg: Config, backbone: nn.Module) -> None:

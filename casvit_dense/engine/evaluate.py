@@ -22,6 +22,7 @@ from casvit_dense.config.tree import evaluators, leaf_datasets
 from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
+from casvit_dense.engine.checks import check_work_dir
 from casvit_dense.engine.console import format_metrics, log_model, quiet_console
 from casvit_dense.engine.record import (
     conditions,
@@ -95,6 +96,7 @@ def evaluate(
     cfg = resolved.config
     if cfg.get("test_dataloader") is None:
         raise UserError(f"{cfg.filename} cannot be evaluated: it has no test_dataloader")
+    check_work_dir(cfg)
     training, known = None, None
     if is_exported(checkpoint):
         find_backend(checkpoint)

@@ -144,7 +144,7 @@ def _load(dataset: Any, index: int) -> Any:
         reason = _fault_of(record)
         kind = BrokenFileError if reason or isinstance(error, OSError) else LoadingError
         raise kind(
-            f"{_name(record)} cannot be loaded: {reason or _in_a_line(error)}. {REMEDY}"
+            f"{_name(record)} cannot be loaded: {reason or in_a_line(error)}. {REMEDY}"
         ) from error
     truth = _differing_truth(sample)
     if truth:
@@ -223,8 +223,8 @@ def _differing_truth(sample: Any) -> str:
     return "masks" * (masks is not None and (masks.height, masks.width) not in sizes)
 
 
-def _in_a_line(error: Exception) -> str:
-    """An error for which no file is to blame: what, and in which line of which code."""
+def in_a_line(error: Exception) -> str:
+    """An error of other code: what, and in which line of which file."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text} ({Path(last.filename).name}, line {last.lineno})"

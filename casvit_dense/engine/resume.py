@@ -31,6 +31,9 @@ from casvit_dense.training.saving import VALIDATED, numbered
 #: Key of a checkpoint's ``meta``: what decides how a run goes on, beside its config.
 CONDITIONS: Final = "conditions"
 
+#: Changes that people are told; the row keeps all.
+SHOWN: Final = 10
+
 #: Sections of a recipe -> where a config has them.
 PLACES: Final = {
     "data": "train_dataloader",
@@ -258,7 +261,8 @@ def changes_since(
     seed = (resolved.config.get("randomness") or {}).get("seed")
     if None not in (seed, resumed.seed):
         changes += differences("seed", resumed.seed, seed)
-    return changes
+    names = differences("config", before[MODEL_RECORD].get("name"), model["name"])
+    return [*names, *changes] if changes else []  # a name alone says nothing
 
 
 def resumed_records(
@@ -279,12 +283,19 @@ def refuse_changes(resumed: ResumedRun, changes: list[str]) -> None:
         UserError: there are changes.
     """
     if changes:
-        lines = [f"{resumed.checkpoint} cannot be resumed, since things have changed:", *changes]
+        lines = [f"{resumed.checkpoint} cannot be resumed, since things have changed:"]
+        lines += first_of(changes)
         lines.append(
             "Give what the first run had, or a new --work-dir for a new run; or "
             "--allow-changed-resume, which the result's row will say"
         )
         raise UserError("\n  ".join(lines))
+
+
+def first_of(changes: list[str]) -> list[str]:
+    """The changes that people are told, and how many more there are."""
+    more = len(changes) - SHOWN
+    return [*changes[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

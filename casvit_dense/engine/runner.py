@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
-from mmengine.registry import MODELS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
-from casvit_dense.checkpoint.start import load_start
 from casvit_dense.checkpoint.training_state import check_fits
 from casvit_dense.checkpoint.whole import whole_file
-from casvit_dense.config.tree import heads_of
 from casvit_dense.data.coco_file import forget_files
 from casvit_dense.deploy import fuse
 from casvit_dense.engine.checks import fold
@@ -207,29 +202,6 @@ def apply_model_options(runner: Runner, options: RunOptions) -> None:
             runner.model.module = fuse(model)
         else:
             runner.model = fuse(model)
-
-
-def start_from(model: Any, cfg: Config, file: str) -> str:
-    """Fills a new model with another's weights, all but the layers of its classes.
-
-    Returns:
-        What was loaded, for the user.
-    """
-    model.init_weights()  # now: the runner would undo what is loaded, and does it once only
-    report = load_start(model, file, class_layers(model, cfg))
-    layers = {name.rpartition(".")[0] for name in report.initialised}
-    return f"{file}: {report.matched} tensors; for other classes, new: {', '.join(sorted(layers))}"
-
-
-def class_layers(model: nn.Module, cfg: Config) -> set[str]:
-    """Names of the tensors whose shapes depend on the number of classes."""
-    other = deepcopy(cfg)
-    for _, head in heads_of(other):
-        if "num_classes" in head:
-            head.num_classes += 1
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in MODELS.build(other.model).state_dict().items()}
-    return {name for name, tensor in model.state_dict().items() if shapes[name] != tensor.shape}
 
 
 def pack_index(dataset: Any) -> None:

@@ -10,7 +10,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from casvit_dense.checkpoint import load_model
 from casvit_dense.checkpoint.conversion import MODEL_RECORD
 from casvit_dense.config.kept import model_record
 from casvit_dense.config.machine import world_size
@@ -23,7 +22,13 @@ from casvit_dense.config.values import check_checkpoints
 from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
 from casvit_dense.engine.check_data import check_data
-from casvit_dense.engine.checks import check_weights, dry_run_backbone, first_weights
+from casvit_dense.engine.checks import (
+    check_weights,
+    check_work_dir,
+    dry_run,
+    first_weights,
+    load_first,
+)
 from casvit_dense.engine.console import is_first_process, log_model, log_schedule, quiet_console
 from casvit_dense.engine.record import training_precision, training_record
 from casvit_dense.engine.resume import (
@@ -34,6 +39,7 @@ from casvit_dense.engine.resume import (
     check_unused,
     conditions_of,
     find_resumed,
+    first_of,
     go_on,
     one_training_in,
     refuse_changes,
@@ -42,7 +48,6 @@ from casvit_dense.engine.resume import (
 from casvit_dense.engine.runner import (
     apply_model_options,
     build_runner,
-    start_from,
 )
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
@@ -124,6 +129,7 @@ def find_start(cfg: Config, options: RunOptions) -> tuple[ResumedRun | None, lis
 
     Without one the folder must be unused, and the weights to begin with be there.
     """
+    check_work_dir(cfg)
     resumed = find_resumed(cfg, options)
     cfg.resume = resumed is not None
     if resumed is None:
@@ -150,7 +156,7 @@ def check_start(
     log_schedule(cfg, world_size(options.launcher))
     log_entry("device", device_name())
     register_scope(cfg)
-    backbone = dry_run_backbone(cfg, options.fold)
+    backbone = dry_run(cfg, options)
     open_process_group(cfg)
     check_same_start(resumed)
     facts = on_main_process(lambda: check_data(cfg, ("train_dataloader", "val_dataloader")))
@@ -196,7 +202,7 @@ def records_from(
     if not options.allow_changed_resume:
         refuse_changes(resumed, changes)
     runner.resumed, runner.changed = resumed.content, bool(changes)
-    notes = [f"changed since {resumed.checkpoint}: {change}" for change in changes]
+    notes = [f"changed since {resumed.checkpoint}: {change}" for change in first_of(changes)]
     return resumed_records(resumed, records, changes), notes
 
 
@@ -216,11 +222,10 @@ def fill_model(runner: Runner, cfg: Config, options: RunOptions) -> None:
     model: Any = model_of(runner)
     if training_precision(cfg) == "bf16":
         keep_mmcv_operators_in_fp32(model)
-    if cfg.get("load_from"):
-        # mmengine loads what fits and logs the rest; another model's must not start.
-        load_model(model, cfg.load_from)
     if options.init is not None:
-        log_entry("weights", start_from(model, cfg, options.init))
+        model.init_weights()  # now: the runner would undo what is loaded, and does it once only
+    if loaded := load_first(model, cfg, options.init):
+        log_entry("weights", loaded)
     apply_model_options(runner, options)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS
 
 from casvit_dense import zoo
 from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.config.resolve import resolve
+from casvit_dense.config.shapes import shape_model
 from casvit_dense.config.tree import evaluators, leaf_datasets, weight_parts
 from casvit_dense.engine.checks import loggers_disabled
 from casvit_dense.engine.record import describe_dataset, leaves
@@ -160,7 +160,6 @@ def read_dataset(
 
     Missing files are no problem here: the check of the data reports them, with their flag.
     """
-    register_quietly(cfg)
     try:
         with quietly():
             return read(DATASETS.build(dataset))
@@ -202,10 +201,9 @@ def count_parameters(cfg: Config) -> tuple[int, int]:
     Raises:
         UserError: the model cannot be built.
     """
-    register_quietly(cfg)
     try:
-        with torch.device("meta"), quietly():
-            model = MODELS.build(deepcopy(cfg.model))
+        with quietly():
+            model = shape_model(cfg)
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{cfg.filename} cannot be built: {error}") from error
     size = sum(tensor.nbytes for tensor in model.state_dict().values())

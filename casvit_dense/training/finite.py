@@ -164,10 +164,11 @@ class FiniteLossHook(Hook):
         self.skipped.append(step)
         if len(self.skipped) > self.skips:
             limit = f" {self.skips} such steps were left out before." if self.skips else ""
+            last = last_checkpoint(runner)
             message = (
-                f"{said}.{limit} {last_checkpoint(runner)} "
+                f"{said}.{limit} Last checkpoint: {last or 'none yet'}. "
                 "Look at these images, lower the learning rate, or go without --amp; "
-                "--resume --on-nan skip:N goes on without such steps"
+                f"{'--resume ' * bool(last)}--on-nan skip:N goes on without such steps"
             )
             runner.logger.warning(message)  # in the log file; the console gets it as the error
             raise UserError(message)
@@ -202,7 +203,7 @@ class FiniteLossHook(Hook):
         if names := list(not_finite(parts)):
             raise UserError(
                 f"no checkpoint is written at iteration {runner.iter + 1}: {shortlist(names, 3)} "
-                f"are not finite. {last_checkpoint(runner)} "
+                f"are not finite. Last checkpoint: {last_checkpoint(runner) or 'none yet'}. "
                 "Lower the learning rate, or go without --amp"
             )
 
@@ -225,10 +226,9 @@ def finite_guard(runner: Runner) -> FiniteLossHook:
     return hook
 
 
-def last_checkpoint(runner: Runner) -> str:
-    """Which one it is, for a message."""
-    last = next(iter(numbered(Path(runner.work_dir))), None)
-    return f"Last checkpoint: {short_path(last) if last else 'none yet'}."
+def last_checkpoint(runner: Runner) -> Path | None:
+    """Which one it is, as people would type it."""
+    return next(map(short_path, numbered(Path(runner.work_dir))), None)
 
 
 def statistics_of(model: nn.Module) -> Iterator[Tensor]:

@@ -119,6 +119,13 @@ def test_a_config_of_another_model_is_said(
     words = ["predict", str(config_of("retinanet")), str(runs["fpn"]), str(image)]
     assert main([*words, "--out", str(tmp_path)]) == 2
     assert "keeps the config that it fits: give it alone" in capsys.readouterr().err
+    content = torch.load(runs["fpn"], weights_only=False)
+    next(iter(content["state_dict"].values())).fill_(torch.nan)
+    torch.save(content, tmp_path / "diverged.pth")
+    words = ["predict", str(config_of("fpn")), str(tmp_path / "diverged.pth"), str(image)]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "not finite, as a diverged" in said and "keeps the config" not in said
 
 
 def test_a_file_without_a_config_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -226,5 +226,5 @@ def test_trainings_of_the_other_unit(
         setattr(options, name, value)
     assert train(config_of(task), options).name == last
     shown = capsys.readouterr().out
-    assert re.search(r"^steps +(6 steps \(2 x 3\)|3 steps \(1 epochs of 3\))", shown, re.MULTILINE)
+    assert re.search(r"^steps +(6 steps \(2 x 3\)|3 steps \(1 epoch of 3\))", shown, re.MULTILINE)
     assert "validation after" in shown

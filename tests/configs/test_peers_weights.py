@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from casvit_dense.cli import main
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
-from casvit_dense.engine.checks import check_weights, dry_run_backbone
+from casvit_dense.engine.checks import check_weights, dry_run
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
@@ -111,7 +111,7 @@ def test_the_published_file_fills_the_backbone(
     state = save_peer(peer, file)
     cfg = ready(stem.format(peer), file)
     capfd.readouterr()
-    (note,) = dry_run_backbone(cfg, None)
+    (note,) = dry_run(cfg, RunOptions())
     assert capfd.readouterr() == ("", "")
     backbone = backbone_of(cfg)
     backbone.init_weights()
@@ -167,7 +167,7 @@ def test_one_wrong_tensor_is_enough(name: str, value: Any, message: str, tmp_pat
         state[name] = value
     torch.save(state, file)
     with pytest.raises(UserError, match=f"(?s){message}"):
-        dry_run_backbone(ready(SEM_FPN.format("pvtv2-b0"), file), None)
+        dry_run(ready(SEM_FPN.format("pvtv2-b0"), file), RunOptions())
 
 
 class Derived(BaseModule):
@@ -220,7 +220,7 @@ def test_a_backbone_of_the_users_own_is_held_to_the_same(
 
     save(state)
     cfg = own_config("Derived", file)
-    (note,) = dry_run_backbone(cfg, None)
+    (note,) = dry_run(cfg, RunOptions())
     assert f"{len(state)} tensors matched" in note
     backbone = backbone_of(cfg)
     backbone.init_weights()
@@ -229,28 +229,28 @@ def test_a_backbone_of_the_users_own_is_held_to_the_same(
 
     norms = [n for n in state if "norm" in n]
     save({n: t for n, t in state.items() if n not in norms})
-    (note,) = dry_run_backbone(cfg, None)
+    (note,) = dry_run(cfg, RunOptions())
     assert f"{len(norms)} not in the file, kept as initialised" in note
     save({n: t for n, t in state.items() if "norm1" not in n})
     with pytest.raises(UserError, match=r"missing \(4\): norm1\.bias"):
-        dry_run_backbone(cfg, None)
+        dry_run(cfg, RunOptions())
 
     save(state)
     with pytest.raises(UserError, match=r"unexpected \(2\): blocks\.1\.bias, blocks\.1\.weight"):
-        dry_run_backbone(own_config("Derived", file, depth=1), None)
+        dry_run(own_config("Derived", file, depth=1), RunOptions())
     with pytest.raises(UserError, match=r"missing \(2\): blocks\.2\.bias, blocks\.2\.weight"):
-        dry_run_backbone(own_config("Derived", file, depth=3), None)
+        dry_run(own_config("Derived", file, depth=3), RunOptions())
     with pytest.raises(UserError, match="named for Plain, but its init_weights does not load it"):
-        dry_run_backbone(own_config("Plain", file), None)
+        dry_run(own_config("Plain", file), RunOptions())
     with pytest.raises(UserError, match="model.backbone.colour: Derived takes no 'colour'"):
-        dry_run_backbone(own_config("Derived", file, colour="red"), None)
+        dry_run(own_config("Derived", file, colour="red"), RunOptions())
 
 
 def test_tensors_where_nothing_looks_for_them(own_backbones: None, tmp_path: Path) -> None:
     file = tmp_path / "own.pth"
     torch.save({"model": Derived().state_dict(), "epoch": 3}, file)
     with pytest.raises(UserError, match="looks for tensors under `state_dict`.*'model', 'epoch'"):
-        dry_run_backbone(own_config("Derived", file), None)
+        dry_run(own_config("Derived", file), RunOptions())
 
 
 def test_folding_another_backbone_is_refused_before_data_is_looked_for(tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def test_a_work_dir_that_cannot_be_made_is_a_user_error(
     (tmp_path / "file").touch()
     options = options_of("fpn", shapes, tmp_path / "file" / "below")
     options.ledger = tmp_path / "results.jsonl"
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="work directory .* cannot be written"):
         evaluate(config_of("fpn"), runs["fpn"], options)
 
 

@@ -12,7 +12,7 @@ from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.engine import train as training
-from casvit_dense.engine.runner import class_layers
+from casvit_dense.engine.checks import class_layers
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions

@@ -25,6 +25,7 @@ from casvit_dense.engine.resume import (
     check_same_start,
     find_resumed,
     one_training_in,
+    refuse_changes,
 )
 from casvit_dense.engine.runner import check_unfinished
 from casvit_dense.engine.train import records_of, train
@@ -200,6 +201,12 @@ def test_a_changed_run_is_refused_and_nothing_is_lost(
     assert "optimizer.lr: was 0.002, is 0.5" in said and "seed: was 0, is 5" in said
     assert "--allow-changed-resume" in said
     assert {path: path.read_bytes() for path in folder.glob("*.pth")} == before
+
+
+def test_of_many_changes_the_first_are_named_and_the_others_counted() -> None:
+    resumed = ResumedRun(Path("iter_4.pth"), {"meta": {"iter": 4}}, ())
+    with pytest.raises(UserError, match=r"place 9: \S+\n  and 47 more\n  Give"):
+        refuse_changes(resumed, [f"place {number}: changed" for number in range(57)])
 
 
 def test_a_changed_run_that_is_allowed_follows_its_config_and_says_so(

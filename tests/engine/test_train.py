@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +54,36 @@ def test_training_shows_little_and_its_log_keeps_all(task: str, runs: Runs) -> N
     assert re.search(r"Config:\n(?:.*\n)+.*type='CASViT'", log)
     assert "Hooks will be executed in the following order:" in log
     assert ("Average Precision" in log) == (task != "fpn")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("work_dir", "file", "work directory .*file cannot be written: .*: Not a directory"),
+        ("init", "file", "weight file .*file is empty"),
+        ("load_from", "file", "weight file .*file is empty"),
+        ("resume", "", "--resume '': give a name, or no value"),
+        ("resume", "https://there/x.pth", "weight file https://there/x.pth is an address"),
+        (
+            "model.decode_head.feature_strides",
+            [4, 8],
+            r"cannot be built: AssertionError.*fpn_head.py",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_data_are_looked_for(
+    name: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    options = options_of("fpn", tmp_path / "nothing", tmp_path / "work")
+    (tmp_path / "file").touch()
+    value = tmp_path / value if value == "file" else value
+    if hasattr(options, name):
+        setattr(options, name, value)
+    else:
+        options.cfg_options[name] = str(value) if isinstance(value, Path) else value
+    with pytest.raises(UserError, match=said):
+        train(config_of("fpn"), options)
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
 @pytest.mark.parametrize("task", ["retinanet", "mask-rcnn"])
@@ -139,7 +170,7 @@ def test_a_work_dir_that_cannot_be_made_is_a_user_error(
 ) -> None:
     (tmp_path / "file").touch()
     options = options_of("fpn", shapes, tmp_path / "file" / below)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be written"):
         train(config_of("fpn"), options)
 
 

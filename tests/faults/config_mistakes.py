@@ -205,6 +205,11 @@ fpn | --train_dataloader.dataset.pipeline.3.prob=2.0 | cannot be built
 fpn | --train_dataloader.dataset.pipeline.2.keep_ratio='yes' | True or False
 fpn | --train_cfg.max_iters=many | whole number, 1 or more
 fpn | --train_dataloader.dataset.pipeline.9.prob=0.5 | not an index
+fpn | --env_cfg.cudnn_benchmark=maybe | True or False
+fpn | --env_cfg.dist_cfg.timeout=-1 | number, 0 or more
+fpn | --log_level=LOUD | no level is called 'LOUD'; there are CRITICAL, DEBUG
+fpn | --launcher=pytorch | the flag --launcher
+retinanet | model = dict(data_preprocessor=dict(mean=3)) | DetDataPreprocessor cannot be built
 """)
 
 #: Only the files show the first (the base has used its own pipeline before); the second is one for

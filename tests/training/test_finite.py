@@ -304,7 +304,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(shapes: Path, tmp_path: Pa
     options = options_of("fpn", shapes, tmp_path / "nan", rounds=3)
     options.cfg_options["optim_wrapper.optimizer.lr"] = 1e30
     options.cfg_options["param_scheduler.0.start_factor"] = 1.0
-    with pytest.raises(UserError, match=r"at iteration 2, .*Last checkpoint: none yet\. Look"):
+    with pytest.raises(
+        UserError, match=r"at iteration 2, .*Last checkpoint: none yet\. Look.*; --on-nan"
+    ):
         train(config_of("fpn"), options)
 
 
