@@ -8,6 +8,7 @@ import codecs
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -102,7 +103,9 @@ def longer(name: str, data: bytes) -> bytes:
     """The pickle says that the first storage has 2^31 numbers."""
     if not name.endswith("data.pkl"):
         return data
-    start = data.index(b"cpuq") + 5
+    place = re.search(rb"X\x03\0\0\0cpu(q.|r....)", data, re.DOTALL)  # where it lies
+    assert place is not None
+    start = place.end()
     stop = data.index(b"t", start)  # between them: how many, as BININT1 or BININT2
     return data[:start] + b"J\xff\xff\xff\x7f" + data[stop:]
 
