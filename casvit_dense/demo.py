@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
+from casvit_dense.data.shape_crops import cut_shapes
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
 from casvit_dense.engine.console import quiet_console
 from casvit_dense.engine.evaluate import evaluate
@@ -58,7 +59,7 @@ def run_demo(
         out: result folder; each model gets a work directory below it, with ``pictures`` inside:
             truth at the left, prediction at the right.
         data_root: where the generated data set is or will be.
-        names: keys of `zoo.DEMO_MODELS`.
+        names: keys of `zoo.DEMO_MODELS`; none: the data alone.
         spec: the data set, the demo's own by default.
         cfg_options: config overrides by dotted key, for all of the models.
 
@@ -66,6 +67,7 @@ def run_demo(
         UserError: a folder cannot be used; see `generate_shapes`.
     """
     made = generate_shapes(data_root, spec)
+    cut_shapes(data_root)
     log(f"demo: data set {'written to' if made else 'found in'} {data_root}")
     results = []
     for name in names:

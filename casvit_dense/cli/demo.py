@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=tuple(DEMO_MODELS),
+        choices=("data", *DEMO_MODELS),
         default=tuple(DEMO_MODELS),
-        help="train some of the models",
+        help="train some of the models; data: make the pictures alone",
     )
 
 
@@ -35,6 +35,9 @@ def run(args: argparse.Namespace) -> int:
     from casvit_dense.demo import run_demo, summary
 
     started = time.monotonic()
-    results = run_demo(args.out, args.data_root, args.only)
+    names = [name for name in args.only if name != "data"]
+    results = run_demo(args.out, args.data_root, names)
+    if not names:
+        return 0
     print("\n".join(summary(results, time.monotonic() - started)))
     return int(not all(result.reached for result in results))

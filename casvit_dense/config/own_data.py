@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from casvit_dense.config.check import apply_overrides
 from casvit_dense.config.flags import check_flags, flag_of
 from casvit_dense.config.machine import work_dir_of
+from casvit_dense.config.read import check_dense
 from casvit_dense.config.tree import LOADERS, dicts_in, evaluators, heads_of, leaf_datasets
 from casvit_dense.data.coco_file import read_coco
 from casvit_dense.data.description import DataDescription, Split, SplitName, Task
@@ -72,6 +73,7 @@ def find_data(
                 raise UserError(f"{flag_of(name)} is for --data PATH; give that, too")
         return None
     apply_overrides(deepcopy(cfg), options.cfg_options)  # mistakes are said before data are read
+    check_dense(cfg, "--data")
     task = TASKS.get(cfg.get("default_scope") or "")
     if task is None:
         raise UserError(f"{cfg.filename}: default_scope must be {' or '.join(TASKS)} for --data")

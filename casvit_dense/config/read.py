@@ -52,6 +52,24 @@ def read_config(path: str | Path, trusted_only: bool = False) -> Config:
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
 
 
+def check_dense(cfg: Config, what: str) -> None:
+    """Refuses a classifier where it cannot be used.
+
+    Args:
+        cfg: a config as it was read.
+        what: is for detectors and segmenters, for the message.
+
+    Raises:
+        UserError: the config is of a classifier.
+    """
+    if cfg.get("default_scope") == "mmengine":
+        raise UserError(
+            f"{cfg.filename} is of a classifier, {what} is for detectors and segmenters: "
+            "casvit-dense classify names what images show, and test evaluates a folder for each "
+            "class, --data-root DIR"
+        )
+
+
 def first_cause(error: BaseException) -> BaseException:
     """The first error of a chain: what was raised before the others."""
     while (before := error.__cause__ or error.__context__) is not None:

@@ -18,7 +18,7 @@ from torch import nn
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.kept import load_known, model_config
-from casvit_dense.config.read import register_scope
+from casvit_dense.config.read import check_dense, register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.data.palette import Colour, palette_of
@@ -92,6 +92,7 @@ class Predictor:
         options = RunOptions(cfg_options=dict(cfg_options or {}), data_root=data_root)
         resolved = resolve(model_config(config, checkpoint), options)
         self.cfg, self.recipe = resolved.config, resolved.recipe
+        check_dense(self.cfg, "predict or export")
         self.scope = register_scope(self.cfg)
         model: Any
         if is_exported(checkpoint):

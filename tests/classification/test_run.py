@@ -135,6 +135,23 @@ def test_the_dense_backbone_begins_with_what_it_learned(trained: Path) -> None:
         assert torch.equal(own[name], learned[f"backbone.{name}"])
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["predict", "{file}", "{crops}/val/circle"], "predict or export"),
+        (["export", "{file}", "--out", "{crops}/x.onnx"], "predict or export"),
+        (["test", "{file}", "--data", "{crops}"], "--data"),
+        (["train", str(CONFIG), "--data", "{crops}"], "--data"),
+    ],
+)
+def test_what_is_for_other_models_names_the_commands(
+    command: list[str], what: str, crops: Path, trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main([word.format(file=trained, crops=crops) for word in command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"is of a classifier, {what} is for detectors and segmenters: casvit-dense cl" in line
+
+
 @pytest.mark.parametrize("size", [224, 384])
 def test_a_folder_is_evaluated_by_the_published_config(size: int, tmp_path: Path) -> None:
     """So that `verify` compares it with the published figure."""

@@ -112,6 +112,13 @@ def test_exit_code_says_whether_all_reached(monkeypatch, capsys, value, code):
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"demo: {1 - code} of 1")
 
 
+def test_the_data_can_be_made_alone(data_root, capsys):
+    args = type("Args", (), {"out": Path("o"), "data_root": data_root, "only": ["data"]})
+    assert command.run(args) == 0
+    assert capsys.readouterr().out == f"demo: data set found in {data_root}\n"
+    assert sorted(path.name for path in (data_root / "classes/train").iterdir()) == sorted(SHAPES)
+
+
 def test_truth_of_boxes_is_drawn_as_certain_predictions():
     masks = np.zeros((2, 6, 8), np.uint8)
     masks[0, 1:3, 1:4], masks[1, 4, 5] = 1, 1
