@@ -205,6 +205,8 @@ def schedule_faults(schedules: Any, optimizer: Any) -> Iterator[str]:
         return
     groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
     count = len(groups) if isinstance(groups, list) else 0
+    # Beside several groups mmengine keeps the settings of the whole, which schedules change, too.
+    count += isinstance(optimizer, Mapping) and optimizer.get("base_param_settings") is not None
     for number, state in enumerate(schedules, 1):
         name = f"`{SCHEDULES}`: schedule {number}"
         if not isinstance(state, Mapping):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.optim import LinearLR, MultiStepLR
+from mmengine.optim import LinearLR, MultiStepLR, OptimWrapper
 
 from casvit_dense.checkpoint import check_fits, read_training_state
 from casvit_dense.errors import UserError
@@ -20,13 +20,14 @@ def training(width: int = 3) -> tuple[torch.optim.Optimizer, list[Any], dict[str
     model = torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.BatchNorm1d(width))
     groups = [{"params": list(part.parameters())} for part in model]
     optimizer = torch.optim.AdamW(groups, lr=0.1)
+    wrapper = OptimWrapper(optimizer)  # where there are several groups, schedules see one more
     schedules = [
-        LinearLR(optimizer, start_factor=0.1, end=2),
-        MultiStepLR(optimizer, milestones=[4], begin=2),
+        LinearLR(wrapper, start_factor=0.1, end=2),
+        MultiStepLR(wrapper, milestones=[4], begin=2),
     ]
     for _ in range(3):
         model(torch.ones(2, 2)).sum().backward()
-        optimizer.step()
+        wrapper.step()
         for schedule in schedules:
             schedule.step()
     hub = MessageHub("test_training_state")
@@ -38,7 +39,7 @@ def training(width: int = 3) -> tuple[torch.optim.Optimizer, list[Any], dict[str
         "meta": {"epoch": 1, "iter": 3, "seed": 0},
         "state_dict": model.state_dict(),
         "message_hub": hub.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": wrapper.state_dict(),
         "param_schedulers": [schedule.state_dict() for schedule in schedules],
     }
     return optimizer, schedules, content
@@ -128,7 +129,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "values of one group": (
         lambda c: c["param_schedulers"][1].update(base_values=[0.1]),
-        "schedule 2 has no numbers base_values, _last_value for 2 groups",
+        "schedule 2 has no numbers base_values, _last_value for 3 groups",
     ),
     "method": (lambda c: c["param_schedulers"][0].update(step=1), "would replace step"),
 }

@@ -1,6 +1,7 @@
 """The demo from end to end on a handful of small pictures, and what it says at the end."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -112,11 +113,13 @@ def test_exit_code_says_whether_all_reached(monkeypatch, capsys, value, code):
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"demo: {1 - code} of 1")
 
 
-def test_the_data_can_be_made_alone(data_root, capsys):
-    args = type("Args", (), {"out": Path("o"), "data_root": data_root, "only": ["data"]})
+def test_the_data_can_be_made_alone(data_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run_demo", partial(run_demo, spec=SPEC))
+    args = type("Args", (), {"out": tmp_path, "data_root": data_root, "only": ["data"]})
     assert command.run(args) == 0
     assert capsys.readouterr().out == f"demo: data set found in {data_root}\n"
     assert sorted(path.name for path in (data_root / "classes/train").iterdir()) == sorted(SHAPES)
+    assert not list(tmp_path.iterdir())
 
 
 def test_truth_of_boxes_is_drawn_as_certain_predictions():
