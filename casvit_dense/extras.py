@@ -23,3 +23,8 @@ def require(module: str, extra: str) -> Any:
         raise UserError(
             f'{name} cannot be imported ({error}); install it: pip install "casvit-dense[{extra}]"'
         ) from error
+    except RuntimeError as error:  # torchvision's, where its binary does not load
+        raise UserError(
+            f"{module} cannot be imported ({error}): its packages are of builds that do not fit "
+            "each other; install torch and torchvision together, from one index"
+        ) from error

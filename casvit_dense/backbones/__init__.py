@@ -1,0 +1,1 @@
+"""Backbones by name: those of other libraries, and one's own."""
