@@ -15,6 +15,7 @@ from casvit_dense.casvit import NUM_STAGES, CASViT
 from casvit_dense.checkpoint.formats import (
     BACKBONE,
     CLASSIFIER_PARTS,
+    MODEL_RECORD,
     PROVENANCE_KEY,
     SIZE_KEY,
     Weights,
@@ -37,8 +38,6 @@ from casvit_dense.errors import UserError
 from casvit_dense.files import write_whole
 
 SUFFIXES = (".pth", ".safetensors")
-#: Key of ``meta`` under which a training keeps what its model is.
-MODEL_RECORD = "model"
 #: Kept of a training run's ``meta``: class names and colours, recipe, iteration and model.
 KEPT_META = ("dataset_meta", "CLASSES", "PALETTE", "training", "iter", MODEL_RECORD)
 

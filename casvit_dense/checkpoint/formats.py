@@ -29,6 +29,8 @@ BLOCK_NORM = re.compile(r"backbone\.network\.(\d)\.(\d+)\.norm1\.weight")
 CLASSIFIER_PARTS = ("norm", "head", "dist_head")
 NO_STAGES = "no CAS-ViT stages"
 
+#: Key of ``meta`` under which a training keeps what its model is.
+MODEL_RECORD = "model"
 #: Key of ``meta`` under which ``convert`` records where a file came from.
 PROVENANCE_KEY = "casvit_dense"
 SIZE_KEY = "image_size"
@@ -289,3 +291,19 @@ def official_name(port_name: str) -> str:
                     break
             return name
     return port_name
+
+
+def known_classes(content: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a checkpoint knows, also one from elsewhere; None where it has none.
+
+    Args:
+        content: as `read_checkpoint` gives it.
+    """
+    meta = content.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    for place in (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta):
+        for key in ("classes", "CLASSES"):
+            found = place.get(key) if isinstance(place, Mapping) else None
+            if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):
+                return list(found)
+    return None

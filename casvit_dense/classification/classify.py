@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from casvit_dense.checkpoint.formats import known_classes
 from casvit_dense.checkpoint.reader import read_checkpoint
 from casvit_dense.classification.model import ImageClassifier
 from casvit_dense.classification.pixels import WARPED_FROM, normalised, read_rgb
@@ -80,11 +81,9 @@ def top_lines(
 
 def names_of(weights: str, count: int) -> list[str]:
     """The classes of a file: as it says, ImageNet's where there are 1,000, else numbers."""
-    meta = read_checkpoint(weights).get("meta")
-    data = meta.get("dataset_meta") if isinstance(meta, dict) else None
-    known = data.get("classes") if isinstance(data, dict) else None
-    if isinstance(known, (list, tuple)) and len(known) == count:
-        return [str(name) for name in known]
+    known = known_classes(read_checkpoint(weights))
+    if known is not None and len(known) == count:
+        return known
     return imagenet_names() if count == 1000 else [f"class {number}" for number in range(count)]
 
 

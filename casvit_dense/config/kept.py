@@ -14,8 +14,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from casvit_dense.checkpoint import LoadReport, MisfitError, load_model, read_checkpoint
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
-from casvit_dense.checkpoint.formats import read_weights
+from casvit_dense.checkpoint.formats import MODEL_RECORD, read_weights
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.read import SCOPES, read_config, register_modules
 from casvit_dense.config.shapes import shape_model
@@ -154,22 +153,6 @@ def kept_record(file: Path) -> Mapping[str, Any] | None:
     meta = read_checkpoint(file).get("meta")
     record = meta.get(MODEL_RECORD) if isinstance(meta, Mapping) else None
     return record if isinstance(record, Mapping) else None
-
-
-def known_classes(content: Mapping[str, Any]) -> list[str] | None:
-    """The class names that a checkpoint knows, also one from elsewhere; None where it has none.
-
-    Args:
-        content: as `read_checkpoint` gives it.
-    """
-    meta = content.get("meta")
-    meta = meta if isinstance(meta, Mapping) else {}
-    for place in (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta):
-        for key in ("classes", "CLASSES"):
-            found = place.get(key) if isinstance(place, Mapping) else None
-            if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):
-                return list(found)
-    return None
 
 
 def check_content(content: Mapping[str, Any], file: Path) -> None:

@@ -1,5 +1,6 @@
 """How long a training takes, in which steps, and a learning rate that fits its length."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ WARMUP_SHARE: Final = 0.1
 PLACES: Final = ("begin", "end", "T_max")
 #: Arguments of schedulers that count steps and have no fractions.
 UNFIT: Final = ("step_size", "periods", "restart_weights", "total_steps", "num_steps")
+
+FLOAT_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,87 @@ def stretch(
         if "milestones" in fitted:
             fitted.milestones = [int(value) for value in fitted.milestones]
     return fitted
+
+
+# ---- steps and disk
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The length of a training, its checkpoints and validations.
+
+    Attributes:
+        length: epochs, or iterations where ``by_epoch`` is false.
+        by_epoch: whether the schedule counts epochs.
+        batch: images per step in each process.
+        interval: of checkpoints, in the same unit.
+        kept: how many checkpoints are kept; None: all of them.
+        best: the best one is kept too.
+        validations: evaluations during training.
+    """
+
+    length: int
+    by_epoch: bool
+    batch: int
+    interval: int
+    kept: int | None
+    best: bool
+    validations: int
+
+    def steps(self, images: int | None, processes: int) -> int | None:
+        """Steps of the whole schedule; None where that needs the number of images.
+
+        Each process takes an equal share of the images, the last batch of an epoch may be smaller.
+        """
+        if not self.by_epoch:
+            return self.length
+        if images is None:
+            return None
+        return self.length * math.ceil(math.ceil(images / processes) / self.batch)
+
+    def disk(self, weights: int, trained: int, moments: int) -> int:
+        """Bytes of the checkpoints at the end; the best one has no optimiser state.
+
+        Args:
+            weights: bytes of the model's parameters and buffers.
+            trained: its trained parameters.
+            moments: floats that the optimiser keeps for each.
+        """
+        written = math.ceil(self.length / self.interval)
+        whole = checkpoint_bytes(weights, trained, moments)
+        return whole * min(written, self.kept or written) + weights * self.best
+
+
+def checkpoint_bytes(weights: int, trained: int, moments: int) -> int:
+    """Bytes of one checkpoint with its optimiser's state; see `Schedule.disk`."""
+    return weights + trained * moments * FLOAT_BYTES
+
+
+def schedule_of(cfg: Config) -> Schedule:
+    """The schedule of a resolved config."""
+    train, hook = cfg.train_cfg, cfg.default_hooks.checkpoint
+    by_epoch = train.get("max_epochs") is not None
+    length = train.max_epochs if by_epoch else train.max_iters
+    kept = hook.get("max_keep_ckpts", -1)
+    begin, interval = train.get("val_begin", 1), train.get("val_interval", 1 if by_epoch else 1000)
+    due = [step for step in range(interval, length + 1, interval) if step >= begin]
+    return Schedule(
+        length=length,
+        by_epoch=by_epoch,
+        batch=cfg.train_dataloader.batch_size,
+        interval=hook.get("interval", 1),
+        kept=kept if kept > 0 else None,
+        best=bool(hook.get("save_best")),
+        validations=len(due) + (length % interval != 0),  # the end is always validated
+    )
+
+
+def moments_of(cfg: Config) -> int:
+    """Floats that a config's optimiser keeps for each parameter; as many as Adam where unknown."""
+    optimizer = cfg.optim_wrapper.optimizer
+    if optimizer.type == "SGD":
+        return int(bool(optimizer.get("momentum")))
+    return 2
 
 
 # ---- in words

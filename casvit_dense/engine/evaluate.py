@@ -2,8 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.formats import known_classes
 from casvit_dense.config.dataset import ConfigDataset
-from casvit_dense.config.kept import known_classes, load_known, model_config
+from casvit_dense.config.kept import load_known, model_config
 from casvit_dense.config.mismatches import compare_classes, foreign_data, same_as_training
-from casvit_dense.config.own_data import DATA_FILE, find_data
+from casvit_dense.config.own_data import DATA_FILE, OwnData, find_data
 from casvit_dense.config.read import register_scope
-from casvit_dense.config.resolve import resolve
+from casvit_dense.config.resolve import ResolvedConfig, resolve
 from casvit_dense.config.tree import evaluators, leaf_datasets
 from casvit_dense.data.coco_file import read_once
 from casvit_dense.data.description import write_description
@@ -57,6 +60,7 @@ from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows
 from casvit_dense.results.lines import row_id
+from casvit_dense.results.row import Evaluation, Training
 from casvit_dense.training.processes import (
     model_of,
     on_main_process,
@@ -90,13 +94,59 @@ def evaluate(
         UserError: anything that is wrong with config, options, checkpoint or data.
     """
     started = time.monotonic()
+    data, resolved = read_evaluation(config, checkpoint, options)
+    cfg = resolved.config
+    training, said = check_evaluation(cfg, checkpoint, options, data)
+    work_dir = Path(cfg.work_dir)
+    ledger = options.ledger or work_dir.parent / LEDGER
+    if not options.format_only:
+        on_main_process(lambda: check_writable(ledger))
+    folder = on_main_process(lambda: new_evaluation(work_dir))
+    with removed_unless_finished(folder) if is_main_process() else nullcontext():
+        runner = build_evaluation(cfg, folder, options, data)
+        facts = load_weights(runner, checkpoint, options)
+        if options.format_only:
+            runner.test()
+            kept = on_main_process(lambda: finish_evaluation(folder))
+            LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {kept}")
+            return {}
+        # Before the hours of testing: the annotation files might be gone after them.
+        dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
+        metrics: dict[str, float] = runner.test()
+        facts["duration_s"] = round(time.monotonic() - started, 1)
+
+        def save() -> None:
+            content = content_of(runner, checkpoint, metrics, said, facts)
+            command = options.command and with_launcher(options.command, options.launcher)
+            row_in = partial(evaluation_row, content, resolved.hashes, training, dataset, command)
+            keep(content, row_in, folder, ledger)
+
+        on_main_process(save)
+        return metrics
+
+
+def read_evaluation(
+    config: str | Path | Config | None, checkpoint: str | Path, options: RunOptions
+) -> tuple[OwnData | None, ResolvedConfig]:
+    """The data of ``--data``, and the config with all options; refused if it has no test."""
     source = model_config(config, checkpoint, options.trusted_configs_only)
     data = find_data(source, options, training=False, truth=not options.format_only)
     resolved = resolve(source, options, data)
-    cfg = resolved.config
-    if cfg.get("test_dataloader") is None:
-        raise UserError(f"{cfg.filename} cannot be evaluated: it has no test_dataloader")
-    check_work_dir(cfg)
+    if resolved.config.get("test_dataloader") is None:
+        name = resolved.config.filename
+        raise UserError(f"{name} cannot be evaluated: it has no test_dataloader")
+    check_work_dir(resolved.config)
+    return data, resolved
+
+
+def check_evaluation(
+    cfg: Config, checkpoint: str | Path, options: RunOptions, data: OwnData | None
+) -> tuple[Training | None, list[str]]:
+    """Leaves of a config what an evaluation needs, connects the processes, checks file and data.
+
+    Returns:
+        How the checkpoint was trained, and what a reader of the figures should know.
+    """
     training, known = None, None
     if is_exported(checkpoint):
         find_backend(checkpoint)
@@ -118,71 +168,73 @@ def evaluate(
         log_entry("data", line)
     if is_exported(checkpoint):
         replace_with_exported(cfg, checkpoint, options)
-    work_dir = Path(cfg.work_dir)
-    ledger = options.ledger or work_dir.parent / LEDGER
+    return training, said
 
-    if not options.format_only:
-        on_main_process(lambda: check_writable(ledger))
-    folder = on_main_process(lambda: new_evaluation(work_dir))
-    removed = removed_unless_finished(folder) if is_main_process() else nullcontext()
-    with removed:
-        cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
-        keep_predictions(cfg, folder, options)
-        if data is not None:
-            write_description(data.description, folder / DATA_FILE)
-        runner = build_runner(cfg, ("test_loop",))
-        for line in foreign_data(cfg, "test_dataloader", runner.test_dataloader.dataset):
-            log_entry("note", line)
-        facts = load_weights(runner, checkpoint, options)
-        if options.format_only:
-            runner.test()
-            kept = on_main_process(lambda: finish_evaluation(folder))
-            LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {kept}")
-            return {}
-        # Before the hours of testing: the annotation files might be gone after them.
-        dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
-        metrics: dict[str, float] = runner.test()
 
-        def save() -> None:
-            seconds = round(time.monotonic() - started, 1)
-            by_class = per_class(runner)
-            content = {
-                "config": Path(cfg.filename).stem,
-                "checkpoint": str(checkpoint),
-                "metrics": metrics,
-                "per_class": by_class,
-                "remarks": [*said, *remarks(metrics, by_class)],
-                "conditions": conditions(
-                    cfg,
-                    **facts,
-                    images=len(runner.test_dataloader.dataset),
-                    seed=runner.seed,
-                    duration_s=seconds,
-                    coco_backend=coco_backend(runner),
-                ),
-            }
-            write_json(folder / METRICS_FILE, json_values(content), indent=2)
-            kept = finish_evaluation(folder)  # even if the row cannot be made
-            file = kept / METRICS_FILE
-            row = evaluation_row(
-                content,
-                hashes=resolved.hashes,
-                training=training,
-                dataset=dataset,
-                command=options.command and with_launcher(options.command, options.launcher),
-                folder=Path(os.path.relpath(kept, ledger.parent)).as_posix(),
-            )
-            write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
-            for line in format_metrics(metrics):
-                LOG.info(line)
-            for line in content["remarks"]:
-                LOG.info(f"note: {line}")
-            LOG.info(f"evaluated in {format_duration(seconds)}: {file}")
-            append_rows(ledger, [row])
-            LOG.info(f"row {row_id(row)} added to {ledger}")
+def build_evaluation(
+    cfg: Config, folder: Path, options: RunOptions, data: OwnData | None
+) -> Runner:
+    """The runner of an evaluation, which writes into a folder of its own."""
+    cfg.work_dir = str(folder)  # of the log and the config, which must not replace training's
+    keep_predictions(cfg, folder, options)
+    if data is not None:
+        write_description(data.description, folder / DATA_FILE)
+    runner = build_runner(cfg, ("test_loop",))
+    for line in foreign_data(cfg, "test_dataloader", runner.test_dataloader.dataset):
+        log_entry("note", line)
+    return runner
 
-        on_main_process(save)
-        return metrics
+
+def content_of(
+    runner: Runner,
+    checkpoint: str | Path,
+    metrics: Mapping[str, float],
+    said: Sequence[str],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of ``metrics.json``.
+
+    Args:
+        said: remarks on the data.
+        facts: conditions that depend on the weights, and the time that all took.
+    """
+    by_class = per_class(runner)
+    return {
+        "config": Path(runner.cfg.filename).stem,
+        "checkpoint": str(checkpoint),
+        "metrics": metrics,
+        "per_class": by_class,
+        "remarks": [*said, *remarks(metrics, by_class)],
+        "conditions": conditions(
+            runner.cfg,
+            **facts,
+            images=len(runner.test_dataloader.dataset),
+            seed=runner.seed,
+            coco_backend=coco_backend(runner),
+        ),
+    }
+
+
+def keep(
+    content: Mapping[str, Any], row_in: Callable[[str], Evaluation], folder: Path, ledger: Path
+) -> None:
+    """Finishes an evaluation: its figures, its folder, its row, and what people are told.
+
+    Args:
+        row_in: the row of an evaluation in a folder, relative to the ledger.
+    """
+    write_json(folder / METRICS_FILE, json_values(content), indent=2)
+    kept = finish_evaluation(folder)  # even if the row cannot be made
+    file = kept / METRICS_FILE
+    row = row_in(Path(os.path.relpath(kept, ledger.parent)).as_posix())
+    write_json(file, json_values({**content, "row": row_id(row)}), indent=2)
+    for line in format_metrics(content["metrics"]):
+        LOG.info(line)
+    for line in content["remarks"]:
+        LOG.info(f"note: {line}")
+    LOG.info(f"evaluated in {format_duration(content['conditions']['duration_s'])}: {file}")
+    append_rows(ledger, [row])
+    LOG.info(f"row {row_id(row)} added to {ledger}")
 
 
 def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) -> dict[str, Any]:

@@ -114,16 +114,21 @@ class BackboneRecordHook(Hook):
         checkpoint["meta"][BACKBONE_RECORD] = backbone_record(runner.cfg)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Drops the names of checkpoints outside the work directory.
+        """Names the checkpoints of a work directory that was moved where they are now.
 
-        mmengine would delete the best one of them when a better one is written.
+        Of those of another one, mmengine would delete the best when a better one is written.
         """
         if not runner.cfg.get("resume"):
             return  # a file that only gives its weights may hold anything else
         info = checkpoint["message_hub"]["runtime_info"]
         places = [key for key in info if "best_ckpt" in key or key == "last_ckpt"]
-        work_dir = Path(runner.work_dir).resolve()
-        if not all(Path(info[key]).resolve().is_relative_to(work_dir) for key in places):
+        folder = Path(runner.work_dir).resolve()
+        if all(Path(info[key]).resolve().is_relative_to(folder) for key in places):
+            return
+        here = {key: Path(runner.work_dir, Path(info[key]).name) for key in places}
+        if all(path.is_file() for path in here.values()):
+            info.update({key: str(path) for key, path in here.items()})
+        else:
             for key in [*places, *(key for key in info if "best_score" in key)]:
                 del info[key]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mmengine.config import Config, ConfigDict
 
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.checkpoint.formats import MODEL_RECORD
 from casvit_dense.checkpoint.reader import file_sha256
 from casvit_dense.checkpoint.training_state import read_training_state
 from casvit_dense.checkpoint.whole import UNFINISHED, check_whole

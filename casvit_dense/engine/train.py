@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.checkpoint.formats import MODEL_RECORD
 from casvit_dense.config.kept import model_record
 from casvit_dense.config.machine import world_size
 from casvit_dense.config.mismatches import foreign_data

@@ -8,8 +8,8 @@ from statistics import median
 
 from mmengine.config import Config
 
+from casvit_dense.config.schedule import Schedule
 from casvit_dense.config.tree import dicts_in
-from casvit_dense.engine.space import Schedule
 from casvit_dense.evaluations import LOGS
 from casvit_dense.files import json_lines
 from casvit_dense.reproduce.recipe import Known

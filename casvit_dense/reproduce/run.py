@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from casvit_dense.engine.space import moments_of, schedule_of
+from casvit_dense.config.schedule import moments_of, schedule_of
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.files import free_bytes
 from casvit_dense.reproduce.estimate import (

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.checkpoint.formats import MODEL_RECORD
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import short_path
 from casvit_dense.training.kept_step import KEPT_STEPS, kept_batch, write_batches, write_weights

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.checkpoint.formats import MODEL_RECORD
 from casvit_dense.cli import main as command
 from casvit_dense.cli.options import parse_value
 from casvit_dense.config.check import faults

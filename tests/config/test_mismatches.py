@@ -9,8 +9,8 @@ from demo_runs import CONFIGS, Runs, config_of, options_of, save_lively
 from mmengine.config import Config
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.formats import known_classes
 from casvit_dense.cli import main
-from casvit_dense.config.kept import known_classes
 from casvit_dense.config.mismatches import compare_classes, foreign_data, same_as_training
 from casvit_dense.config.read import read_config
 from casvit_dense.config.resolve import resolve

@@ -15,8 +15,9 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from casvit_dense.checkpoint import read_checkpoint
+from casvit_dense.checkpoint.formats import known_classes
 from casvit_dense.cli import main
-from casvit_dense.config.kept import kept_config, known_classes
+from casvit_dense.config.kept import kept_config
 from casvit_dense.config.own_data import OwnData, find_data
 from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.config.resolve import resolve

@@ -17,14 +17,10 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
+from casvit_dense.config.schedule import checkpoint_bytes, moments_of
 from casvit_dense.engine import space
 from casvit_dense.engine.quiet_runner import QuietRunner, WholeVisBackend
-from casvit_dense.engine.space import (
-    check_test_space,
-    check_training_space,
-    checkpoint_bytes,
-    moments_of,
-)
+from casvit_dense.engine.space import check_test_space, check_training_space
 from casvit_dense.errors import UserError
 from casvit_dense.export import writers
 from casvit_dense.export.writers import write_openvino, write_torch_export

@@ -18,6 +18,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve
+from casvit_dense.engine.hooks import BackboneRecordHook
 from casvit_dense.engine.record import training_of
 from casvit_dense.engine.resume import (
     ResumedRun,
@@ -313,6 +314,23 @@ def test_a_copied_run_leaves_the_original_alone(
     options = options_for("fpn", shapes, tmp_path / "on", resume=str(folder / "iter_2.pth"))
     assert train(config_of("fpn"), options).parent == tmp_path / "on"
     assert sorted(folder.glob("best_*.pth")) == best
+
+
+def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:
+    """Of another folder's there is nothing to keep: see above."""
+    best, last = tmp_path / "best_mIoU_iter_2.pth", tmp_path / "iter_2.pth"
+    before = {"best_ckpt": f"old/{best.name}", "last_ckpt": f"old/{last.name}", "best_score": 1.0}
+    runner: Any = SimpleNamespace(cfg={"resume": True}, work_dir=str(tmp_path))
+
+    def named() -> dict[str, Any]:
+        content = {"message_hub": {"runtime_info": dict(before)}}
+        BackboneRecordHook().after_load_checkpoint(runner, content)
+        return content["message_hub"]["runtime_info"]
+
+    last.touch()
+    assert named() == {}
+    best.touch()
+    assert named() == {"best_ckpt": str(best), "last_ckpt": str(last), "best_score": 1.0}
 
 
 def test_a_last_validation_that_was_broken_off_is_made(

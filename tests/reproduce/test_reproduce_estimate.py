@@ -13,8 +13,8 @@ from mmengine.registry import MODELS
 
 from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.config.resolve import resolve
+from casvit_dense.config.schedule import Schedule, moments_of, schedule_of
 from casvit_dense.data.shapes import ShapesSpec, generate_shapes
-from casvit_dense.engine.space import Schedule, moments_of, schedule_of
 from casvit_dense.options import RunOptions
 from casvit_dense.reproduce.estimate import (
     Estimate,

@@ -22,7 +22,7 @@ from processes import run_together
 from torch import distributed, nn
 
 from casvit_dense.checkpoint import read_checkpoint
-from casvit_dense.checkpoint.conversion import MODEL_RECORD
+from casvit_dense.checkpoint.formats import MODEL_RECORD
 from casvit_dense.cli import main
 from casvit_dense.engine.hooks import BackboneRecordHook
 from casvit_dense.engine.record import training_of
