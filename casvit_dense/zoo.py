@@ -254,8 +254,8 @@ def family_of(name: str) -> Family | None:
 
 
 def backbone_of(stem: str) -> str:
-    """The backbone in a config's stem: between method and neck or schedule."""
-    return stem.split("_")[1] if "_" in stem else stem
+    """The backbone in a config's stem, between method and neck or schedule; else the whole name."""
+    return stem.split("_")[1] if "_" in stem and ":" not in stem else stem
 
 
 def is_casvit(backbone: str) -> bool:

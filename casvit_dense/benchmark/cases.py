@@ -29,7 +29,8 @@ class BenchmarkCase:
     """One thing whose speed is measured.
 
     Attributes:
-        model: ``casvit-xs`` to ``casvit-t`` for the plain backbone with four maps, or a config.
+        model: ``casvit-xs`` to ``casvit-t`` for the plain backbone with four maps, another backbone
+            by name (``timm:NAME``, see docs/backbones.md), or a config.
         part: ``backbone``, or ``model`` for everything from the image to the predictions.
         mode: ``infer``; ``train`` for forward and backward with frozen BatchNorm; ``count`` for
             parameters and multiply-adds alone.
@@ -280,6 +281,16 @@ def gpu() -> list[BenchmarkCase]:
     return cases
 
 
+def rivals() -> list[BenchmarkCase]:
+    """The paper's rivals from timm at 512x512, as `cpu` measures ours and the other peers."""
+    from casvit_dense.results.targets import read_targets
+
+    models = [f"timm:{row.timm}" for row in read_targets().rivals]
+    return product(model=models, form=INFERENCE_FORMS, backend=["eager"]) + product(
+        model=models, form=["fused"], backend=RUNTIMES
+    )
+
+
 def paper() -> list[BenchmarkCase]:
     """Throughput at 224x224 of ours and the peers: ONNX Runtime, and the GPU where there is one."""
     import torch
@@ -292,7 +303,12 @@ def paper() -> list[BenchmarkCase]:
     return cases
 
 
-SUITES: dict[str, Callable[[], list[BenchmarkCase]]] = {"cpu": cpu, "gpu": gpu, "paper": paper}
+SUITES: dict[str, Callable[[], list[BenchmarkCase]]] = {
+    "cpu": cpu,
+    "rivals": rivals,
+    "gpu": gpu,
+    "paper": paper,
+}
 
 
 def suite(name: str) -> list[BenchmarkCase]:

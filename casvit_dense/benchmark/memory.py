@@ -85,6 +85,8 @@ def import_libraries(case: BenchmarkCase) -> None:
         from casvit_dense.config.read import read_config, register_scope
 
         register_scope(read_config(case.model))
+    if case.model.startswith("timm:"):
+        import_module("timm")
 
 
 def forget_peak(case: BenchmarkCase) -> None:

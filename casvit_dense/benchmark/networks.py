@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase, variants
+from casvit_dense.benchmark.timm_peers import PREFIX, TimmPeer, check_timm
 from casvit_dense.casvit import CASViT, DropPath
 from casvit_dense.errors import UserError
 
@@ -37,6 +38,8 @@ def build(case: BenchmarkCase) -> nn.Module:
     torch.manual_seed(SEED)
     if case.model.endswith(".py"):
         network = _build_configured(case)
+    elif case.model.startswith(PREFIX):
+        network = TimmPeer(case.model.removeprefix(PREFIX), case.size)
     else:
         network = CASViT(case.model.removeprefix(PLAIN))
     randomise_norms(network)
@@ -49,9 +52,11 @@ def check_model(model: str) -> None:
     if model.endswith(".py"):
         if not Path(model).is_file():
             raise UserError(f"no config file {model}")
+    elif model.startswith(PREFIX):
+        check_timm(model.removeprefix(PREFIX))
     elif model not in variants():
         names = ", ".join(variants())
-        raise UserError(f"no model {model!r}: give {names}, or a config file (.py)")
+        raise UserError(f"no model {model!r}: give {names}, timm:NAME, or a config file (.py)")
 
 
 def check_configs(models: Iterable[str]) -> None:

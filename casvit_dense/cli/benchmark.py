@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="model",
-        help="casvit-xs, -s, -m, -t (the backbone alone) or a config file",
+        help="casvit-xs, -s, -m, -t or timm:NAME (the backbone alone), or a config file",
     )
     parser.add_argument("--suite", choices=tuple(SUITES), help="all that docs/speed shows")
     parser.add_argument(

@@ -39,3 +39,10 @@ def timm_or_skip() -> ModuleType:
     if isinstance(timm, Exception):
         pytest.skip(f"timm does not import: {timm}")
     return timm
+
+
+if __name__ == "__main__":  # casvit-dense's own commands where timm only imports by the trick above
+    from casvit_dense.cli import main
+
+    _import_timm()
+    sys.exit(main(sys.argv[1:]))
