@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from casvit_dense.backbones.names import SPELLINGS, backbone_config
 from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase, variants
-from casvit_dense.benchmark.timm_peers import PREFIX, TimmPeer, check_timm
 from casvit_dense.casvit import CASViT, DropPath
 from casvit_dense.errors import UserError
 
@@ -38,8 +39,8 @@ def build(case: BenchmarkCase) -> nn.Module:
     torch.manual_seed(SEED)
     if case.model.endswith(".py"):
         network = _build_configured(case)
-    elif case.model.startswith(PREFIX):
-        network = TimmPeer(case.model.removeprefix(PREFIX), case.size)
+    elif ":" in case.model:
+        network = _build_named(case)
     else:
         network = CASViT(case.model.removeprefix(PLAIN))
     randomise_norms(network)
@@ -52,11 +53,16 @@ def check_model(model: str) -> None:
     if model.endswith(".py"):
         if not Path(model).is_file():
             raise UserError(f"no config file {model}")
-    elif model.startswith(PREFIX):
-        check_timm(model.removeprefix(PREFIX))
+    elif ":" in model:
+        backbone = backbone_config(model)
+        if backbone["type"] == "TimmBackbone":
+            from casvit_dense.backbones.timm_backbone import create
+
+            with torch.device("meta"):
+                create(backbone["name"])
     elif model not in variants():
         names = ", ".join(variants())
-        raise UserError(f"no model {model!r}: give {names}, timm:NAME, or a config file (.py)")
+        raise UserError(f"no model {model!r}: give {names}, {SPELLINGS}, or a config file (.py)")
 
 
 def check_configs(models: Iterable[str]) -> None:
@@ -67,6 +73,21 @@ def check_configs(models: Iterable[str]) -> None:
     for model in models:
         if model.endswith(".py"):
             resolve(model, RunOptions())
+
+
+def _build_named(case: BenchmarkCase) -> nn.Module:
+    backbone = backbone_config(case.model)
+    if backbone.pop("type") != "TimmBackbone":
+        return MODELS.build(backbone_config(case.model))
+    from casvit_dense.backbones.timm_backbone import TimmBackbone
+
+    try:
+        return TimmBackbone(**backbone)
+    except UserError as refusal:
+        try:
+            return TimmBackbone(**backbone, img_size=case.size)
+        except UserError:
+            raise refusal from None
 
 
 def _build_configured(case: BenchmarkCase) -> nn.Module:

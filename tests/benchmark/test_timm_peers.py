@@ -30,7 +30,7 @@ def test_a_network_of_timm_is_a_backbone_with_four_maps() -> None:
     costs, _ = costs_of(SMALL)
     alone = timm.create_model("mobilenetv4_conv_small_035", features_only=True)
     assert costs["backbone"].params == sum(p.numel() for p in alone.parameters())
-    with pytest.raises(UserError, match="timm has no model 'repvit_m9'; it has repvit_m0_9"):
+    with pytest.raises(UserError, match="no network 'repvit_m9'; did you mean"):
         check_model("timm:repvit_m9")
     with pytest.raises(UserError, match="timm:vit_tiny_patch16_224 has maps of strides"):
         build(BenchmarkCase(model="timm:vit_tiny_patch16_224", size=(64, 64)))
@@ -44,7 +44,7 @@ def test_a_network_for_one_size_is_made_for_the_size_of_the_case() -> None:
 
 def test_without_timm_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match="timm does not import .* which timm:repvit_m1_1 needs"):
+    with pytest.raises(UserError, match="timm cannot be imported"):
         check_model("timm:repvit_m1_1")
 
 
