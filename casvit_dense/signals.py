@@ -88,6 +88,8 @@ def stop_requests(speaks: bool = True) -> Iterator[StopRequest]:
     try:
         yield request
     finally:
+        if outer is not None and request.waits:  # it was made: all that is left is to end
+            outer.waits, outer._speaks = True, False
         _current = outer
         for number, handler in before.items():
             signal.signal(number, handler)

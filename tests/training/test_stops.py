@@ -58,6 +58,15 @@ def test_workers_have_seeds_however_large_the_runs_is() -> None:
     worker_init_fn(1, **seeds)
 
 
+def test_after_a_training_a_signal_breaks_nothing_off(capfd: pytest.CaptureFixture[str]) -> None:
+    """The program's own context is the outer one; what was trained is whole, and it ends now."""
+    with stop_requests():
+        with stop_requests() as request:
+            request.waits = True
+        signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err == ""
+
+
 def test_before_the_first_step_a_signal_ends_at_once() -> None:
     with pytest.raises(Stopped, match="SIGUSR1 before the first step"), stop_requests():
         os.kill(os.getpid(), signal.SIGUSR1)
