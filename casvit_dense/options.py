@@ -20,6 +20,8 @@ IMAGE_DECODERS: Final = ("cv2", "turbojpeg")
 
 #: Values of ``--amp`` -> torch's names; the first is the default.
 AMP_DTYPES: Final = {"fp16": "float16", "bf16": "bfloat16"}
+#: The value that takes it out of a config.
+NO_AMP: Final = "off"
 
 
 def flag(default: Any = None, *, commands: str, exported: str = "", **arguments: Any) -> Any:
@@ -186,8 +188,9 @@ class RunOptions(LayoutOptions):
         commands="train",
         nargs="?",
         const="fp16",
-        choices=tuple(AMP_DTYPES),
-        help="mixed precision (GPU), fp16 without a value; the published recipes do not use it",
+        choices=(*AMP_DTYPES, NO_AMP),
+        help="mixed precision (GPU), fp16 without a value; off: fp32. Of the published recipes, "
+        "ImageNet's alone use it",
     )
     auto_scale_lr: bool = flag(
         False,

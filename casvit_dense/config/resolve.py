@@ -22,7 +22,7 @@ from casvit_dense.config.read import read_config
 from casvit_dense.config.schedule import apply_schedule
 from casvit_dense.config.tree import LOADERS, dicts_in, weight_parts
 from casvit_dense.errors import UserError
-from casvit_dense.options import AMP_DTYPES, RunOptions
+from casvit_dense.options import AMP_DTYPES, NO_AMP, RunOptions
 from casvit_dense.results.hashes import ConfigHashes, hashes_of
 
 
@@ -165,12 +165,17 @@ def set_image_decoder(cfg: Config, decoder: str) -> None:
 
 
 def set_amp(cfg: Config, precision: str) -> None:
-    """Sets mixed precision: mmengine's ``AmpOptimWrapper``.
+    """Sets mixed precision: mmengine's ``AmpOptimWrapper``, or takes it out.
 
     fp16 needs its loss scaled; bf16 has the range of fp32.
     """
+    if precision == NO_AMP:
+        cfg.optim_wrapper.type = "OptimWrapper"
+        for key in ("dtype", "loss_scale", "use_fp64"):
+            cfg.optim_wrapper.pop(key, None)
+        return
     if precision not in AMP_DTYPES:
-        raise UserError(f"--amp {precision}: choose from {', '.join(AMP_DTYPES)}")
+        raise UserError(f"--amp {precision}: choose from {', '.join((*AMP_DTYPES, NO_AMP))}")
     if not torch.cuda.is_available():
         raise UserError("--amp needs a GPU; this machine shows none to torch. Leave the flag out")
     cfg.optim_wrapper.type = "AmpOptimWrapper"
@@ -181,6 +186,19 @@ def set_amp(cfg: Config, precision: str) -> None:
         raise UserError("--amp bf16: this GPU computes no bfloat16; give --amp fp16")
     cfg.optim_wrapper.dtype = AMP_DTYPES[precision]
     cfg.optim_wrapper.loss_scale = dict(enabled=False)
+
+
+def check_amp(cfg: Config) -> None:
+    """Looks whether this machine has the GPU that a training in mixed precision needs.
+
+    Raises:
+        UserError: it has none.
+    """
+    if cfg.optim_wrapper.get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+        raise UserError(
+            f"{cfg.filename} trains in mixed precision, which needs a GPU; this machine shows none "
+            f"to torch. --amp {NO_AMP} trains in fp32, another recipe"
+        )
 
 
 def scale_learning_rate(

@@ -16,7 +16,7 @@ from casvit_dense.config.machine import world_size
 from casvit_dense.config.mismatches import foreign_data
 from casvit_dense.config.own_data import DATA_FILE, OwnData, find_data
 from casvit_dense.config.read import read_config, register_scope
-from casvit_dense.config.resolve import ResolvedConfig, resolve
+from casvit_dense.config.resolve import ResolvedConfig, check_amp, resolve
 from casvit_dense.config.schedule import describe_steps, unfinished_warmup
 from casvit_dense.config.values import check_checkpoints
 from casvit_dense.data.coco_file import read_once
@@ -120,6 +120,7 @@ def read_training(config: str | Path, options: RunOptions) -> tuple[OwnData | No
     missing = [key for key in NEEDED if resolved.config.get(key) is None]
     if missing:
         raise UserError(f"{config} cannot be trained: it lacks {', '.join(missing)}")
+    check_amp(resolved.config)
     check_checkpoints(resolved.config)
     return data, resolved
 

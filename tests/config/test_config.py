@@ -13,7 +13,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 
 from casvit_dense.config.machine import set_launcher, world_size
 from casvit_dense.config.read import read_config
-from casvit_dense.config.resolve import resolve
+from casvit_dense.config.resolve import check_amp, resolve
 from casvit_dense.config.tree import leaf_datasets, weight_parts
 from casvit_dense.engine.checks import check_weights
 from casvit_dense.engine.record import training_precision
@@ -323,6 +323,13 @@ class TestWithoutGPU:
     def test_mixed_precision_is_refused(self) -> None:
         with pytest.raises(UserError, match="--amp needs a GPU"):
             resolve(read(RETINANET), RunOptions(amp="fp16"))
+        imagenet = read(CONFIGS / "imagenet/casvit-xs_8xb256_in1k.py")
+        with pytest.raises(UserError, match="needs a GPU; .* --amp off trains in fp32"):
+            check_amp(resolve(imagenet, RunOptions()).config)
+        in_fp32 = resolve(imagenet, RunOptions(amp="off"))
+        check_amp(in_fp32.config)
+        assert "loss_scale" not in in_fp32.config.optim_wrapper
+        assert in_fp32.hashes.recipe != resolve(imagenet, RunOptions()).hashes.recipe
 
     def test_sync_bn_becomes_bn(self) -> None:
         cfg = resolve(read(SEM_FPN), RunOptions()).config
