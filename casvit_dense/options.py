@@ -136,6 +136,12 @@ class RunOptions(LayoutOptions):
     workers: int | None = flag(
         commands="train", type=int, metavar="N", help="processes that load images"
     )
+    backbone: str | None = flag(
+        commands="train test predict export doctor",
+        exported="has the backbone that it was exported with",
+        metavar="NAME",
+        help="another backbone in the config's place: timm:NAME, or package.module:Class of yours",
+    )
     pretrained: str | None = flag(
         commands="train doctor",
         metavar="FILE",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from casvit_dense.errors import UserError
+from casvit_dense.zoo import family_of
 
 #: The spellings, for messages and help.
 SPELLINGS: Final = "timm:NAME or package.module:Class"
@@ -49,5 +50,13 @@ def label_of(backbone: Mapping[str, Any]) -> str:
 
 
 def file_part(label: str) -> str:
-    """A label as a part of file names."""
-    return re.sub(r"[^\w.-]+", "-", label)
+    """A label as a part of file names, where ``_`` stands between parts."""
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", label)
+
+
+def stem_with(stem: str, label: str) -> str:
+    """The stem of a config with another backbone: it names work directory, checkpoints and rows."""
+    parts, part = stem.split("_"), file_part(label)
+    if part not in parts:
+        parts[1 : 2 if family_of(stem) else 1] = [part]
+    return "_".join(parts)

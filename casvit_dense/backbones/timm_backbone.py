@@ -28,6 +28,10 @@ class Maps(NamedTuple):
     channels: tuple[int, ...]
 
 
+class SizeError(UserError):
+    """A network takes images of one size alone."""
+
+
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
     """A network of timm as the backbone of a dense model, with random weights.
@@ -127,7 +131,7 @@ def timm_maps(name: str, size: tuple[int, int] | None = None) -> Maps:
     try:
         network.eval()(torch.empty(1, 3, *(size or TRIED), device="meta"))
     except Exception as error:  # of any kind, by the operation that fails first
-        raise UserError(
+        raise SizeError(
             f"timm:{name} is built for images of one size, and dense models have any: {error}"
         ) from error
     places = {stride: place for place, stride in enumerate(strides)}  # the last of each

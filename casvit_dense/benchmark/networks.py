@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -76,18 +75,18 @@ def check_configs(models: Iterable[str]) -> None:
 
 
 def _build_named(case: BenchmarkCase) -> nn.Module:
-    backbone = backbone_config(case.model)
-    if backbone.pop("type") != "TimmBackbone":
-        return MODELS.build(backbone_config(case.model))
-    from casvit_dense.backbones.timm_backbone import TimmBackbone
+    """A backbone by its name; one that takes images of a single size is made for the case's."""
+    from casvit_dense.backbones.timm_backbone import SizeError, TimmBackbone
+    from casvit_dense.config.backbone import own_class
 
+    backbone = backbone_config(case.model)
+    if backbone["type"] != "TimmBackbone":
+        network: nn.Module = own_class(backbone["type"])()
+        return network
     try:
-        return TimmBackbone(**backbone)
-    except UserError as refusal:
-        try:
-            return TimmBackbone(**backbone, img_size=case.size)
-        except UserError:
-            raise refusal from None
+        return TimmBackbone(backbone["name"])
+    except SizeError:
+        return TimmBackbone(backbone["name"], img_size=case.size)
 
 
 def _build_configured(case: BenchmarkCase) -> nn.Module:

@@ -30,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.work_dir.is_dir():
         raise UserError(f"--work-dir {args.work_dir} is not a folder: create it or leave it out")
     options = RunOptions(
-        data_root=args.data_root, pretrained=args.pretrained, from_scratch=args.from_scratch
+        data_root=args.data_root,
+        backbone=args.backbone,
+        pretrained=args.pretrained,
+        from_scratch=args.from_scratch,
     )
     if args.config is None and options != RunOptions():
         raise UserError("--data-root, --pretrained and --from-scratch go with a config; give one")

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     given, checkpoint, inputs = config_and_checkpoint(args)
     with quiet_console():
-        config = model_config(given, checkpoint, args.trusted_configs_only)
+        config = model_config(given, checkpoint, args.trusted_configs_only, args.backbone)
     folder = args.out or Path("outputs", Path(config.filename).stem)
     files = find_images(inputs, exclude=folder)
     with quiet_console():

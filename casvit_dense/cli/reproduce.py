@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pretrained", type=Path, metavar="DIR", help="folder of the weight files (pretrained)"
     )
     parser.add_argument(
+        "--backbone", metavar="NAME", help="another backbone in every recipe, see docs/backbones.md"
+    )
+    parser.add_argument(
         "--work-dirs",
         type=Path,
         default=WORK_DIRS,
@@ -82,11 +85,18 @@ def pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the plan, or reports what it would do."""
-    from casvit_dense.reproduce.plan import Settings, choose, read_plan, with_seeds, zoo_plan
+    from casvit_dense.reproduce.plan import (
+        Settings,
+        choose,
+        read_plan,
+        with_backbone,
+        with_seeds,
+        zoo_plan,
+    )
     from casvit_dense.reproduce.run import reproduce, show
 
     plan = read_plan(args.plan) if args.plan is not None else zoo_plan()
-    plan = with_seeds(choose(plan, args.only), args.seeds)
+    plan = with_backbone(with_seeds(choose(plan, args.only), args.seeds), args.backbone)
     settings = Settings(
         work_dirs=args.work_dirs,
         ledger=args.ledger,

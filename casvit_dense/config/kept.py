@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from torch import nn
 
 from casvit_dense.checkpoint import LoadReport, MisfitError, load_model, read_checkpoint
 from casvit_dense.checkpoint.formats import MODEL_RECORD, read_weights
+from casvit_dense.config.backbone import imported, with_backbone
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.read import SCOPES, read_config, register_modules
 from casvit_dense.config.shapes import shape_model
@@ -51,27 +52,37 @@ SPARE: Final = 2
 
 
 def model_config(
-    config: str | Path | Config | None, checkpoint: str | Path, trusted_only: bool = False
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    trusted_only: bool = False,
+    backbone: str | None = None,
 ) -> Config:
     """The config given, or without one that which a checkpoint or an exported file keeps.
 
     Args:
         trusted_only: refuse a config file that does not belong to the project.
+        backbone: in the place of the config's, see `with_backbone`.
 
     Raises:
         UserError: there is none, or it cannot be read.
     """
     if isinstance(config, Config):
-        return config
-    if config is None:
-        return kept_config(Path(checkpoint))
-    return read_config(config, trusted_only)
+        cfg = config
+    elif config is None:
+        cfg = kept_config(Path(checkpoint), backbone)
+    else:
+        cfg = read_config(config, trusted_only)
+    return cfg if backbone is None else with_backbone(cfg, backbone)
 
 
-def kept_config(file: Path) -> Config:
+def kept_config(file: Path, backbone: str | None = None) -> Config:
     """The config inside a checkpoint or an exported file.
 
     Evaluations go to the work directory of the training where the file is still in it.
+
+    Args:
+        file: the checkpoint or exported file.
+        backbone: as after ``--backbone``: a class of the user's own that the file may name, too.
 
     Raises:
         UserError: the file has none, it is damaged, or needs modules that are not ours.
@@ -91,7 +102,7 @@ def kept_config(file: Path) -> Config:
         )
     try:
         import_own_modules(content, file)
-        check_content(content, file)
+        check_content(content, file, imported(backbone))
         cfg = Config(from_plain(content), cfg_text=f"# kept in {file}\n", filename=f"{name}.py")
         for loader in LOADERS:
             if cfg.get(loader):
@@ -155,14 +166,19 @@ def kept_record(file: Path) -> Mapping[str, Any] | None:
     return record if isinstance(record, Mapping) else None
 
 
-def check_content(content: Mapping[str, Any], file: Path) -> None:
+def check_content(content: Mapping[str, Any], file: Path, trusted: Collection[str] = ()) -> None:
     """Refuses what would run code while a model or a data set is built.
+
+    Args:
+        content: of the config.
+        file: that it is kept in.
+        trusted: types that may be built though they are in no registry.
 
     Raises:
         UserError: it names something that is in no registry or not safe.
     """
     scope = content.get("default_scope")
-    known = registered_names(scope) if scope in SCOPES else set()
+    known = registered_names(scope).union(trusted) if scope in SCOPES else set()
     wrong = []
     for place, value in walk(content):
         key = re.sub(r"(\.\d+)*$", "", place).rpartition(".")[2]  # of an item, that of its list

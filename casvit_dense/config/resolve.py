@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from casvit_dense.config.backbone import with_backbone
 from casvit_dense.config.check import apply_overrides
 from casvit_dense.config.flags import check_flags
 from casvit_dense.config.machine import (
@@ -60,9 +61,8 @@ def resolve(
     """
     check_flags(options)
     cfg = deepcopy(source) if isinstance(source, Config) else read_config(source)
+    cfg = with_backbone(cfg, options.backbone)
     apply_overrides(cfg, options.cfg_options)
-    if "model" not in cfg or "backbone" not in cfg.model:
-        raise UserError(f"{cfg.filename}: not a config of a model with a backbone")
     messages = apply_recipe_options(cfg, options, data)
     if options.data_root is not None:
         move_data_root(cfg, options.data_root)

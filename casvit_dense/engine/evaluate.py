@@ -129,7 +129,7 @@ def read_evaluation(
     config: str | Path | Config | None, checkpoint: str | Path, options: RunOptions
 ) -> tuple[OwnData | None, ResolvedConfig]:
     """The data of ``--data``, and the config with all options; refused if it has no test."""
-    source = model_config(config, checkpoint, options.trusted_configs_only)
+    source = model_config(config, checkpoint, options.trusted_configs_only, options.backbone)
     data = find_data(source, options, training=False, truth=not options.format_only)
     resolved = resolve(source, options, data)
     if resolved.config.get("test_dataloader") is None:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from casvit_dense.checkpoint.formats import MODEL_RECORD
+from casvit_dense.config.backbone import with_backbone
 from casvit_dense.config.kept import model_record
 from casvit_dense.config.machine import world_size
 from casvit_dense.config.mismatches import foreign_data
@@ -115,6 +116,7 @@ def train(config: str | Path, options: RunOptions) -> Path:
 def read_training(config: str | Path, options: RunOptions) -> tuple[OwnData | None, ResolvedConfig]:
     """The data of ``--data``, and the config with all options; refused if it cannot be trained."""
     source = read_config(config, options.trusted_configs_only)
+    source = with_backbone(source, options.backbone)
     data = find_data(source, options, training=True)
     resolved = resolve(source, options, data)
     missing = [key for key in NEEDED if resolved.config.get(key) is None]

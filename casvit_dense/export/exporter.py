@@ -68,6 +68,7 @@ class ExportOptions:
         data_root: folder of the data set, in place of the config's.
         cfg_options: overrides by dotted key.
         trusted_configs_only: refuse a config file that does not belong to the project.
+        backbone: in the place of the config's, see `casvit_dense.backbones.names`.
     """
 
     format: str = "onnx"
@@ -83,6 +84,7 @@ class ExportOptions:
     data_root: str | None = None
     cfg_options: dict[str, Any] = field(default_factory=dict)
     trusted_configs_only: bool = False
+    backbone: str | None = None
 
 
 def export(
@@ -106,7 +108,7 @@ def export(
     started = time.monotonic()
     check_options(options, checkpoint)
     with quiet_console():
-        cfg = model_config(config, checkpoint, options.trusted_configs_only)
+        cfg = model_config(config, checkpoint, options.trusted_configs_only, options.backbone)
     if options.format == "coreml":
         check_coreml_choice(cfg, options)
     target = target_file(Path(cfg.filename).stem, options)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from casvit_dense.backbones.names import stem_with
 from casvit_dense.errors import UserError, validation_message
 from casvit_dense.evaluations import SEED_PREFIX
 from casvit_dense.files import WORK_DIRS, short_path
@@ -58,6 +59,7 @@ class PlannedModel(_Strict):
         data_root: folder of the data set, in place of the config's.
         pretrained: weight file of the backbone, in place of the config's.
         from_scratch: train without such a file.
+        backbone: in place of the config's, as after ``--backbone``; part of the stem then.
         seeds: in place of the plan's.
         cfg_options: config overrides by dotted key, for training and evaluation; a text such as
             ``"(64, 64)"`` is read as on the command line.
@@ -67,12 +69,14 @@ class PlannedModel(_Strict):
     data_root: Path | None = None
     pretrained: Path | None = None
     from_scratch: bool = False
+    backbone: str | None = None
     seeds: Seeds | None = None
     cfg_options: Overrides = Field(default_factory=dict)
 
     @property
     def stem(self) -> str:
-        return self.config.stem
+        stem = self.config.stem
+        return stem if self.backbone is None else stem_with(stem, self.backbone)
 
 
 class Plan(_Strict):
@@ -207,6 +211,15 @@ def with_seeds(plan: Plan, count: int | None) -> Plan:
         return plan
     models = tuple(model.model_copy(update={"seeds": None}) for model in plan.models)
     return plan.model_copy(update={"models": models, "seeds": tuple(range(count))})
+
+
+def with_backbone(plan: Plan, name: str | None) -> Plan:
+    """The plan with another backbone in every recipe, each of them once; unchanged with None."""
+    if name is None:
+        return plan
+    models = [model.model_copy(update={"backbone": name}) for model in plan.models]
+    once = {model.stem: model for model in reversed(models)}
+    return plan.model_copy(update={"models": tuple(reversed(once.values()))})
 
 
 def runs_of(plan: Plan, work_dirs: Path) -> list[Run]:

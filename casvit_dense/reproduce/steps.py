@@ -60,6 +60,8 @@ def _command(
 ) -> list[str]:
     """The arguments with those that both steps share, as they are started."""
     arguments += ["--work-dir", str(run.work_dir), "--seed", str(run.seed)]
+    if run.model.backbone is not None:
+        arguments += ["--backbone", run.model.backbone]
     if recipe.options.data_root is not None:
         arguments += ["--data-root", recipe.options.data_root]
     if overrides:

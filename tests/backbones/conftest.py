@@ -1,0 +1,54 @@
+"""A class of one's own in a folder on the path."""
+
+from pathlib import Path
+
+import pytest
+
+OWN = """
+from mmengine.model import BaseModule
+from torch import nn
+
+
+class Net(BaseModule):
+    widths = (8, 12, 16, 20)
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        steps = zip((3, *self.widths), self.widths)
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        self.pool = nn.AvgPool2d(2)
+
+    def forward(self, x):
+        maps = [x := self.stages[0](self.pool(x))]
+        for stage in self.stages[1:]:
+            maps.append(x := stage(x))
+        return tuple(maps)
+
+
+class Three(Net):
+    def forward(self, x):
+        return super().forward(x)[1:]
+
+
+class One(Net):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+class Broken(Net):
+    def forward(self, x):
+        raise ValueError("no such luck")
+
+
+class Plain(nn.Module):
+    pass
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Its name; it lies in the folder one stands in."""
+    (tmp_path / "own_backbones.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # undone afterwards, as what the command appends is not
+    return "own_backbones"
