@@ -20,9 +20,9 @@ from casvit_dense.analysis.sources import (
     check_reported_metric,
     find_sources,
     no_log,
-    unique_labels,
 )
 from casvit_dense.errors import UserError
+from casvit_dense.results.labels import unique_labels
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from casvit_dense.backbones.names import SPELLINGS, backbone_config
 from casvit_dense.benchmark.cases import PLAIN, BenchmarkCase, variants
 from casvit_dense.casvit import CASViT, DropPath
+from casvit_dense.counts import dense_head
 from casvit_dense.errors import UserError
 
 SEED = 0
@@ -294,9 +295,3 @@ def saved_bytes(forward: Callable[[], Sequence[Tensor]]) -> int:
     alive = {ref.cdata: size for ref, size in storages.found if not ref.expired()}
     del graph
     return sum(alive.values())
-
-
-def dense_head(model: Any) -> nn.Module:
-    """The head that sees the whole maps: of a detector, of its region proposals, of a segmenter."""
-    names = ("decode_head", "rpn_head", "bbox_head")
-    return next(getattr(model, name) for name in names if hasattr(model, name))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense.benchmark.cases import RUNTIMES, BenchmarkCase, groups
-from casvit_dense.benchmark.counts import Cost, cost_columns, costs_of, share_columns
+from casvit_dense.benchmark.counts import cost_columns, costs_of, share_columns
 from casvit_dense.benchmark.group import STEPS, Group, Settings, reason_of
 from casvit_dense.benchmark.machine import Rates, fixed_settings, measure_rates, now, provenance
 from casvit_dense.benchmark.networks import check_model
+from casvit_dense.counts import Cost
 from casvit_dense.errors import UserError
 from casvit_dense.files import check_writable
 from casvit_dense.progress import Progress, format_duration

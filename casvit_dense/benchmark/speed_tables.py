@@ -1,6 +1,6 @@
 """Tables of networks: our backbones on CPU and GPU, the peers, complete models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from casvit_dense.benchmark.cases import (
     CPU_BACKENDS,
@@ -29,10 +29,11 @@ from casvit_dense.benchmark.tables import (
     quotient,
     timed,
 )
+from casvit_dense.results.costs import newest_counts
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.table import NOTHING, shown
-from casvit_dense.results.tables import ModelSize, time_cell
-from casvit_dense.zoo import FAMILIES, Family, backbone_of, family_of
+from casvit_dense.results.tables import time_cell
+from casvit_dense.zoo import FAMILIES, backbone_of
 
 VARIANTS = variants()
 LETTERS = [name.removeprefix(PLAIN) for name in VARIANTS]
@@ -360,26 +361,3 @@ def counts(rows: Sequence[Speed]) -> ChartedTable:
     for family in FAMILIES:
         header += [f"{family.title}, M", "GMACs"]
     return ChartedTable(header, body, chart=Chart("GMACs", [line[0] for line in body], series))
-
-
-def newest_counts(rows: Iterable[object]) -> list[tuple[Family, Speed]]:
-    """The newest count of every model at the input that papers count its head at."""
-    speeds = [row for row in rows if isinstance(row, Speed)]
-    found = {}
-    counted = matching(speeds, mode="count", part="model", error=None)
-    for row in sorted(counted, key=lambda row: row.date):
-        family = family_of(row.model)
-        if family is not None and row.size == "{}x{}".format(*family.counting_size):
-            found[row.model] = family, row
-    return list(found.values())
-
-
-def model_sizes(rows: Iterable[object]) -> dict[str, ModelSize]:
-    """What `newest_counts` counted, by config stem."""
-    found = {}
-    for _, row in newest_counts(rows):
-        params, gmacs, backbone = row.params_m, row.gmacs, row.backbone_params_m
-        if params is not None and gmacs is not None and backbone is not None:
-            work = f" with {row.rois}" if row.rois else ""
-            found[row.model] = ModelSize(params, gmacs, backbone, row.size + work)
-    return found

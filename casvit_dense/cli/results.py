@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Writes the files whose content has changed, and prints which."""
-    from casvit_dense.benchmark.speed_tables import model_sizes
+    from casvit_dense.results.costs import model_sizes
     from casvit_dense.results.ledger import read_ledger
     from casvit_dense.results.pages import COUNTS, generate
     from casvit_dense.zoo import FAMILIES, casvit_configs, peer_configs
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     counts = args.root / COUNTS
     counted, bad = read_ledger(counts) if counts.exists() else ([], [])
     sizes = model_sizes(counted)
-    generated = generate(args.root, sizes)
+    generated = generate(args.root, counted)
     for family in FAMILIES:
         for path in (*casvit_configs(family), *peer_configs(family)):
             if path.stem not in sizes:

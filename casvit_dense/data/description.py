@@ -81,6 +81,7 @@ class DataDescription(BaseModel):
 
     Attributes:
         task: ``'detection'`` (boxes, perhaps masks) or ``'segmentation'`` (index maps).
+        name: what people call the data set; empty: as its folder.
         layout: how the data lie on disk: ``coco``, ``roboflow``, ``yolo``, ``voc``, ``maps``,
             ``ade20k``; empty: as the other attributes say.
         classes: class names, in the order of labels.
@@ -99,6 +100,7 @@ class DataDescription(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task
+    name: str = ""
     layout: str = ""
     classes: list[str] = Field(min_length=1)
     masks: bool = False

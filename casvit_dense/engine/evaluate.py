@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from casvit_dense.backbones.names import label_of
 from casvit_dense.checkpoint import read_checkpoint
 from casvit_dense.checkpoint.formats import known_classes
 from casvit_dense.config.dataset import ConfigDataset
@@ -32,6 +33,9 @@ from casvit_dense.engine.record import (
     describe_dataset,
     evaluation_row,
     json_values,
+    network_costs,
+    published_size,
+    title_of,
     training_of,
     with_launcher,
 )
@@ -60,7 +64,7 @@ from casvit_dense.progress import format_duration
 from casvit_dense.provenance import cpu_name, device_name
 from casvit_dense.results.ledger import LEDGER, append_rows
 from casvit_dense.results.lines import row_id
-from casvit_dense.results.row import Evaluation, Training
+from casvit_dense.results.row import Dataset, Evaluation, NetworkCosts, Training
 from casvit_dense.training.processes import (
     model_of,
     on_main_process,
@@ -96,6 +100,7 @@ def evaluate(
     started = time.monotonic()
     data, resolved = read_evaluation(config, checkpoint, options)
     cfg = resolved.config
+    backbone = label_of(cfg.model.backbone)
     training, said = check_evaluation(cfg, checkpoint, options, data)
     work_dir = Path(cfg.work_dir)
     ledger = options.ledger or work_dir.parent / LEDGER
@@ -104,21 +109,23 @@ def evaluate(
     folder = on_main_process(lambda: new_evaluation(work_dir))
     with removed_unless_finished(folder) if is_main_process() else nullcontext():
         runner = build_evaluation(cfg, folder, options, data)
+        if not options.format_only:
+            # Before the hours of testing: the annotation files might be gone after them.
+            dataset, costs = on_main_process(lambda: facts_of(runner, cfg, options, data))
         facts = load_weights(runner, checkpoint, options)
         if options.format_only:
             runner.test()
             kept = on_main_process(lambda: finish_evaluation(folder))
             LOG.info(f"predicted in {format_duration(time.monotonic() - started)}: {kept}")
             return {}
-        # Before the hours of testing: the annotation files might be gone after them.
-        dataset = on_main_process(lambda: describe_dataset(runner.test_dataloader.dataset))
         metrics: dict[str, float] = runner.test()
         facts["duration_s"] = round(time.monotonic() - started, 1)
 
         def save() -> None:
             content = content_of(runner, checkpoint, metrics, said, facts)
             command = options.command and with_launcher(options.command, options.launcher)
-            row_in = partial(evaluation_row, content, resolved.hashes, training, dataset, command)
+            of_network = partial(evaluation_row, backbone=backbone, costs=costs)
+            row_in = partial(of_network, content, resolved.hashes, training, dataset, command)
             keep(content, row_in, folder, ledger)
 
         on_main_process(save)
@@ -155,6 +162,9 @@ def check_evaluation(
         training, known = training_of(content), known_classes(content)
     said = same_as_training(cfg)
     drop_training(cfg)
+    randomness = cfg.get("randomness") or {}
+    if randomness.get("seed") is None:  # mmengine would draw another one in every evaluation
+        cfg.randomness = {**randomness, "seed": 0}
     register_scope(cfg)
     said += compare_classes(known, ConfigDataset.first(cfg, "test_dataloader").classes, checkpoint)
     log_model(cfg)
@@ -235,6 +245,21 @@ def keep(
     LOG.info(f"evaluated in {format_duration(content['conditions']['duration_s'])}: {file}")
     append_rows(ledger, [row])
     LOG.info(f"row {row_id(row)} added to {ledger}")
+
+
+def facts_of(
+    runner: Runner, cfg: Config, options: RunOptions, data: OwnData | None
+) -> tuple[Dataset, NetworkCosts | None]:
+    """What is evaluated: the data, and the network's size and work."""
+    tested, title = runner.test_dataloader.dataset, None
+    if data is not None and options.data is not None:
+        title = data.description.name or title_of(options.data)
+    dataset = describe_dataset(tested, title)
+    model = model_of(runner)
+    if isinstance(model, ExportedModel):
+        return dataset, None
+    size = published_size(Path(cfg.filename).stem, dataset)
+    return dataset, network_costs(model, tested, size)
 
 
 def load_weights(runner: Runner, checkpoint: str | Path, options: RunOptions) -> dict[str, Any]:

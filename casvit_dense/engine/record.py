@@ -19,7 +19,9 @@ from pydantic import ValidationError
 from casvit_dense.config.dataset import ConfigDataset
 from casvit_dense.config.machine import world_size
 from casvit_dense.config.resolve import ResolvedConfig
+from casvit_dense.counts import count_parts, on_meta
 from casvit_dense.doctor import installed_versions
+from casvit_dense.log import log_entry
 from casvit_dense.options import RunOptions
 from casvit_dense.provenance import code_commit, device_name, gpu_versions, split_commit
 from casvit_dense.results.hashes import ConfigHashes, digest, files_sha256, plain
@@ -27,12 +29,13 @@ from casvit_dense.results.row import (
     FULL_PRECISION,
     Dataset,
     Evaluation,
+    NetworkCosts,
     Software,
     Training,
     Weights,
 )
 from casvit_dense.training.records import TRAINING_RECORD
-from casvit_dense.zoo import COCO_PREFIX
+from casvit_dense.zoo import COCO_PREFIX, DATASETS, family_of
 
 #: Names of precisions in conditions -> in rows.
 PRECISIONS = {"float32": FULL_PRECISION, "float16": "autocast"}
@@ -61,6 +64,8 @@ def evaluation_row(
     dataset: Dataset,
     command: str | None,
     folder: str,
+    backbone: str | None,
+    costs: NetworkCosts | None,
 ) -> Evaluation:
     """The row of a finished evaluation.
 
@@ -107,6 +112,8 @@ def evaluation_row(
         processes=condition["processes"],
         seed=condition["seed"],
         folder=folder,
+        backbone=backbone,
+        costs=costs,
     )
 
 
@@ -120,18 +127,78 @@ def value_or_none(name: str, value: Any) -> float | None:
     return None if absent else number
 
 
-def describe_dataset(dataset: Any) -> Dataset:
-    """Which data were evaluated: by a built test set, or a wrapper around some."""
+#: Folders of data roots that say the layout, not what the data are.
+LAYOUT_FOLDERS = frozenset({"ade", "classes", "coco", "images", "voc", "yolo"})
+
+
+def title_of(path: Path) -> str | None:
+    """What people call the data at a path: the name of their folder."""
+    path = path.absolute()
+    folders = [path, *path.parents][path.is_file() :]
+    return next((one.name for one in folders if one.name.lower() not in LAYOUT_FOLDERS), None)
+
+
+def describe_dataset(dataset: Any, title: str | None = None) -> Dataset:
+    """Which data were evaluated: by a built test set, or a wrapper around some.
+
+    Args:
+        dataset: the test set.
+        title: what people call it; None: as the folder of its data root.
+    """
     described = [annotations_of(leaf) for leaf in leaves(dataset)]
     hashes = [sha256 for sha256, _ in described]
     objects = [count for _, count in described if count is not None]
+    first = next(leaves(dataset))
+    root = getattr(first, "data_root", None)
     return Dataset(
-        name=type(next(leaves(dataset))).__name__,
+        name=type(first).__name__,
+        title=title or (title_of(Path(root)) if root else None),
         annotations_sha256=hashes[0] if len(hashes) == 1 else digest(hashes),
         images=len(dataset),
         classes=len(dataset.metainfo["classes"]),
         objects=sum(objects) if objects else None,
     )
+
+
+def network_costs(model: Any, tested: Any, size: tuple[int, int] | None) -> NetworkCosts:
+    """What an evaluated network costs, counted without computing anything.
+
+    Args:
+        model: in its reference form.
+        tested: the test set.
+        size: height and width in pixels to count at; None: as the network gets the first image.
+    """
+    params = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (model, model.backbone)]
+    try:
+        height, width = size or padded_size(model, tested[0]["inputs"].shape[-2:])
+        images = torch.empty(1, 3, height, width, device="meta")
+        parts = count_parts(on_meta(model), images)
+    except Exception as error:  # an own backbone, neck or head may do anything
+        log_entry("note", f"multiply-adds are not counted: {type(error).__name__}: {error}")
+        return NetworkCosts(params_m=params[0], backbone_params_m=params[1])
+    macs = [sum(cost.macs for cost in parts.values()) / 1e9, parts["backbone"].macs / 1e9]
+    return NetworkCosts(
+        params_m=params[0],
+        backbone_params_m=params[1],
+        gmacs=macs[0],
+        backbone_gmacs=macs[1],
+        size=f"{height}x{width}",
+    )
+
+
+def padded_size(model: Any, size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of an image once the preprocessor of a detector has padded it."""
+    divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
+    height, width = (-(-side // divisor) * divisor for side in size)
+    return height, width
+
+
+def published_size(config: str, dataset: Dataset) -> tuple[int, int] | None:
+    """The size at which papers count a head on its data set, whichever part of it; else None."""
+    family = family_of(config)
+    spec = DATASETS[family.dataset] if family else None
+    same = spec and (dataset.name, dataset.classes) == (spec.type, spec.classes)
+    return family.counting_size if family and same else None
 
 
 def leaves(dataset: Any) -> Iterator[Any]:

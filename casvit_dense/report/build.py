@@ -10,27 +10,26 @@ from typing import Any
 from casvit_dense import __version__
 from casvit_dense.analysis.sources import Log, no_log
 from casvit_dense.extras import require
-from casvit_dense.report.costs import scatter
-from casvit_dense.report.grid import Grid
 from casvit_dense.report.models import Model, model_of, titles_of
 from casvit_dense.report.page_tables import (
     SIGNS,
+    board_grid,
     cell_grid,
     command_grid,
     environment_grid,
     environments,
-    other_grid,
     speed_grid,
     verdict_grid,
 )
 from casvit_dense.report.paper_tables import report_tables
 from casvit_dense.report.pictures import Pictures
+from casvit_dense.report.scatter import scatter
 from casvit_dense.report.sources import Sources, read_sources, with_predictions
 from casvit_dense.report.training_logs import POINTS, read_curves
-from casvit_dense.results.row import Evaluation
+from casvit_dense.results.boards import Board, boards
 from casvit_dense.results.tables import Table
 from casvit_dense.results.targets import PUBLISHED, read_targets
-from casvit_dense.results.verify import Finding, Verdict, counts, verify
+from casvit_dense.results.verify import Verdict, counts, verify
 
 #: Pictures of each model.
 IMAGES = 12
@@ -102,13 +101,14 @@ def build_report(
     published = read_targets(targets)
     findings = verify(sources.rows, published)
     evaluations = [evaluated.row for evaluated in sources.evaluations]
-    others = [row for row in evaluations if published.of_config(row.config) is None]
+    all_boards = boards(evaluations, findings, sources.speeds, published)
     pictures = Pictures()
     models, notes = _models(sources, images, pictures, log)
     logs = [{"name": name, "curves": read_curves(log)} for name, log in sources.logs.items()]
     speed_grids = [speed_grid(sources.speeds)] if sources.speeds else []
     speed_grids += [cell_grid(name, rows) for name, rows in sources.others.items()]
-    verdicts = counts(findings) if evaluations else {}
+    compared = any(finding.verdict is not Verdict.NOT_RUN for finding in findings)
+    verdicts = counts(findings) if compared else {}
     known = environments(sources.rows)
     html = render(
         "report.html.j2",
@@ -119,8 +119,10 @@ def build_report(
             "speeds": len(sources.speeds),
             "counts": [(verdict, SIGNS[verdict], n) for verdict, n in verdicts.items()],
             "rejected": [f"{r.path.name}, line {r.number}: {r.reason}" for r in sources.rejected],
-            "results": _result_grids(findings, others),
-            "scatter": scatter(findings, evaluations, sources.speeds, published),
+            "measured": [_part(one, n) for n, one in enumerate(all_boards, 1) if one.measured],
+            "published": [_part(one, n) for n, one in enumerate(all_boards, 1) if not one.measured],
+            "verdicts": verdict_grid(findings),
+            "compared": compared,
             "models": models,
             "runs": [run for run in logs if run["curves"]],
             "points": POINTS,
@@ -130,7 +132,7 @@ def build_report(
             "pictures": pictures.texts,
         },
     )
-    tables = report_tables(findings, others, sources.speeds, published)
+    tables = report_tables(findings, all_boards, sources.speeds)
     return Report(html, tables, [*map(str, sources.rejected), *notes])
 
 
@@ -149,14 +151,9 @@ def _models(
     return models, notes
 
 
-def _result_grids(findings: Sequence[Finding], others: Sequence[Evaluation]) -> list[Grid]:
-    """Both tables of results; that with published figures first if any of its models was run."""
-    published = verdict_grid(findings)
-    if not others:
-        return [published]
-    if any(finding.verdict is not Verdict.NOT_RUN for finding in findings):
-        return [published, other_grid(others)]
-    return [other_grid(others), published]
+def _part(board: Board, number: int) -> dict[str, Any]:
+    """A data set's table and chart."""
+    return {"number": number, "grid": board_grid(board, number), "scatter": scatter(board)}
 
 
 def render(template: str, content: Mapping[str, Any]) -> bytes:

@@ -31,18 +31,6 @@ MIN_SCORE = 0.05
 #: Most detections of one image in the page.
 MAX_SHOWN = 40
 
-#: Okabe and Ito's colours, which all eyes can distinguish, for few classes.
-OKABE_ITO = [
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (213, 94, 0),
-    (240, 228, 66),
-    (90, 90, 90),
-]
-
 
 @dataclass
 class GalleryImage:
@@ -250,8 +238,6 @@ def _class_indices(path: Path, source: MapSource) -> np.ndarray:
 
 
 def _palette(source: MapSource, count: int) -> list[Colour]:
-    """`OKABE_ITO` for few classes; for many the data set's own colours, else spread hues."""
-    if count <= len(OKABE_ITO):
-        return OKABE_ITO[:count]
+    """The data set's own colours, if it has some."""
     dataset = read_metrics(source.predictions.parent).conditions.dataset
     return palette_of((dataset.metainfo or {}).get("palette"), count)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from casvit_dense.analysis import Analysis, analyse, find_sources
-from casvit_dense.analysis.sources import unique_labels
 from casvit_dense.errors import UserError
 from casvit_dense.report.gallery import make_gallery
-from casvit_dense.report.page_tables import percents
 from casvit_dense.report.pictures import Pictures
 from casvit_dense.report.sources import Evaluated
 from casvit_dense.report.widgets import Widget, analysis_widgets, class_widgets
+from casvit_dense.results.boards import percents, title_of
+from casvit_dense.results.labels import unique_labels
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import conditions
 from casvit_dense.zoo import MAIN_METRICS, METRICS
@@ -119,7 +119,7 @@ def _subtitle(row: Evaluation) -> str:
     data = row.dataset
     parts = [
         f"{row.weights.file} (SHA-256 {row.weights.sha256[:12]}…)",
-        f"{data.name}, {data.images:,} images, {data.classes} classes",
+        f"{title_of(data)}, {data.images:,} images, {data.classes} classes",
         f"{conditions(row)} on {row.device}",
         f"{row.date:%Y-%m-%d %H:%M %Z}",
     ]

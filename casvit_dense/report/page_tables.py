@@ -11,11 +11,20 @@ from casvit_dense.report.grid import (
     significant,
     three_digits,
 )
+from casvit_dense.results.boards import Board, Entry, title_of
+from casvit_dense.results.costs import CLASSIFIER, MEASURED, PUBLISHED, Axis, size_of
 from casvit_dense.results.lines import Row
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.row import Evaluation
-from casvit_dense.results.tables import conditions
-from casvit_dense.results.verify import Finding, Verdict, ours, percent
+from casvit_dense.results.tables import (
+    QUOTED,
+    conditions,
+    costs_note,
+    figure_cell,
+    published,
+    shared_axis,
+)
+from casvit_dense.results.verify import Finding, Verdict, ours
 from casvit_dense.zoo import LISTED_METRICS, METRICS
 
 #: What a reader looks for first.
@@ -30,7 +39,8 @@ VERDICT_ORDER = (
 VERDICTS_ABOUT = (
     "A result is within if it differs from the published figure by no more than the band, by which "
     "runs of one recipe differ. It is not comparable if data, images, test pipeline or training "
-    "are others; the table says which. ± is the standard deviation over seeds."
+    "are others; the table says which. Below a published figure its band; ± beside ours is the "
+    "standard deviation over seeds."
 )
 
 #: Rows that are shown at first, even if fewer models were run.
@@ -46,11 +56,6 @@ SIGNS = {
 }
 
 
-def percents(row: Evaluation) -> dict[str, float]:
-    """Metrics of a row in percent, by the names that targets use; without those of no truth."""
-    return {name: value for name in METRICS if (value := percent(row, name)) is not None}
-
-
 def verdict_grid(findings: Sequence[Finding]) -> Grid:
     """Published figures, ours, and the verdicts."""
     columns = (
@@ -59,10 +64,8 @@ def verdict_grid(findings: Sequence[Finding]) -> Grid:
         Column("Metric", choose=True),
         Column("Published", number=True),
         Column("Ours", number=True),
-        Column("Band", number=True),
         Column("Difference", number=True),
         Column("Verdict", choose=True),
-        Column("Rows", number=True),
         Column("Source of the published figure"),
     )
     ordered = sorted(findings, key=lambda finding: VERDICT_ORDER.index(finding.verdict))
@@ -84,9 +87,8 @@ def _finding_cells(finding: Finding) -> list[Cell]:
         Cell(target.backbone, note=target.config or ""),
         Cell(target.family.title),
         Cell(METRICS[finding.metric].title),
-        number_cell(finding.published),
-        Cell(NOTHING) if finding.ours is None else Cell(ours(finding), finding.ours),
-        number_cell(target.tolerance, "± {:.1f}"),
+        Cell(published(finding.published), finding.published, f"± {target.tolerance:.1f}"),
+        _ours_cell(finding),
         number_cell(finding.difference, "{:+.2f}"),
         Cell(
             f"{SIGNS[verdict]} {verdict.value}",
@@ -94,41 +96,88 @@ def _finding_cells(finding: Finding) -> list[Cell]:
             "; ".join((*finding.reasons, *finding.notes)),
             verdict.name.lower().replace("_", "-"),
         ),
-        Cell(str(len(finding.rows)), float(len(finding.rows))),
         Cell("", target.source, target.source),
     ]
 
 
-def other_grid(rows: Sequence[Evaluation]) -> Grid:
-    """Results of models without a published figure, the newest first."""
-    names = [name for name in LISTED_METRICS if any(name in percents(row) for row in rows)]
+def _ours_cell(finding: Finding) -> Cell:
+    """Our figure, and of how many rows it is the mean."""
+    if finding.ours is None:
+        return Cell(NOTHING)
+    count = len(finding.rows)
+    return Cell(ours(finding), finding.ours, f"{count} seeds" * (count > 1))
+
+
+def board_grid(board: Board, number: int = 1) -> Grid:
+    """Every model of a data set, with its costs; those evaluated here first.
+
+    Args:
+        board: see `Board`.
+        number: tells the page's tables of this kind apart.
+    """
+    entries = sorted(board.entries, key=lambda entry: not entry.rows)
+    heads = len({entry.head for entry in entries}) > 1
+    metrics = [m for m in LISTED_METRICS if any(m in entry.metrics for entry in entries)]
+    work, time = shared_axis(entries, "gmacs/model/"), shared_axis(entries, "ms/infer/")
+    costs = {
+        "Backbone, M": (size_of("backbone"), CLASSIFIER),
+        "Model, M": (size_of("model"),),
+        "GMACs": (work,),
+        "ms": (time,),
+    }
+    known = {axis for entry in entries for axis in entry.cost}
+    costs = {title: axes for title, axes in costs.items() if known & {*axes}}
     columns = (
         Column("Model"),
-        Column("Data set", choose=True),
-        Column("Images", number=True),
-        *(Column(METRICS[name].title, number=True) for name in names),
-        Column("Form", choose=True),
-        Column("Date"),
+        *([Column("Head", choose=True)] if heads else []),
+        *(Column(title, number=True) for title in costs),
+        *(Column(METRICS[name].title, number=True) for name in metrics),
+        Column("From", choose=True),
     )
-    cells = [
+    rows = [
         [
-            Cell(row.config, note=row.weights.file),
-            Cell(row.dataset.name, note=f"{row.dataset.classes} classes"),
-            Cell(str(row.dataset.images), float(row.dataset.images)),
-            *(number_cell(percents(row).get(name), "{:.2f}") for name in names),
-            Cell(conditions(row)),
-            Cell(f"{row.date:%Y-%m-%d}", row.date.isoformat()),
+            Cell(entry.name, note=entry.config or ""),
+            *([Cell(entry.head or NOTHING)] if heads else []),
+            *(_cost_cell(entry, axes) for axes in costs.values()),
+            *(_figure_cell(entry, name) for name in metrics),
+            _from_cell(entry),
         ]
-        for row in sorted(rows, key=lambda row: row.date, reverse=True)
+        for entry in entries
     ]
+    about = [f"{board.about}; figures in percent.", *costs_note(work, time)]
+    measured = sum(bool(entry.rows) for entry in entries)
     return Grid(
-        "others",
-        "Without published figures",
-        "Results in percent",
+        f"board-{number}",
+        board.title,
+        f"Models on {board.title}",
         columns,
-        cells,
-        about="Nothing was published of these models on these data.",
+        rows,
+        shown=max(measured, MIN_SHOWN),
+        about=" ".join(about),
     )
+
+
+def _cost_cell(entry: Entry, axes: Sequence[Axis | None]) -> Cell:
+    """The first of some costs that is known; what was published says so."""
+    found = next((entry.cost[axis] for axis in axes if axis in entry.cost), None)
+    if found is None:
+        return Cell(NOTHING)
+    value, source = found
+    return significant(value, note=PUBLISHED * (source == PUBLISHED and bool(entry.rows)))
+
+
+def _figure_cell(entry: Entry, metric: str) -> Cell:
+    text = figure_cell(entry, metric).rstrip(QUOTED)
+    value = entry.metrics.get(metric)
+    return Cell(NOTHING) if value is None else Cell(text, float(value))
+
+
+def _from_cell(entry: Entry) -> Cell:
+    if entry.target:
+        return Cell(PUBLISHED, note=entry.target.source)
+    row = entry.rows[0]
+    seeds = f", {len(entry.rows)} seeds" * (len(entry.rows) > 1)
+    return Cell(MEASURED, note=f"{conditions(row)}, {row.date:%Y-%m-%d}{seeds}")
 
 
 MODES = {"infer": "inference", "train": "training step", "count": "counted only"}
@@ -259,7 +308,7 @@ def _label(place: int) -> str:
 def _what_it_made(rows: Sequence[Row]) -> str:
     first = rows[0]
     if isinstance(first, Evaluation):
-        return f"accuracy of {first.config} on {first.dataset.name}"
+        return f"accuracy of {first.config} on {title_of(first.dataset)}"
     models = list(dict.fromkeys(row.model for row in rows if isinstance(row, Speed)))
     shown = ", ".join(models[:3])
     return f"speed of {shown}{f' and {len(models) - 3} more' if len(models) > 3 else ''}"

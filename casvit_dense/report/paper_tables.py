@@ -1,45 +1,41 @@
 """The tables of a report for papers: Markdown, CSV and LaTeX."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.files import write_whole
+from casvit_dense.results.boards import Board
+from casvit_dense.results.costs import model_sizes
 from casvit_dense.results.measurements import Speed
-from casvit_dense.results.row import Evaluation
 from casvit_dense.results.tables import (
     Table,
-    evaluation_table,
-    peer_table,
+    board_table,
     speed_table,
     verdict_table,
 )
-from casvit_dense.results.targets import Targets
-from casvit_dense.results.verify import Finding
-from casvit_dense.zoo import FAMILIES
+from casvit_dense.results.verify import Finding, Verdict
 
 
 def report_tables(
-    findings: Sequence[Finding],
-    others: Sequence[Evaluation],
-    speeds: Sequence[Speed],
-    targets: Targets,
+    findings: Sequence[Finding], all_boards: Sequence[Board], speeds: Sequence[Speed]
 ) -> dict[str, Table]:
-    """By file name without suffix; tables without a row are left out.
-
-    ``others`` are results that nothing was published of.
-    """
-    sizes = model_sizes(speeds)
+    """By file name without suffix; tables without a row are left out, as is what was not run."""
+    run = [finding for finding in findings if finding.verdict is not Verdict.NOT_RUN]
     tables = {
-        "verdicts": verdict_table(findings, sizes, "Published figures and ours."),
-        "others": evaluation_table(others, "Results without a published figure."),
+        "verdicts": verdict_table(run, model_sizes(speeds), "Published figures and ours."),
         "speed": speed_table(speeds, "Time, memory and work."),
     }
-    for family in FAMILIES:
-        dense = [target for target in targets.dense if target.family is family]
-        caption = f"{family.title} with all backbones."
-        tables[f"peers-{family.head}"] = peer_table(dense, findings, sizes, caption)
+    for board in all_boards:
+        stem = file_stem(board.title)
+        taken = stem in tables
+        tables[f"{stem}-{board.key[:8]}" if taken else stem] = board_table(board)
     return {name: table for name, table in tables.items() if table.rows}
+
+
+def file_stem(title: str) -> str:
+    """A title as a part of a file's name on any system."""
+    return "-".join(re.findall(r"[^\W_]+", title.lower())) or "data"
 
 
 def write_tables(folder: Path, tables: dict[str, Table]) -> list[Path]:

@@ -9,6 +9,7 @@ from casvit_dense.errors import UserError
 from casvit_dense.evaluations import METRICS_FILE
 from casvit_dense.files import read_json
 from casvit_dense.report.training_logs import find_logs
+from casvit_dense.results.boards import model_key
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.lines import Row, row_id
 from casvit_dense.results.measurements import Speed
@@ -152,9 +153,3 @@ def with_predictions(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
         if known is None or folder or not known.folder:
             chosen[key] = replace(evaluated, folder=folder)
     return list(chosen.values())
-
-
-def model_key(row: Evaluation) -> tuple[str, ...]:
-    """What two evaluations of the same model, data and form share."""
-    how = (row.form, row.backend, row.precision)
-    return (row.config, row.weights.sha256, row.dataset.annotations_sha256, *how)

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from casvit_dense.errors import UserError
+from casvit_dense.results.costs import ModelSize, Sizes
 from casvit_dense.results.lines import row_id
-from casvit_dense.results.tables import ModelSize, Sizes
 from casvit_dense.results.targets import Target, Targets
 from casvit_dense.results.verify import COMPARED, Finding
 from casvit_dense.zoo import (

@@ -4,26 +4,27 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casvit_dense.errors import UserError
+from casvit_dense.results.boards import Board, boards
+from casvit_dense.results.costs import Sizes, model_sizes
 from casvit_dense.results.ledger import Rejected, read_ledger
 from casvit_dense.results.lines import Row
+from casvit_dense.results.measurements import Speed
 from casvit_dense.results.metafile import metafiles
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
-    Sizes,
-    evaluation_table,
+    board_table,
     overview_table,
-    peer_table,
     verdict_table,
 )
 from casvit_dense.results.targets import Targets, read_targets
 from casvit_dense.results.verify import Finding, verify
-from casvit_dense.zoo import FAMILIES, is_casvit
+from casvit_dense.zoo import DATASETS, FAMILIES, is_casvit
 
 PAGE_LEDGER = Path("docs", "results", "results.jsonl")
 COUNTS = Path("docs", "speed", "cpu.jsonl")
@@ -85,8 +86,12 @@ class Generated:
     rejected: Sequence[Rejected]
 
 
-def generate(root: Path, sizes: Sizes) -> Generated:
+def generate(root: Path, counted: Sequence[Row]) -> Generated:
     """The text of all pages and metafiles of the repository in ``root``.
+
+    Args:
+        root: folder of the repository.
+        counted: rows of the counts of its models.
 
     Raises:
         UserError: a page or the ledger is not there, or a page has an unknown placeholder.
@@ -94,38 +99,55 @@ def generate(root: Path, sizes: Sizes) -> Generated:
     rows, rejected = read_ledger(root / PAGE_LEDGER)
     targets = read_targets()
     findings = verify(rows, targets)
-    parts = parts_of(targets, findings, rows, sizes)
+    sizes = model_sizes(counted)
+    speeds = [row for row in counted if isinstance(row, Speed)]
+    parts = parts_of(targets, findings, rows, speeds)
     pages = {page: fill(root / page, parts) for page in PAGES}
     meta = metafiles(root / "configs", targets, findings, sizes)
     return Generated(pages | {Path(name): text for name, text in meta.items()}, rejected)
 
 
 def parts_of(
-    targets: Targets, findings: Sequence[Finding], rows: Sequence[Row], sizes: Sizes
+    targets: Targets, findings: Sequence[Finding], rows: Sequence[Row], speeds: Sequence[Speed]
 ) -> dict[str, Callable[[], str]]:
     """What the placeholders of the pages are filled with, by their names."""
     ours = [target for target in targets.dense if is_casvit(target.backbone)]
     evaluations = [row for row in rows if isinstance(row, Evaluation)]
-    unpublished = [row for row in evaluations if targets.of_config(row.config) is None]
+    # The times of other machines are on a page of their own.
+    counts = [row for row in speeds if row.mode == "count"]
+    sizes, all_boards = model_sizes(counts), boards(evaluations, findings, counts, targets)
     return {
         "overview": lambda: _text(overview_table(ours, findings, sizes)),
-        "families": lambda: _families(targets, findings, sizes),
-        "others": lambda: _text(evaluation_table(unpublished)),
+        "families": lambda: _families(all_boards, findings, sizes),
+        "others": lambda: _others(all_boards),
     }
 
 
-def _families(targets: Targets, findings: Sequence[Finding], sizes: Sizes) -> str:
+def _others(all_boards: Sequence[Board]) -> str:
+    """A table for each data set that models were evaluated on and no family's section is of."""
+    return "\n\n".join(_text(board_table(one)) for one in _unfamiliar(all_boards)) or "None yet."
+
+
+def _unfamiliar(all_boards: Sequence[Board]) -> Iterator[Board]:
+    for board in all_boards:
+        of = [DATASETS[family.dataset].split for family in FAMILIES]
+        left = [one for one in board.entries if board.key not in of or not one.head]
+        if board.measured and left:
+            yield replace(board, entries=tuple(left))
+
+
+def _families(all_boards: Sequence[Board], findings: Sequence[Finding], sizes: Sizes) -> str:
     """A section for each family: our models beside the published figures, and all backbones."""
     sections = []
     for family in FAMILIES:
         of_family = [finding for finding in findings if finding.target.family is family]
         ours = [finding for finding in of_family if is_casvit(finding.target.backbone)]
-        all_backbones = [target for target in targets.dense if target.family is family]
-        caption = f"Backbones under {family.title}."
+        board = next(one for one in all_boards if one.key == DATASETS[family.dataset].split)
+        entries = tuple(entry for entry in board.entries if entry.head == family.title)
         sections += [
             f"## {family.title}",
             _text(verdict_table(ours, sizes, "Published and ours.")),
-            _text(peer_table(all_backbones, of_family, sizes, caption)),
+            _text(board_table(replace(board, entries=entries))),
         ]
     return "\n\n".join(sections)
 

@@ -42,6 +42,7 @@ class Dataset(_Strict):
 
     Attributes:
         name: type of the data set, e.g. ``'CocoDataset'``.
+        title: what people call it: as its description says, else the name of its folder.
         annotations_sha256: of the instances file; of a folder of maps, of their names and contents.
         images: how many were evaluated.
         classes: how many the metric knows.
@@ -53,6 +54,23 @@ class Dataset(_Strict):
     images: int = Field(ge=1)
     classes: int = Field(ge=1)
     objects: int | None = None
+    title: str | None = None
+
+
+class NetworkCosts(_Strict):
+    """What the evaluated network costs, in its reference form.
+
+    Attributes:
+        params_m, backbone_params_m: parameters of the whole model and of its backbone, in 1e6.
+        gmacs, backbone_gmacs: multiply-adds of an image, in 1e9; None: could not be counted.
+        size: height and width of that image in pixels, ``HxW``.
+    """
+
+    params_m: Figure
+    backbone_params_m: Figure | None = None
+    gmacs: Figure | None = None
+    backbone_gmacs: Figure | None = None
+    size: str | None = None
 
 
 class Training(_Strict):
@@ -153,6 +171,8 @@ class Evaluation(NetworkRow):
 
     Attributes:
         config: stem of the config.
+        backbone: what tables call its backbone.
+        costs: parameters and multiply-adds; None of an exported file.
         config_sha256: of the resolved config, paths and worker counts left out.
         pipeline_sha256: of the test pipeline.
         recipe_sha256: of the config's own training recipe; compare with ``training``.
@@ -181,3 +201,5 @@ class Evaluation(NetworkRow):
     processes: int = Field(default=1, ge=1)
     seed: int | None = None
     folder: str | None = None
+    backbone: str | None = None
+    costs: NetworkCosts | None = None

@@ -3,38 +3,27 @@
 Figures from elsewhere are marked with a dagger, or their column is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from casvit_dense.results.boards import Board, Entry
+from casvit_dense.results.costs import (
+    CLASSIFIER,
+    PUBLISHED,
+    Axis,
+    ModelSize,
+    Sizes,
+    size_of,
+)
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import NOTHING, Table, shown
 from casvit_dense.results.targets import Target
-from casvit_dense.results.verify import COMPARED, Finding, ours, percent
-from casvit_dense.zoo import FAMILIES, LISTED_METRICS, MAIN_METRICS, METRICS
+from casvit_dense.results.verify import COMPARED, Finding, ours
+from casvit_dense.zoo import FAMILIES, MAIN_METRICS, METRICS
 
 QUOTED = "†"
 LEGEND = f"{QUOTED} Quoted from its source, not measured here."
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """A complete model, counted here.
-
-    Attributes:
-        params_m: parameters in millions, frozen ones included.
-        gmacs: multiply-adds in 1e9.
-        backbone_params_m: of the backbone without a classifier.
-        input: ``HxW`` in pixels, and what a second stage has to do.
-    """
-
-    params_m: float
-    gmacs: float
-    backbone_params_m: float
-    input: str
-
-
-Sizes = Mapping[str, ModelSize]  # by config stem
 
 
 def verdict_table(findings: Sequence[Finding], sizes: Sizes, caption: str = "") -> Table:
@@ -116,48 +105,105 @@ def overview_table(targets: Sequence[Target], findings: Sequence[Finding], sizes
     return Table(["Backbone", "M parameters", *columns], rows)
 
 
-def peer_table(
-    targets: Sequence[Target], findings: Sequence[Finding], sizes: Sizes, caption: str = ""
-) -> Table:
-    """All backbones under one head as papers print them, the smallest model first.
+def board_table(board: Board) -> Table:
+    """Every model of a data set: sizes, work, time where it was measured, figures, their source.
 
-    Where a finding was compared, a line of our figures follows the published ones. Counted sizes
-    are preferred to published ones.
+    What is quoted has a dagger. Counted sizes are preferred to published ones.
     """
-    metrics = [m for m in METRICS if any(m in target.metrics for target in targets)]
+    entries = board.entries
+    heads = len({entry.head for entry in entries}) > 1
+    metrics = [
+        m
+        for m, metric in METRICS.items()
+        if any(m in entry.metrics for entry in entries if metric.listed or entry.target)
+    ]
+    work, time = shared_axis(entries, "gmacs/model/"), shared_axis(entries, "ms/infer/")
     sources: dict[str, int] = {}
     rows = []
-    for target in sorted(targets, key=lambda target: _order(target, sizes)):
-        source = sources.setdefault(target.source, len(sources) + 1)
-        cells = _size_cells(target, sizes)
-        quoted = [_quoted(target.metrics.get(metric)) for metric in metrics]
-        rows.append([target.backbone, *cells, *quoted, f"{source}"])
-        here = {f.metric: ours(f) for f in findings if f.target == target if f.verdict in COMPARED}
-        if here:
-            figures = [here.get(metric, NOTHING) for metric in metrics]
-            rows.append([f"{target.backbone}, here", *cells, *figures, NOTHING])
-    columns = ["Backbone", "backbone, M", "model, M", "GMACs"]
-    counted = [size for target in targets if (size := sizes.get(target.config or ""))]
-    notes = [LEGEND, *inputs_note(counted), *_also(targets)]
-    notes.append("Sources: " + "; ".join(f"({i}) {text}" for text, i in sources.items()) + ".")
-    return Table(
-        [*columns, *(METRICS[metric].title for metric in metrics), "Source"], rows, caption, notes
-    )
+    for entry in entries:
+        source = _here(entry)
+        if entry.target:
+            source = f"({sources.setdefault(entry.target.source, len(sources) + 1)})"
+        rows.append(
+            [
+                entry.name,
+                *([entry.head or NOTHING] if heads else []),
+                _cost(entry, size_of("backbone"), CLASSIFIER),
+                _cost(entry, size_of("model")),
+                _work(entry, work),
+                *([_cost(entry, time)] if time else []),
+                *(figure_cell(entry, metric) for metric in metrics),
+                source,
+            ]
+        )
+    columns = ["Model", *["Head"] * heads, "backbone, M", "model, M", "GMACs", *["ms"] * bool(time)]
+    titles = [METRICS[metric].title for metric in metrics]
+    quoted = [entry.target for entry in entries if entry.target]
+    notes = [LEGEND] if quoted else []
+    notes += costs_note(work, time)
+    notes += _also(quoted)
+    if sources:
+        notes.append("Sources: " + "; ".join(f"({i}) {text}" for text, i in sources.items()) + ".")
+    align = "l" * (1 + heads) + "r" * (len(columns) - 1 - heads + len(titles)) + "l"
+    caption = f"{board.title}: {board.about}."
+    return Table([*columns, *titles, "Source"], rows, caption, notes, align)
 
 
-def _order(target: Target, sizes: Sizes) -> tuple[bool, float, str]:
-    """Models of known size first, by size; the others by that of their backbone."""
-    size = sizes.get(target.config or "")
-    model = size.params_m if size else target.params_m
-    return model is None, model or target.backbone_params_m or 0.0, target.backbone
+def shared_axis(entries: Sequence[Entry], kind: str) -> Axis | None:
+    """The cost whose key begins so that most models have, those evaluated here before others."""
+    found = Counter[Axis]()
+    for entry in entries:
+        weight = 1 + len(entries) * bool(entry.rows)
+        found.update({axis: weight for axis in entry.cost if axis.key.startswith(kind)})
+    return max(found, key=lambda axis: found[axis], default=None)
 
 
-def _size_cells(target: Target, sizes: Sizes) -> list[str]:
-    """Parameters of backbone and model, multiply-adds: counted, else as published."""
-    if size := sizes.get(target.config or ""):
-        params = (size.backbone_params_m, size.params_m)
-        return [*map(shown, params), shown(size.gmacs, "{:.1f}")]
-    return list(map(_quoted, (target.backbone_params_m, target.params_m, target.gflops_512)))
+def costs_note(work: Axis | None, time: Axis | None) -> list[str]:
+    """What the columns of costs were counted and measured at."""
+    found = []
+    if work:
+        found.append(
+            "Parameters, frozen ones included, and multiply-adds (GMACs, "
+            f"at {_size(work)} unless said) are counted here."
+        )
+    return found + ([f"Time: {time.label}."] if time else [])
+
+
+def figure_cell(entry: Entry, metric: str) -> str:
+    """A figure: quoted with a dagger, or ours with its spread."""
+    value, spread = entry.metrics.get(metric), entry.spread.get(metric)
+    if entry.target:
+        return _quoted(value)
+    return shown(value) + (f" ± {spread:.2f}" if spread is not None else "")
+
+
+def _cost(entry: Entry, *axes: Axis) -> str:
+    """The first of some costs that is known."""
+    value, source = next((entry.cost[axis] for axis in axes if axis in entry.cost), (None, ""))
+    return _quoted(value) if source == PUBLISHED else shown(value)
+
+
+def _work(entry: Entry, axis: Axis | None) -> str:
+    """Multiply-adds, with the size of the image where it is not the table's."""
+    if axis is None or axis in entry.cost:
+        return _gmacs(*entry.cost[axis]) if axis else NOTHING
+    others = (one for one in entry.cost if one.key.startswith("gmacs/model/"))
+    found = next(others, None)
+    return f"{_gmacs(*entry.cost[found])} at {_size(found)}" if found else NOTHING
+
+
+def _gmacs(value: float, source: str) -> str:
+    digits = 1 if value >= 10 else 2 if value >= 0.1 else 4
+    return _quoted(value) if source == PUBLISHED else f"{value:.{digits}f}"
+
+
+def _size(axis: Axis) -> str:
+    return axis.key.rpartition("/")[2]
+
+
+def _here(entry: Entry) -> str:
+    """How and when a model was evaluated here."""
+    return f"here, {conditions(entry.rows[0])}, {entry.rows[0].date:%Y-%m-%d}" if entry.rows else ""
 
 
 def _quoted(value: float | None) -> str:
@@ -174,30 +220,14 @@ def _also(targets: Iterable[Target]) -> list[str]:
     return [f"Other published figures: {'; '.join(found)}."] if found else []
 
 
-def evaluation_table(rows: Sequence[Evaluation], caption: str = "") -> Table:
-    """Results one by one, the newest first, without a comparison."""
-    metrics = [m for m in LISTED_METRICS if any(percent(row, m) is not None for row in rows)]
-    titles = [METRICS[metric].title for metric in metrics]
-    cells = []
-    for row in sorted(rows, key=lambda row: row.date, reverse=True):
-        figures = [shown(percent(row, metric)) for metric in metrics]
-        data = [row.config, row.dataset.name, str(row.dataset.images)]
-        cells.append([*data, *figures, conditions(row), row.device, f"{row.date:%Y-%m-%d}"])
-    return Table(
-        ["Model", "Data set", "images", *titles, "Form, backend, precision", "Device", "Date"],
-        cells,
-        caption,
-        align="ll" + "r" * (len(metrics) + 1) + "lll",
-    )
-
-
 def speed_table(rows: Sequence[Speed], caption: str = "") -> Table:
     """Time, memory and work, one line per row, in their order."""
-    columns = ["Model", "Mode", "Input", "Form, backend, precision", "Device"]
+    columns = ["Model", "Part", "Mode", "Input", "Form, backend, precision", "Device"]
     figures = ["M parameters", "GMACs", "ms (10th to 90th percentile)", "images/s", "peak MB"]
     cells = [
         [
             row.model,
+            row.part,
             row.mode,
             f"{row.batch} x {row.size}",
             conditions(row),

@@ -155,8 +155,10 @@ class Targets(BaseModel):
         return next((target for target in self.with_config if target.config == stem), None)
 
     @cached_property
-    def with_config(self) -> tuple[Target, ...]:
-        """What was published of models that the project has a config of, classifiers last."""
+    def models(self) -> tuple[Target, ...]:
+        """What was published of every model, classifiers last."""
+        if CLASSIFIERS.dataset not in self.tolerance:
+            return self.dense
         classifiers = (
             Target(
                 head=CLASSIFIERS.head,
@@ -168,9 +170,14 @@ class Targets(BaseModel):
                 source=row.source,
             )
             for row in self.classifiers
-            for config, top1 in row.configs.items()
+            for config, top1 in row.configs.items() or [(None, row.top1)]
         )
-        return (*(target for target in self.dense if target.config is not None), *classifiers)
+        return (*self.dense, *classifiers)
+
+    @cached_property
+    def with_config(self) -> tuple[Target, ...]:
+        """The models that the project has a config of."""
+        return tuple(target for target in self.models if target.config is not None)
 
     @model_validator(mode="before")
     @classmethod

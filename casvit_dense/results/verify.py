@@ -185,7 +185,7 @@ def mismatch_reasons(
 ) -> list[str]:
     """Why a row of the target's config may not be compared with this metric; ``[]`` if it may."""
     spec = target.dataset
-    found = [*_dataset_differences(row.dataset, spec), *_config_differences(row, training)]
+    found = [*dataset_differences(row.dataset, spec), *_config_differences(row, training)]
     if training is not None:
         found += [*_training_data_differences(training, spec), *_unfinished(training)]
     if row.precision != FULL_PRECISION:
@@ -195,7 +195,7 @@ def mismatch_reasons(
     return found
 
 
-def _dataset_differences(found: Dataset, spec: DatasetSpec) -> list[str]:
+def dataset_differences(found: Dataset, spec: DatasetSpec) -> list[str]:
     differences = []
     if (found.name, found.classes) != (spec.type, spec.classes):
         differences.append(

@@ -6,17 +6,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from casvit_dense.benchmark.cases import BenchmarkCase
-from casvit_dense.benchmark.counts import (
-    Cost,
-    cost_columns,
-    costs_of,
-    count,
-    count_backbone,
-    count_training,
-    share_columns,
-)
+from casvit_dense.benchmark.counts import cost_columns, costs_of, share_columns
 from casvit_dense.benchmark.machine import Rates
 from casvit_dense.casvit import CASViT
+from casvit_dense.counts import Cost, count, count_backbone, count_training
 
 TINY = dict(depths=[1, 1, 1, 1], dims=[8, 16, 16, 16])
 

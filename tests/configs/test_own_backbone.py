@@ -13,6 +13,7 @@ from casvit_dense.engine.evaluate import evaluate
 from casvit_dense.engine.train import train
 from casvit_dense.errors import UserError
 from casvit_dense.options import RunOptions
+from casvit_dense.results.ledger import read_ledger
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASS, CONFIG, TIMM, MMPRETRAIN = code_of_page("python")
@@ -89,6 +90,17 @@ def test_the_config_of_the_page_trains_and_evaluates(
     config = write_config(my_package, CONFIG)
     checkpoint = train(config, options)
     assert "coco/bbox_mAP" in evaluate(config, checkpoint, options)
+    (row,), _ = read_ledger(tmp_path / "results.jsonl")
+    assert (row.backbone, row.seed, row.dataset.title) == ("MyBackbone", 0, shapes.name)
+    # A convolution has inputs x outputs x area weights, and as many multiply-adds an output pixel.
+    weights = [3 * 16 * 49, 16 * 32 * 9, 32 * 64 * 9, 64 * 128 * 9]
+    pixels = [16**2, 8**2, 4**2, 2**2]
+    assert row.costs.size == "64x64"
+    biases = 16 + 32 + 64 + 128
+    assert row.costs.backbone_params_m == pytest.approx((sum(weights) + biases) / 1e6, rel=1e-4)
+    macs = sum(weight * count for weight, count in zip(weights, pixels, strict=True))
+    assert row.costs.backbone_gmacs == pytest.approx(macs / 1e9, rel=1e-4)
+    assert row.costs.params_m > row.costs.backbone_params_m
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -16,10 +16,11 @@ from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.report import build_report
 from casvit_dense.report.build import embedded
-from casvit_dense.report.costs import scatter
 from casvit_dense.report.grid import NOTHING, three_digits
-from casvit_dense.report.page_tables import cell_grid, percents, verdict_grid
+from casvit_dense.report.page_tables import cell_grid, verdict_grid
+from casvit_dense.report.scatter import scatter
 from casvit_dense.report.sources import Evaluated, read_sources, with_predictions
+from casvit_dense.results.boards import Board, boards, percents
 from casvit_dense.results.ledger import append_rows
 from casvit_dense.results.targets import read_targets
 from casvit_dense.results.verify import Verdict, percent, verify
@@ -41,20 +42,20 @@ def test_verdicts_are_those_of_verify(page: Page, ledger: Path) -> None:
     findings = verify(read_sources([ledger]).rows, read_targets())
     rows = page.tables["verdicts"][1:]
     assert len(rows) == len(findings)
-    shown = {v: sum(row[7][2:].startswith(v.value) for row in rows) for v in Verdict}
+    shown = {v: sum(row[6][2:].startswith(v.value) for row in rows) for v in Verdict}
     assert shown == {v: sum(f.verdict is v for f in findings) for v in Verdict}
     assert min(shown.values()) > 0
-    first = {row[0]: row for row in rows if row[7][2:].startswith("below")}
+    first = {row[0]: row for row in rows if row[6][2:].startswith("below")}
     below = first["CAS-ViT-XSmask-rcnn_casvit-xs_fpn_8xb4-1x_coco"]
-    assert below[1:7] == ["Mask R-CNN", "mask AP", "34.9", "30.00", "± 0.3", "-4.90"]
+    assert below[1:6] == ["Mask R-CNN", "mask AP", "34.9± 0.3", "30.00", "-4.90"]
 
 
 def test_what_needs_attention_comes_first(ledger: Path) -> None:
     grid = verdict_grid(verify(read_sources([ledger]).rows, read_targets()))
-    marks = [row[7].mark for row in grid.rows]
+    marks = [row[6].mark for row in grid.rows]
     assert marks[:4] == ["below", "above", "within", "not-comparable"]
     assert grid.shown >= sum(mark != "not-run" for mark in marks)
-    reason = grid.rows[3][7].note
+    reason = grid.rows[3][6].note
     assert "CocoDataset" in reason or "images" in reason
 
 
@@ -73,16 +74,36 @@ def test_spread_over_seeds() -> None:
     cell = grid.rows[0][4]
     # Mean 36.7; deviations -.3, -.1, .4: sum of squares .26, over two .13.
     assert cell.text == f"36.70 ± {math.sqrt(0.13):.2f}"
-    assert grid.rows[0][8].text == "3"
+    assert cell.note == "3 seeds"
 
 
-def test_results_without_a_published_figure(page: Page) -> None:
-    header, *rows = page.tables["others"]
-    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
-    detector = found[report_files.DETECTOR + "epoch_12.pth"]
-    assert detector["box AP"] == "50.00" and detector["mask AP"] == "40.00"
-    assert detector["mIoU"] == NOTHING
-    assert found[report_files.SEGMENTER + "epoch_12.pth"]["mIoU"] == "80.00"
+def test_every_data_set_has_its_table_with_the_readers_own_first(page: Page, ledger: Path) -> None:
+    titles = [re.sub("<.*?>", "", text) for text in re.findall(r"<h3>.*?</h3>", page.text)]
+    assert titles[:3] == ["COCO val2017", "Shapes", "Shapes"]
+    header, *rows = page.tables["board-1"]
+    first = [dict(zip(header, row, strict=True)) for row in rows[:3]]
+    assert {row["Model"] for row in first if row["From"].startswith("measured here")} == {
+        f"CAS-ViT-XS{stem}"
+        for stem in (ledger_rows.RETINANET, ledger_rows.MASK_RCNN, ledger_rows.SEM_FPN)
+    }
+    assert all(row[-1].startswith("published") for row in rows[3:]) and len(rows) > 40
+    header, row = page.tables["board-2"]
+    assert dict(zip(header, row, strict=True))["box AP"] == "50.00"
+    header, row = page.tables["board-3"]
+    assert dict(zip(header, row, strict=True))["mIoU"] == "80.00"
+
+
+def test_without_published_models_nothing_stands_before_the_readers_own(
+    tmp_path: Path, ledger: Path
+) -> None:
+    own = tmp_path / "results.jsonl"
+    own.write_text("\n".join(ledger.read_text().splitlines()[:2]))
+    page = Page(build_report([own], images=0).html)
+    folded = page.text.index('<details class="published"')
+    assert page.text.index('id="board-1"') < page.text.index('id="board-2"') < folded
+    assert folded < page.text.index('id="verdicts"')
+    assert "open" not in page.text[folded : page.text.index(">", folded)]
+    assert 'class="counts"' not in page.text
 
 
 def test_percent_of_metrics() -> None:
@@ -170,7 +191,7 @@ def test_speeds_alone_make_a_report(
     assert main(["report", "--speed", str(CPU)]) == 0
     page = Page(Path("report.html").read_bytes())
     assert len(page.tables["speeds"]) - 1 == len(CPU.read_text().splitlines())
-    assert "others" not in page.tables and "curves-data" not in page.scripts
+    assert "board-1" in page.tables and "curves-data" not in page.scripts
 
 
 def test_rows_of_two_ledgers_count_once(ledger: Path, tmp_path: Path) -> None:
@@ -223,10 +244,14 @@ def test_evaluations_of_one_config_have_headings_that_tell_them_apart(tmp_path: 
 # --- accuracy and cost ----------------------------------------------------------------------------
 
 
-def test_costs_of_models_come_from_their_rows(ledger: Path) -> None:
+def boards_of(ledger: Path) -> list[Board]:
     sources, targets = read_sources([ledger], [CPU]), read_targets()
     rows = [evaluated.row for evaluated in sources.evaluations]
-    data = scatter(verify(sources.rows, targets), rows, sources.speeds, targets)
+    return boards(rows, verify(sources.rows, targets), sources.speeds, targets)
+
+
+def test_costs_of_models_come_from_their_rows(ledger: Path) -> None:
+    data = scatter(boards_of(ledger)[0])
     table = [json.loads(line) for line in CPU.read_text().splitlines()]
     stem = ledger_rows.RETINANET
     count = next(r for r in table if r["model"] == stem and r["mode"] == "count")
@@ -237,22 +262,18 @@ def test_costs_of_models_come_from_their_rows(ledger: Path) -> None:
         key = f"gmacs/model/{count['size']}"
         assert point["cost"][key] == (count["gmacs"], "measured here")
     measured = next(p for p in points if p["measured"])
-    assert measured["quality"] == {"retinanet_1x/bbox_mAP": 36.5}
+    assert measured["quality"] == {"bbox_mAP": 36.5, "segm_mAP": 34.9}
     # The backbone's time is a cost of every model that has it.
     timed = next(r for r in table if r["model"] == "casvit-xs" and r["backend"] == "openvino")
     assert timed["median_ms"] in [value for value, _ in measured["cost"].values()]
 
 
-def test_what_was_not_compared_has_axes_of_its_own(ledger: Path) -> None:
-    sources, targets = read_sources([ledger], [CPU]), read_targets()
-    rows = [evaluated.row for evaluated in sources.evaluations]
-    data = scatter(verify(sources.rows, targets), rows, sources.speeds, targets)
-    strange = next(
-        p for p in data["points"] if p["config"] == ledger_rows.SEM_FPN and p["measured"]
-    )
-    assert not any(key.startswith("sem_fpn_40k") for key in strange["quality"])
-    known = {axis["key"] for axis in data["cost"]} | {axis["key"] for axis in data["quality"]}
-    assert all({*p["cost"], *p["quality"]} <= known for p in data["points"])
+def test_each_data_set_has_a_chart_of_its_own(ledger: Path) -> None:
+    for data in map(scatter, boards_of(ledger)):
+        known = {axis["key"] for axis in (*data["cost"], *data["quality"])}
+        assert {key for p in data["points"] for key in (*p["cost"], *p["quality"])} <= known
+        # An axis that no point has would open an empty chart.
+        assert known <= {key for p in data["points"] for key in (*p["cost"], *p["quality"])}
 
 
 # --- text of data ---------------------------------------------------------------------------------
@@ -272,7 +293,7 @@ def test_no_text_of_data_becomes_markup(shapes: Path, tmp_path: Path) -> None:
     (model,) = models_of(page).values()
     assert report_files.HOSTILE in model["gallery"]["classes"]
     assert file in [image["name"] for image in model["gallery"]["images"]]
-    assert any(cell.startswith("</script><b>") for row in page.tables["others"] for cell in row)
+    assert any(cell.startswith("</script><b>") for row in page.tables["board-1"] for cell in row)
 
 
 def test_embedded_json_ends_no_script() -> None:
@@ -290,7 +311,7 @@ def test_tables_for_papers(ledger: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "r.html"), "--tables", str(tmp_path / "tables")]
     assert main([*arguments, *out]) == 0
     names = {path.name for path in (tmp_path / "tables").iterdir()}
-    stems = {"verdicts", "others", "speed", "peers-retinanet_1x", "peers-mask_rcnn_1x"}
+    stems = {"verdicts", "coco-val2017", "shapes", "speed", "ade20k-val"}
     assert {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "csv", "tex")} <= names
     rows = list(csv.DictReader((tmp_path / "tables/verdicts.csv").open()))
     below = [row for row in rows if row["Verdict"].startswith("below")]

@@ -22,8 +22,8 @@ from browser_tab import (
 )
 from PIL import Image
 
+from casvit_dense.data.palette import OKABE_ITO
 from casvit_dense.report import build_report
-from casvit_dense.report.gallery import OKABE_ITO
 from casvit_dense.results.ledger import append_rows
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
@@ -53,12 +53,12 @@ def report(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 def test_sorting(browser: Any, report: Path) -> None:
     with Tab(browser, report) as page:
-        page.get_by_role("button", name="Show all 47 rows").click()
+        page.get_by_role("button", name="Show all 55 rows").click()
         head = page.locator("#verdicts th", has_text="Published").first
         head.get_by_role("button").click()
         assert head.get_attribute("aria-sort") == "ascending"
         published = [float(row[3]) for row in visible_rows(page, "verdicts")]
-        assert published == sorted(published) and len(published) == 47
+        assert published == sorted(published) and len(published) == 55
         head.get_by_role("button").press("Enter")
         assert head.get_attribute("aria-sort") == "descending"
         assert [float(r[3]) for r in visible_rows(page, "verdicts")] == published[::-1]
@@ -75,19 +75,19 @@ def test_filtering(browser: Any, report: Path) -> None:
     with Tab(browser, report) as page:
         grid = page.locator(".grid", has=page.locator("#verdicts"))
         status = grid.get_by_role("status")
-        assert status.text_content() == "47 rows"
+        assert status.text_content() == "55 rows"
         grid.get_by_label("Head").select_option("Mask R-CNN")
         assert {row[1] for row in visible_rows(page, "verdicts")} == {"Mask R-CNN"}
         grid.get_by_label("Verdict").select_option(label="▼ below")
         assert [row[4] for row in visible_rows(page, "verdicts")] == ["30.00"]
-        assert status.text_content() == "1 of 47 rows"
+        assert status.text_content() == "1 of 55 rows"
         grid.get_by_label("Verdict").select_option("")
         grid.get_by_label("Head").select_option("")
         grid.get_by_role("searchbox").fill("swin-t_")
         assert {row[0] for row in visible_rows(page, "verdicts")} == {"Swin-T"}
         grid.get_by_role("searchbox").fill("no such model")
         assert visible_rows(page, "verdicts") == []
-        assert status.text_content() == "0 of 47 rows"
+        assert status.text_content() == "0 of 55 rows"
         speeds = page.locator(".grid", has=page.locator("#speeds"))
         speeds.get_by_label("Backend").select_option("openvino")
         speeds.get_by_label("Part").select_option("backbone")
@@ -96,9 +96,10 @@ def test_filtering(browser: Any, report: Path) -> None:
 
 def test_accuracy_against_cost(browser: Any, report: Path) -> None:
     with Tab(browser, report) as page:
-        box = page.locator("#scatter")
+        box = page.locator("#scatter-1")
         box.scroll_into_view_if_needed()
-        box.get_by_label("Accuracy", exact=True).select_option("retinanet_1x/bbox_mAP")
+        box.get_by_label("Accuracy", exact=True).select_option("bbox_mAP")
+        box.get_by_label("Head", exact=True).select_option("RetinaNet")
         box.get_by_label("Cost", exact=True).select_option("Multiply-adds")
         points = box.locator("svg.chart .point")
         rows = box.locator(".values tbody tr")
@@ -264,7 +265,7 @@ def test_paper(browser: Any, report: Path) -> None:
         page.emulate_media(media="print")
         playwright.expect(page.locator("details.model:not([open])")).to_have_count(0)
         page.wait_for_function("document.querySelectorAll('svg.chart').length >= 5")
-        assert len(visible_rows(page, "verdicts")) == 47
+        assert len(visible_rows(page, "verdicts")) == 55
         assert page.locator(".control:visible, nav:visible").count() == 0
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == "rgb(255, 255, 255)"
@@ -366,15 +367,15 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_many_models_and_pictures(browser: Any, large: Path) -> None:
     started = time.monotonic()
     with Tab(browser, large) as page:
-        search = page.locator(".grid", has=page.locator("#others")).get_by_role("searchbox")
+        search = page.locator(".grid", has=page.locator("#board-1")).get_by_role("searchbox")
         search.fill("model-07")
-        assert len(visible_rows(page, "others")) == 1
+        assert len(visible_rows(page, "board-1")) == 1
         opened = time.monotonic() - started
         typing = """const box = document.querySelectorAll('.grid:has(#%s) input')[0];
             box.value = '%s'; box.dispatchEvent(new Event('input'))"""
         keys = [
             page.evaluate(AFTER_PAINT % (typing % (table, text)))
-            for table in ("others", "speeds", "verdicts")
+            for table in ("board-1", "speeds")
             for text in ("m", "mo", "casvit-x", "")
         ]
         last = page.locator("details.model").last

@@ -8,23 +8,23 @@ import pytest
 from findings import finding, target
 from ledger_rows import COCO, evaluation, speed, trained
 
-from casvit_dense.benchmark.speed_tables import model_sizes
 from casvit_dense.cli import main
 from casvit_dense.errors import UserError
+from casvit_dense.results.boards import boards
+from casvit_dense.results.costs import ModelSize, model_sizes
 from casvit_dense.results.ledger import append_rows, read_ledger
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
-from casvit_dense.results.row import Dataset, Evaluation
+from casvit_dense.results.row import Dataset, Evaluation, NetworkCosts
 from casvit_dense.results.table import Table
 from casvit_dense.results.tables import (
-    ModelSize,
-    evaluation_table,
+    board_table,
     overview_table,
-    peer_table,
     speed_table,
     verdict_table,
 )
-from casvit_dense.results.verify import Verdict
+from casvit_dense.results.targets import Targets
+from casvit_dense.results.verify import Verdict, verify
 from casvit_dense.zoo import FAMILIES
 
 ROOT = Path(__file__).parents[2]
@@ -127,57 +127,88 @@ def test_quoted_figures_are_marked_and_ours_are_not() -> None:
     assert table.rows == [["CAS-ViT-XS", "2.76", "36.5†; 37.00 here, above", "37.4†", "34.9†"]]
 
 
-def test_peers_as_papers_print_them() -> None:
+def demo(config: str = "retinanet_casvit-mini_fpn_shapes", **changes: object) -> Evaluation:
+    """A row of a model that nothing was published of."""
+    data = Dataset(
+        name="CocoDataset", annotations_sha256="3" * 64, images=24, classes=3, title="shapes"
+    )
+    costs = NetworkCosts(params_m=0.5154, backbone_params_m=0.21, gmacs=0.3125, size="160x160")
+    usual = {"dataset": data, "metrics": {"coco/bbox_mAP": 0.6592, "coco/bbox_mAP_s": None}}
+    changed = {**usual, "costs": costs, "training": None, **changes}
+    return evaluation().model_copy(update={**changed, "config": config})
+
+
+def test_every_model_of_a_data_set_stands_in_one_table() -> None:
+    mini = demo()
+    costs = NetworkCosts(params_m=12.5, backbone_params_m=3, gmacs=0.06, size="160x160")
+    changes = {"metrics": {"coco/bbox_mAP": 0.5}, "costs": costs}
+    mine = demo("retinanet_mine_fpn_shapes", backbone="MyBackbone", **changes)
+    by_name = demo(XS, backbone="timm:repvit_m1_1", **changes)
+    onnx = {"file": "x.onnx", "sha256": "e" * 64, "source_sha256": "a" * 64}
+    exported = mini.model_copy(
+        update={
+            "backend": "onnxruntime",
+            "costs": None,
+            "weights": mini.weights.model_copy(update=onnx),
+        }
+    )
+    timed = count(mode="infer", model=mini.config, size="160x160", median_ms=7.5)
+    other = demo(dataset=COCO.model_copy(update={"images": 500}))
+    rows = [mini, mine, by_name, exported, other]
+    published = Targets(dense=(), classifiers=(), paper_throughput=())
+    found = boards(rows, [], [timed], published)
+    assert [board.title for board in found] == ["shapes", "COCO val2017, 500 of 5,000 images"]
+    table = board_table(found[0])
+    assert table.caption == "shapes: 24 images, 3 classes."
+    assert table.columns == [
+        *("Model", "backbone, M", "model, M", "GMACs", "ms", "box AP", "Source")
+    ]
+    here, there = "here, reference, eager, fp32, 2026-11-01", "here, reference, onnxruntime, fp32"
+    assert table.rows == [
+        ["casvit-mini, eager", "0.21", "0.52", "0.31", "7.50", "65.92", here],
+        [
+            "casvit-mini, onnxruntime",
+            "0.21",
+            "0.52",
+            "0.31",
+            "7.50",
+            "65.92",
+            f"{there}, 2026-11-01",
+        ],
+        ["mine", "3.00", "12.50", "0.0600", "-", "50.00", here],
+        ["timm:repvit_m1_1", "3.00", "12.50", "0.0600", "-", "50.00", here],
+    ]
+    assert any("at 160x160" in note for note in table.notes)
+
+
+def test_published_models_stand_beside_those_of_the_whole_data_set() -> None:
     xs, t = target(config=XS), target("CAS-ViT-T", config=T, source="Another; its code")
     small = target("Small", params_m=9.0, metrics={"bbox_mAP": 30.0, "bbox_mAP_50": 48.25})
     other = target("Backbone only", backbone_params_m=4.1, also={"released code": 31.0})
-    table = peer_table(
-        [other, t, xs, small],
-        [finding(t, Verdict.BELOW, ours=36.0), finding(xs, Verdict.NOT_COMPARABLE)],
-        SIZES,
-    )
-    assert table.columns == [
-        *("Backbone", "backbone, M", "model, M", "GMACs", "box AP", "box AP50", "Source")
+    published = Targets(dense=(other, t, xs, small), classifiers=(), paper_throughput=())
+    seeds = [
+        evaluation(XS, file=f"{seed}", training=trained(XS, seed), metrics={"coco/bbox_mAP": ap})
+        for seed, ap in ((1, 0.364), (2, 0.366), (3, 0.365))
     ]
+    strange = evaluation(T, precision="autocast", metrics={"coco/bbox_mAP": 0.4})
+    rows = [*seeds, strange]
+    counts = [count(), count(model=T, params_m=30.971, gmacs=223.98, backbone_params_m=20.738)]
+    (board,) = boards(rows, verify(rows, published), counts, published)
+    table = board_table(board)
+    assert table.columns == [
+        *("Model", "backbone, M", "model, M", "GMACs", "box AP", "box AP50", "Source")
+    ]
+    how = "here, reference, eager"
     assert table.rows == [
-        ["Small", "-", "9.0†", "-", "30.0†", "48.25†", "1"],
-        ["CAS-ViT-XS", "2.76", "12.19", "161.9", "36.5†", "-", "1"],
-        ["CAS-ViT-T", "20.74", "30.97", "224.0", "36.5†", "-", "2"],
-        ["CAS-ViT-T, here", "20.74", "30.97", "224.0", "36.00", "-", "-"],
-        ["Backbone only", "4.1†", "-", "-", "36.5†", "-", "1"],
+        ["Small", "-", "9.0†", "-", "30.0†", "48.25†", "(1)"],
+        ["CAS-ViT-XS", "2.76", "12.19", "161.9", "36.50 ± 0.10", "-", f"{how}, fp32, 2026-11-01"],
+        ["CAS-ViT-XS", "2.76", "12.19", "161.9", "36.5†", "-", "(1)"],
+        ["CAS-ViT-T", "20.74", "30.97", "224.0", "40.00", "-", f"{how}, autocast, 2026-11-01"],
+        ["CAS-ViT-T", "20.74", "30.97", "224.0", "36.5†", "-", "(2)"],
+        ["Backbone only", "4.1†", "-", "-", "36.5†", "-", "(1)"],
     ]
     assert "Other published figures: Backbone only 31.0† (released code)." in table.notes
     assert table.notes[-1] == "Sources: (1) A paper; (2) Another; its code."
-
-
-def demo(**changes: object) -> Evaluation:
-    """A row of a model that nothing was published of."""
-    data = Dataset(name="CocoDataset", annotations_sha256="3" * 64, images=100, classes=5)
-    usual = {"dataset": data, "metrics": {"coco/bbox_mAP": 0.6592, "coco/bbox_mAP_s": None}}
-    return evaluation("retinanet_casvit-mini_fpn_shapes", **{**usual, **changes})
-
-
-def test_results_without_a_published_figure() -> None:
-    newer = demo(hour=24, metrics={"mIoU": 88.567}, form="fused", precision="int8")
-    table = evaluation_table([demo(), newer])
-    name = "retinanet_casvit-mini_fpn_shapes"
-    assert table.columns == [
-        *("Model", "Data set", "images", "box AP", "mIoU", "Form, backend, precision"),
-        *("Device", "Date"),
-    ]
-    assert table.rows == [
-        [
-            name,
-            "CocoDataset",
-            "100",
-            "-",
-            "88.57",
-            "fused, eager, int8",
-            "GPU",
-            "2026-11-02",
-        ],
-        [name, "CocoDataset", "100", "65.92", "-", "reference, eager, fp32", "GPU", "2026-11-01"],
-    ]
 
 
 def test_speeds_by_hand() -> None:
@@ -185,11 +216,18 @@ def test_speeds_by_hand() -> None:
     good = dict(median_ms=50, p10_ms=49.5, p90_ms=60, params_m=2.759, gmacs=2.854, peak_mb=100.4)
     changes: list[dict[str, object]] = [good, {"error": "no memory"}, {"mode": "count", "gmacs": 9}]
     table = speed_table([row.model_copy(update=update) for update in changes])
-    left = ["casvit-xs", "infer", "4 x 512x512", "fused, openvino, fp32", "CPU, 2 threads"]
+    left = [
+        "casvit-xs",
+        "backbone",
+        "infer",
+        "4 x 512x512",
+        "fused, openvino, fp32",
+        "CPU, 2 threads",
+    ]
     assert table.rows == [
         [*left, "2.76", "2.9", "50.0 (49.5 to 60.0)", "80.0", "100"],
         [*left, "-", "-", "failed", "-", "-"],
-        ["casvit-xs", "count", *left[2:], "-", "9.0", "-", "-", "-"],
+        ["casvit-xs", "backbone", "count", *left[3:], "-", "9.0", "-", "-", "-"],
     ]
 
 
@@ -227,7 +265,7 @@ def test_sizes_are_the_newest_counts_at_the_papers_input() -> None:
 
 
 def test_committed_files_are_made_of_committed_rows() -> None:
-    generated = generate(ROOT, model_sizes(read_ledger(ROOT / COUNTS)[0]))
+    generated = generate(ROOT, read_ledger(ROOT / COUNTS)[0])
     assert not generated.rejected
     assert len(generated.files) == FILES
     for path, text in generated.files.items():
@@ -273,7 +311,7 @@ def test_the_command_writes_what_differs(
     said = capsys.readouterr()
     assert said.out.splitlines()[:-1] == [f"written: {repository / page}" for page in PAGES]
     assert "line 2 is skipped" in said.err
-    assert "| 65.92 | reference, eager, fp32 |" in (repository / "README.md").read_text()
+    assert "| 65.92 | here, reference, eager, fp32, 2026" in (repository / "README.md").read_text()
     assert main(["results", str(repository)]) == 0
     assert capsys.readouterr().out.startswith(f"results: 0 of {FILES} files written")
 
@@ -287,7 +325,7 @@ def test_a_row_that_may_be_compared_reaches_every_file(repository: Path) -> None
     ]
     subset = evaluation(T, dataset=COCO.model_copy(update={"images": 200}))
     append_rows(repository / PAGE_LEDGER, [*runs, subset])
-    files = {str(path): text for path, text in generate(repository, SIZES).files.items()}
+    files = {str(path): text for path, text in generate(repository, [count()]).files.items()}
     page = files["README.md"]
     assert "| CAS-ViT-XS | 2.76 | 36.5†; 36.50 ± 0.10 here, within |" in page
     assert "| 36.5 | 36.50 ± 0.10 | +0.00 | 36.2 to 36.8 | within |" in page
@@ -299,7 +337,7 @@ def test_mistakes_are_one_message(repository: Path, capsys: pytest.CaptureFixtur
     page = repository / "README.md"
     page.write_text("<!-- table: overveiw -->\n<!-- end -->\n")
     with pytest.raises(UserError, match="no table 'overveiw'; there are overview, families, "):
-        generate(repository, {})
+        generate(repository, [])
     page.unlink()
     assert main(["results", str(repository)]) == 2
     assert capsys.readouterr().err == f"error: no page {page}\n"

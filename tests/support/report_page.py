@@ -10,12 +10,13 @@ class Page(HTMLParser):
 
     def __init__(self, html: bytes) -> None:
         super().__init__()
+        self.text = html.decode()
         self.tags: list[tuple[str, dict]] = []
         self.scripts: dict[str, str] = {}
         self.tables: dict[str, list[list[str]]] = {}
         self._script = self._table = None
         self._cell = False
-        self.feed(html.decode())
+        self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         found = dict(attrs)

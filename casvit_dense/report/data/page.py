@@ -7,7 +7,7 @@ from pathlib import Path
 
 from casvit_dense.data.description import DataDescription, SplitName
 from casvit_dense.data.findings import Finding, Findings
-from casvit_dense.data.palette import Colour, spread_colour
+from casvit_dense.data.palette import palette_of
 from casvit_dense.errors import UserError, shortlist
 from casvit_dense.files import short_path
 from casvit_dense.progress import Progress
@@ -15,12 +15,9 @@ from casvit_dense.report.build import render
 from casvit_dense.report.data.samples import Found, RawSamples, Samples, choose
 from casvit_dense.report.data.truth import UNLABELLED, CocoTruth, Truth, truth_of
 from casvit_dense.report.data.widgets import data_widgets
-from casvit_dense.report.gallery import OKABE_ITO, Gallery
+from casvit_dense.report.gallery import Gallery
 from casvit_dense.report.grid import Cell, Column, Grid
 from casvit_dense.report.pictures import Pictures
-
-#: By how much hues are lightened towards white.
-LIGHTER = 0.3
 
 #: Samples of a page.
 SAMPLES = 40
@@ -94,7 +91,7 @@ def build_data_page(
                 Gallery(
                     kind="objects" if objects is not None else "maps",
                     classes=classes,
-                    palette=palette(len(classes)),
+                    palette=palette_of(None, len(classes)),
                     threshold=0,
                     images=images,
                     truth_only=True,
@@ -106,18 +103,6 @@ def build_data_page(
             "pictures": pictures.texts,
         },
     )
-
-
-def palette(count: int) -> list[Colour]:
-    """Colours that all eyes can distinguish for few classes, else hues that differ."""
-    few = OKABE_ITO[:count]
-    return few if count <= len(OKABE_ITO) else [_lighter(spread_colour(i)) for i in range(count)]
-
-
-def _lighter(colour: Colour) -> Colour:
-    """A colour that stands out from dark photographs."""
-    red, green, blue = (round(part + LIGHTER * (255 - part)) for part in colour)
-    return red, green, blue
 
 
 def _about(source: str, description: DataDescription, split: SplitName) -> str:

@@ -28,10 +28,14 @@ const share = (count, total) => `${total ? ((100 * count) / total).toFixed(1) : 
 function heatTable({ names, cells, caption }, totals) {
   const counts = names.map(() => new Array(names.length).fill(0));
   for (const [row, column, count] of cells) counts[row][column] = count;
-  const head = el("tr", {}, el("th", { scope: "col" }, "truth ↓ predicted →"),
+  const axis = el("tr", {}, el("td", { colspan: 2 }),
+    el("th", { scope: "colgroup", colspan: names.length, class: "axis" }, "Predicted"));
+  const head = el("tr", {}, el("td", { colspan: 2 }),
     names.map((name) => el("th", { scope: "col", class: "number" }, name)));
+  const truth = el("th", { scope: "rowgroup", rowspan: names.length, class: "axis down" },
+    el("span", {}, "Truth"));
   const body = names.map((name, row) =>
-    el("tr", {}, el("th", { scope: "row" }, name), counts[row].map((count, column) => {
+    el("tr", {}, row === 0 ? truth : null, el("th", { scope: "row" }, name), counts[row].map((count, column) => {
       const part = totals[row] ? count / totals[row] : 0;
       return el("td", {
         style: `--share: ${part.toFixed(3)}`,
@@ -39,7 +43,7 @@ function heatTable({ names, cells, caption }, totals) {
       }, amount(count));
     })));
   return el("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": caption },
-    el("table", { class: "heat" }, el("caption", {}, caption), el("thead", {}, head),
+    el("table", { class: "heat" }, el("caption", {}, caption), el("thead", {}, axis, head),
       el("tbody", {}, body)));
 }
 
@@ -86,5 +90,7 @@ function heatCanvas({ names, cells, caption }, totals) {
   });
   document.addEventListener("themechange", paint);
   requestAnimationFrame(paint); // once it is in the page and has a colour
-  return el("div", { class: "matrix" }, canvas, status);
+  const drawn = el("div", { class: "axes" }, el("span", { class: "axis" }, "Predicted"),
+    el("span", { class: "axis down" }, "Truth"), canvas);
+  return el("div", { class: "matrix" }, drawn, status);
 }

@@ -4,7 +4,7 @@ setUpTheme();
 document.querySelectorAll(".grid").forEach(setUpGrid);
 setUpCopying();
 document.body.append(el("dialog", { id: "viewer", "aria-labelledby": "viewer-title" }));
-withBox("scatter", setUpScatter);
+for (const box of document.querySelectorAll(".scatter")) whenNear(box, () => setUpScatter(box));
 withBox("curves", setUpCurves);
 withBox("data-gallery", (box) => setUpGallery(box, dataOf("data-gallery-data")));
 withBox("data-analysis", (box) => setUpAnalysis(box, dataOf("data-analysis-data")));

@@ -10,10 +10,12 @@ const SERIES = [
 const seriesOf = (point) => (point.ours ? 0 : 2) + (point.measured ? 0 : 1);
 
 function setUpScatter(box) {
-  const data = dataOf("scatter-data");
+  const data = dataOf(`${box.id}-data`);
   const groups = [...new Set(data.cost.map((axis) => axis.group))];
-  const state = { quality: firstQuality(), cost: "", log: true, hidden: new Set() };
-  state.cost = data.cost.toSorted((a, b) => shared(b.key) - shared(a.key))[0].key;
+  const heads = [...new Set(data.points.map((point) => point.head))];
+  const state = { quality: firstQuality(), cost: "", head: "", log: true, hidden: new Set() };
+  const byPoints = (a, b) => weight(b.key) - weight(a.key);
+  state.cost = data.cost.toSorted(byPoints)[0].key;
   const condition = el("span");
   const plot = el("div", { class: "plot" });
   const legend = el("div");
@@ -29,8 +31,13 @@ function setUpScatter(box) {
     };
     return data.quality.toSorted((a, b) => size(b) - size(a))[0].key;
   }
-  function shared(key) {
-    return data.points.filter((p) => key in p.cost && state.quality in p.quality).length;
+  function sharing(key) {
+    return data.points.filter((p) => key in p.cost && state.quality in p.quality);
+  }
+  /** What was measured here comes first: a chart opens on a cost that these models have. */
+  function weight(key) {
+    const having = sharing(key);
+    return having.length + 1000 * having.filter((point) => point.measured).length;
   }
 
   const qualities = data.quality.map((axis) => [axis.key, axis.label, axis.group]);
@@ -45,6 +52,11 @@ function setUpScatter(box) {
       }),
       choice("Cost", groups.map((group) => [group, group]), first, showConditions),
       condition,
+      heads.length > 1 ? choice("Head", [["", "all"], ...heads.map((head) => [head, head || "other"])], "",
+        (head) => {
+          state.head = head;
+          draw();
+        }) : null,
       check("Logarithmic cost", true, (checked) => {
         state.log = checked;
         draw();
@@ -55,7 +67,7 @@ function setUpScatter(box) {
     said,
     table,
   );
-  legend.replaceChildren(scatterLegend(state.hidden, draw));
+  legend.replaceChildren(scatterLegend(data.points, state.hidden, draw));
   let width = 0;
   onWidth(plot, (now) => {
     width = now;
@@ -67,9 +79,9 @@ function setUpScatter(box) {
   function showConditions(group) {
     const options = data.cost
       .filter((axis) => axis.group === group)
-      .toSorted((a, b) => shared(b.key) - shared(a.key));
+      .toSorted(byPoints);
     if (!options.some((axis) => axis.key === state.cost)) state.cost = options[0].key;
-    const texts = options.map((a) => [a.key, `${shared(a.key)}: ${a.label}`]);
+    const texts = options.map((a) => [a.key, `${sharing(a.key).length}: ${a.label}`]);
     condition.replaceChildren(
       choice("Models that have it, and of what", texts, state.cost, (key) => {
         state.cost = key;
@@ -85,11 +97,14 @@ function setUpScatter(box) {
     const all = data.points
       .filter((point) => quality.key in point.quality && cost.key in point.cost)
       .filter((point) => !state.hidden.has(seriesOf(point)))
+      .filter((point) => !state.head || point.head === state.head)
       .map((point) => {
         const [value, from] = point.cost[cost.key];
-        return { ...point, x: value, y: point.quality[quality.key], from };
+        const told = heads.length > 1 && !state.head && point.head;
+        const name = told ? `${point.name}, ${point.head}` : point.name;
+        return { ...point, name, x: value, y: point.quality[quality.key], from };
       })
-      .sort((a, b) => a.x - b.x || a.y - b.y);
+      .sort((a, b) => a.x - b.x || a.y - b.y || a.measured - b.measured); // ours above
     said.textContent = `${all.length} points: ${quality.group}, ${quality.label}, against ${cost.group.toLowerCase()} (${cost.label}).`;
     const labels = {
       x: `${cost.group} (${cost.unit})`,
@@ -115,8 +130,9 @@ function drawScatter(plot, width, points, labels, log) {
     `${labels.y} against ${labels.x}. Arrow keys move from point to point.` }, []);
   const link = { choose: () => {}, nodes: [] };
   const tip = tooltipOf(plot);
-  for (const s of [0, 1]) {
-    const family = points.filter((point) => seriesOf(point) === s);
+  const families = Map.groupBy(points.filter((point) => point.ours),
+    (point) => `${point.head}/${point.measured}`);
+  for (const family of families.values()) {
     if (family.length < 2) continue;
     const path = family.map((point) => `${sx.at(point.x)} ${sy.at(point.y)}`).join("L");
     marks.append(svg("path", { class: "family", d: `M${path}`, style: colour(0) }));
@@ -242,11 +258,13 @@ function scatterTable(points, labels, link) {
     el("tbody", {}, rows));
 }
 
-function scatterLegend(hidden, onchange) {
+function scatterLegend(points, hidden, onchange) {
+  const used = new Set(points.map(seriesOf));
   return el(
     "div",
     { class: "legend", role: "group", "aria-label": "Shown" },
     SERIES.map((series, s) => {
+      if (!used.has(s)) return null;
       const sample = svg(
         "svg",
         { width: 16, height: 16, "aria-hidden": "true", style: colour(series.colour),
