@@ -82,7 +82,7 @@ def _say(message: str, code: int) -> int:
     if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) != "0":
         if code == Stopped.exit_code:
             return code
-        time.sleep(5)
+        time.sleep(20)  # on a busy machine that takes more than five
     with suppress(OSError):
         print(message, file=sys.stderr)
     _drop_output()

@@ -109,7 +109,7 @@ def kept_config(file: Path, backbone: str | None = None) -> Config:
                 _ = ConfigDataset.first(cfg, loader).images  # read here, as later
         if not is_exported(file):
             check_size(cfg, file)
-    except REFUSALS as error:
+    except (*REFUSALS, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
             f"{file}: the config that it keeps is damaged ({reason:.150}); give CONFIG {file}"

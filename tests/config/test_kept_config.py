@@ -239,6 +239,7 @@ def test_words_that_no_command_knows_are_refused(capsys: pytest.CaptureFixture) 
         ("kept config without a model", "is damaged"),
         ("kept loader a number", "is damaged"),
         ("kept data set a text", "is damaged"),
+        ("kept channels below zero", "is damaged"),
         ("kept model of a terabyte", "larger than its weights"),
         ("kept depth of a billion", "larger than its weights"),
     ],

@@ -351,6 +351,7 @@ STATES: dict[str, Maker] = {
     "kept depth of a billion": in_config(
         lambda c: c["model"]["backbone"].update(arch={"depths": [10**9] * 4, "dims": [8] * 4})
     ),
+    "kept channels below zero": in_config(lambda c: c["model"]["decode_head"].update(channels=-8)),
     "kept path of data a program": in_config(
         lambda c: c["test_dataloader"]["dataset"].update(ann_file="x.pkl")
     ),
