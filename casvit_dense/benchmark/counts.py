@@ -16,7 +16,9 @@ def costs_of(case: BenchmarkCase) -> tuple[dict[str, Cost], tuple[int, int]]:
 
     Counted on meta tensors in the reference form, whatever form is measured: the work is the same.
     """
-    network = build(case).to("meta")
+    # Others' code may compute with numbers while it builds, which meta tensors do not have.
+    with torch.device("meta" if case.model.startswith("timm:") else "cpu"):
+        network = build(case).to("meta")
     images = example(case).to("meta")
     if case.part == "model":
         return count_parts(network, images), rois_of(network)
