@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from casvit_dense.benchmark.cases import BenchmarkCase
 from casvit_dense.benchmark.machine import Rates
 from casvit_dense.benchmark.networks import build, example
