@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pages import code_of_page
 from safetensors.torch import save_file
 from timm_models import timm_or_skip
 
@@ -52,6 +53,18 @@ def test_it_learns_in_every_recipe_and_has_the_size_that_timm_gives_it(name: str
     alone = timm.create_model(name, features_only=True)
     own = sum(p.numel() for p in model.backbone.parameters())
     assert own == sum(p.numel() for p in alone.parameters())
+
+
+def test_the_config_of_the_page_is_the_flag(tmp_path: Path) -> None:
+    timm_or_skip()
+    own = tmp_path / "mine.py"
+    _, _, text, _ = code_of_page("python", "backbones.md")
+    own.write_text(text.replace('"configs/', f'"{CONFIGS}/'))
+    by_file = resolve(own, RunOptions()).config.model
+    by_flag = resolve(CONFIGS / RECIPES[0], RunOptions(backbone="timm:repvit_m1_1")).config.model
+    assert by_file.neck == by_flag.neck
+    assert by_file.neck.in_channels == [64, 128, 256, 512] and by_file.neck.start_level == 1
+    assert dict(by_file.backbone, init_cfg=None) == dict(by_flag.backbone, init_cfg=None)
 
 
 @pytest.mark.parametrize("name", SMALL)
