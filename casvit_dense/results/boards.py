@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from casvit_dense.results.costs import (
     Costs,
     costs_of_config,
+    costs_of_named,
     counted_costs,
     measured_costs,
     published_costs,
@@ -109,7 +110,11 @@ def boards(
 
     def costs_of(row: Evaluation) -> Costs:
         own = row.costs or counted.get(row.weights.source_sha256 or "")
-        return (costs_of_config(row.config, measured) if is_own(row) else {}) | counted_costs(own)
+        if row.backbone and not is_own(row):
+            found = costs_of_named(row.backbone, row.config, measured)
+        else:
+            found = costs_of_config(row.config, measured)
+        return found | counted_costs(own)
 
     for row, figures, spread, of in _models(rows, findings):
         key = key_of(row.dataset)

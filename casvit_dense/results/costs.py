@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from casvit_dense.backbones.names import stem_with
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.row import NetworkCosts
 from casvit_dense.results.targets import Target
@@ -86,7 +87,18 @@ def measured_costs(speeds: Sequence[Speed]) -> Measured:
 
 def costs_of_config(config: str, measured: Measured) -> Costs:
     """Of the whole model, and of its backbone where the model's rows lack it."""
-    keys = (("model", config), ("backbone", config), ("backbone", backbone_of(config)))
+    return _first_of(
+        (("model", config), ("backbone", config), ("backbone", backbone_of(config))), measured
+    )
+
+
+def costs_of_named(backbone: str, config: str, measured: Measured) -> Costs:
+    """Of a backbone that was asked for by name; of the whole model where its stem has that name."""
+    whole = (("model", config),) if stem_with(config, backbone) == config else ()
+    return _first_of((*whole, ("backbone", backbone)), measured)
+
+
+def _first_of(keys: Sequence[tuple[str, str]], measured: Measured) -> Costs:
     return {
         axis: (next(values[key] for key in keys if key in values), MEASURED)
         for axis, values in measured.items()

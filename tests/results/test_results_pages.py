@@ -181,6 +181,21 @@ def test_every_model_of_a_data_set_stands_in_one_table() -> None:
     assert any("at 160x160" in note for note in table.notes)
 
 
+def test_backbones_by_name_have_the_times_of_their_own_rows() -> None:
+    label, stem = "timm:repvit_m1_1", "retinanet_timm-repvit-m1-1_fpn_8xb4-1x_coco"
+    timed = dict(mode="infer", size="160x160")
+    speeds = [
+        count(model=label, part="backbone", median_ms=3.25, **timed),
+        count(model=stem, median_ms=7.5, **timed),
+        count(model=XS, median_ms=9.5, **timed),  # of another network
+    ]
+    published = Targets(dense=(), classifiers=(), paper_throughput=())
+    for config, expected in ((XS, {3.25}), (stem, {3.25, 7.5})):
+        (board,) = boards([demo(config, backbone=label)], [], speeds, published)
+        costs = board.entries[0].cost
+        assert {value for axis, (value, _) in costs.items() if axis.unit == "ms"} == expected
+
+
 def test_published_models_stand_beside_those_of_the_whole_data_set() -> None:
     xs, t = target(config=XS), target("CAS-ViT-T", config=T, source="Another; its code")
     small = target("Small", params_m=9.0, metrics={"bbox_mAP": 30.0, "bbox_mAP_50": 48.25})
