@@ -40,7 +40,7 @@ class EpochLoop(EpochBasedTrainLoop):
         Data, batch and processes decide how long an epoch is.
         """
         begin, length = self._epoch * len(self.dataloader), len(self.dataloader)
-        self._iter = begin + (self.done if self.done <= length else 0)
+        self._iter = begin + (self.done if 0 <= self.done <= length else 0)
         self.runner.message_hub.update_info(EPOCH_BEGAN, [self._epoch, begin])
 
     def run_epoch(self) -> None:

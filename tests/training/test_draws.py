@@ -168,6 +168,11 @@ def test_epochs_may_have_fewer_batches_than_their_sampler_says() -> None:
         loop._iter = begin + 7 + done
         loop.fit_iteration()
         assert (loop.iter, loop.done) == (expected, expected - begin)
+    # A checkpoint of version 0.1 does not say where its epoch began, which was shorter than here.
+    runner.message_hub.runtime_info.pop("epoch_began")
+    loop._iter = begin - 1
+    loop.fit_iteration()
+    assert (loop.iter, loop.done) == (begin, 0)
 
 
 def test_infinite_passes_have_no_end() -> None:
