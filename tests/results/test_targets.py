@@ -1,4 +1,4 @@
-"""The published figures: complete, sourced, refused where wrong, and as the page shows them."""
+"""The published figures: complete, sourced, and refused where wrong."""
 
 import json
 from collections.abc import Callable
@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import table_of_page
 
 from casvit_dense.casvit import ARCHS
 from casvit_dense.errors import UserError
-from casvit_dense.results import Target, read_targets
+from casvit_dense.results import read_targets
 from casvit_dense.results.targets import PUBLISHED
 from casvit_dense.zoo import FAMILIES, VARIANTS
 
@@ -79,29 +78,6 @@ def test_the_paper_table_agrees_with_the_classifiers() -> None:
             row = paper[classifier.backbone]
             assert row.params_m == pytest.approx(classifier.params_m, abs=0.1)
             assert row.top1 in (classifier.top1, *classifier.also.values())
-
-
-def shown(target: Target | None) -> str:
-    if target is None:
-        return "-"
-    metrics = (target.metrics.get(name) for name in ("bbox_mAP", "segm_mAP", "mIoU"))
-    return " / ".join(str(value) for value in metrics if value is not None)
-
-
-def test_the_page_shows_the_published_figures() -> None:
-    targets = read_targets()
-    page = table_of_page("Published figures")
-    peers = {path.stem.split("_")[1] for path in (CONFIGS / "peers").glob("*.py")}
-    dense = {(target.backbone, target.head): target for target in targets.dense}
-    rivals = {
-        f"timm:{row.timm}": [dense.get((row.backbone, family.head)) for family in FAMILIES]
-        for row in targets.rivals
-    }
-    published = {name for name, found in rivals.items() if any(found)}
-    assert set(page) == peers | {f"casvit-{arch}" for arch in MODEL_ZOO} | published
-    for name, cells in page.items():
-        stems = [stem.format(name) for stem in (RETINANET, MASK_RCNN, SEM_FPN)]
-        assert cells == list(map(shown, rivals.get(name) or map(targets.of_config, stems)))
 
 
 def rewritten(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
