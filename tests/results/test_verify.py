@@ -112,10 +112,6 @@ def test_top_1_has_verdicts(config: str, value: float, difference: float, verdic
     assert finding([part], config).reasons == ("image count: 500, ImageNet-1K val has 50,000",)
 
 
-def retinanet(**changes: Any) -> Evaluation:
-    return evaluation(**changes)
-
-
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "subset": (
         {"dataset": COCO.model_copy(update={"images": 500, "objects": 3612})},
@@ -183,7 +179,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_compared_says_why(case: str) -> None:
     changes, reasons = REFUSED[case]
-    row = retinanet(**changes)
+    row = evaluation(**changes)
     found = finding([row])
     assert found.verdict is Verdict.NOT_COMPARABLE
     assert list(found.reasons) == reasons
@@ -213,17 +209,13 @@ def test_the_newest_row_says_why_nothing_is_comparable() -> None:
     assert found.rows == (new, old)
 
 
-def seeds(*values: float, **changes: Any) -> list[Evaluation]:
-    return [
-        evaluation(
-            hour=i,
-            file=f"{i:x}",
-            training=trained(RETINANET, seed=i),
-            metrics={"coco/bbox_mAP": value},
-            **changes,
-        )
-        for i, value in enumerate(values)
-    ]
+def seed_row(hour: int, file: str, seed: int | None, value: float) -> Evaluation:
+    training = trained(RETINANET, seed=seed)
+    return evaluation(hour=hour, file=file, training=training, metrics={"coco/bbox_mAP": value})
+
+
+def seeds(*values: float) -> list[Evaluation]:
+    return [seed_row(i, f"{i:x}", i, value) for i, value in enumerate(values)]
 
 
 def test_several_seeds_give_mean_and_spread() -> None:
@@ -238,9 +230,7 @@ def test_several_seeds_give_mean_and_spread() -> None:
 
 def test_of_one_seed_the_newest_row_counts() -> None:
     rows = seeds(0.361, 0.364)
-    again = evaluation(
-        hour=9, file="f", training=trained(RETINANET, seed=0), metrics={"coco/bbox_mAP": 0.366}
-    )
+    again = seed_row(9, "f", 0, 0.366)
     assert finding([again, *rows]).ours == pytest.approx((36.6 + 36.4) / 2)
     within_the_second = again.model_copy(update={"metrics": {"coco/bbox_mAP": 0.368}})
     found = finding([again, within_the_second, *rows])
@@ -248,15 +238,8 @@ def test_of_one_seed_the_newest_row_counts() -> None:
 
 
 def test_weights_without_a_seed_are_distinguished_by_their_file() -> None:
-    rows = [
-        evaluation(
-            hour=i,
-            file=name,
-            training=trained(RETINANET, seed=None),
-            metrics={"coco/bbox_mAP": value},
-        )
-        for i, (name, value) in enumerate([("a", 0.36), ("b", 0.37), ("a", 0.364)])
-    ]
+    named = [("a", 0.36), ("b", 0.37), ("a", 0.364)]
+    rows = [seed_row(i, name, None, value) for i, (name, value) in enumerate(named)]
     assert finding(rows).ours == pytest.approx((36.4 + 37.0) / 2)
 
 
@@ -320,9 +303,7 @@ def test_a_config_that_does_not_come_with_the_project_is_not_comparable(tmp_path
     content["dense"][0]["config"] = "mine"
     path = tmp_path / "targets.json"
     path.write_text(json.dumps(content))
-    found = next(
-        f for f in verify([evaluation().model_copy(update={"config": "mine"})], read_targets(path))
-    )
+    (found, *_) = verify([evaluation().model_copy(update={"config": "mine"})], read_targets(path))
     assert found.verdict is Verdict.NOT_COMPARABLE
     assert found.reasons[0].startswith("no config mine comes with the project")
 
