@@ -11,12 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casvit_dense.cli.arguments import (
-    file_to_write,
-    folder_to_write,
-    number_between,
-    whole_number,
-)
+from casvit_dense.cli.arguments import file_to_write, folder_to_write, number_between, whole_number
 from casvit_dense.cli.options import add_run_options, run_options
 from casvit_dense.log import LOG
 from casvit_dense.options import ABOUT_DATA

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         from_scratch=args.from_scratch,
     )
     if args.config is None and options != RunOptions():
-        raise UserError("--data-root, --pretrained and --from-scratch go with a config; give one")
+        flags = "--data-root, --backbone, --pretrained and --from-scratch"
+        raise UserError(f"{flags} go with a config; give one")
     checks = doctor.examine(args.work_dir.resolve())
     if args.config is not None and doctor.exit_code(checks):
         checks.append(Check("config", Status.WARN, "not checked", "repair what failed, run again"))

@@ -8,12 +8,7 @@ from mmengine.config import Config
 from casvit_dense.config.keys import Fault, key_faults
 from casvit_dense.config.names import check_override, top_level_faults
 from casvit_dense.config.read import SCOPES
-from casvit_dense.config.values import (
-    number_faults,
-    save_best_faults,
-    section_faults,
-    trial_faults,
-)
+from casvit_dense.config.values import number_faults, save_best_faults, section_faults, trial_faults
 from casvit_dense.errors import UserError
 
 #: Faults that are told of one config.

@@ -39,11 +39,7 @@ from casvit_dense.engine.record import (
     training_of,
     with_launcher,
 )
-from casvit_dense.engine.runner import (
-    apply_model_options,
-    build_runner,
-    make_folder,
-)
+from casvit_dense.engine.runner import apply_model_options, build_runner, make_folder
 from casvit_dense.engine.sense import remarks
 from casvit_dense.errors import UserError
 from casvit_dense.evaluations import (
@@ -124,9 +120,8 @@ def evaluate(
         def save() -> None:
             content = content_of(runner, checkpoint, metrics, said, facts)
             command = options.command and with_launcher(options.command, options.launcher)
-            of_network = partial(evaluation_row, backbone=backbone, costs=costs)
-            row_in = partial(of_network, content, resolved.hashes, training, dataset, command)
-            keep(content, row_in, folder, ledger)
+            of = (content, resolved.hashes, training, dataset, command, backbone, costs)
+            keep(content, partial(evaluation_row, *of), folder, ledger)
 
         on_main_process(save)
         return metrics

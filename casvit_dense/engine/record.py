@@ -63,9 +63,9 @@ def evaluation_row(
     training: Training | None,
     dataset: Dataset,
     command: str | None,
-    folder: str,
     backbone: str | None,
     costs: NetworkCosts | None,
+    folder: str,
 ) -> Evaluation:
     """The row of a finished evaluation.
 

@@ -46,10 +46,7 @@ from casvit_dense.engine.resume import (
     refuse_changes,
     resumed_records,
 )
-from casvit_dense.engine.runner import (
-    apply_model_options,
-    build_runner,
-)
+from casvit_dense.engine.runner import apply_model_options, build_runner
 from casvit_dense.errors import UserError
 from casvit_dense.files import short_path
 from casvit_dense.log import LOG, log_entry

@@ -24,12 +24,7 @@ from casvit_dense.config.tree import leaf_datasets
 from casvit_dense.data.palette import Colour, palette_of
 from casvit_dense.deploy import fuse as fused
 from casvit_dense.errors import UserError
-from casvit_dense.export.model import (
-    ExportedModel,
-    check_origin,
-    check_overrides,
-    is_exported,
-)
+from casvit_dense.export.model import ExportedModel, check_origin, check_overrides, is_exported
 from casvit_dense.files import read_json
 from casvit_dense.options import RunOptions
 from casvit_dense.predictor.images import read_image

@@ -8,12 +8,7 @@ from casvit_dense.files import write_whole
 from casvit_dense.results.boards import Board
 from casvit_dense.results.costs import model_sizes
 from casvit_dense.results.measurements import Speed
-from casvit_dense.results.tables import (
-    Table,
-    board_table,
-    speed_table,
-    verdict_table,
-)
+from casvit_dense.results.tables import Table, board_table, speed_table, verdict_table
 from casvit_dense.results.verify import Finding, Verdict
 
 

@@ -6,12 +6,7 @@ from pathlib import Path
 from casvit_dense.config.schedule import moments_of, schedule_of
 from casvit_dense.errors import Stopped, UserError
 from casvit_dense.files import free_bytes
-from casvit_dense.reproduce.estimate import (
-    Estimate,
-    evaluation_time,
-    evaluations_left,
-    step_time,
-)
+from casvit_dense.reproduce.estimate import Estimate, evaluation_time, evaluations_left, step_time
 from casvit_dense.reproduce.formatting import (
     Step,
     failure,

@@ -17,11 +17,7 @@ from casvit_dense.results.measurements import Speed
 from casvit_dense.results.metafile import metafiles
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import Table
-from casvit_dense.results.tables import (
-    board_table,
-    overview_table,
-    verdict_table,
-)
+from casvit_dense.results.tables import board_table, overview_table, verdict_table
 from casvit_dense.results.targets import Targets, read_targets
 from casvit_dense.results.verify import Finding, verify
 from casvit_dense.zoo import DATASETS, FAMILIES, is_casvit

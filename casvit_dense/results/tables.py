@@ -7,14 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from casvit_dense.results.boards import Board, Entry
-from casvit_dense.results.costs import (
-    CLASSIFIER,
-    PUBLISHED,
-    Axis,
-    ModelSize,
-    Sizes,
-    size_of,
-)
+from casvit_dense.results.costs import CLASSIFIER, PUBLISHED, Axis, ModelSize, Sizes, size_of
 from casvit_dense.results.measurements import Speed
 from casvit_dense.results.row import Evaluation
 from casvit_dense.results.table import NOTHING, Table, shown

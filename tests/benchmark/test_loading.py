@@ -14,11 +14,7 @@ from mmcv.image import io as mmcv_io
 from mmdet.datasets import CocoDataset
 
 from casvit_dense.benchmark import loading
-from casvit_dense.benchmark.loading import (
-    build_dataset,
-    measure_loading,
-    worker_memory,
-)
+from casvit_dense.benchmark.loading import build_dataset, measure_loading, worker_memory
 from casvit_dense.config.machine import check_decoder
 from casvit_dense.config.read import register_scope
 from casvit_dense.config.resolve import resolve

@@ -17,12 +17,7 @@ from casvit_dense.results.measurements import Speed
 from casvit_dense.results.pages import COUNTS, PAGE_LEDGER, PAGES, generate
 from casvit_dense.results.row import Dataset, Evaluation, NetworkCosts
 from casvit_dense.results.table import Table
-from casvit_dense.results.tables import (
-    board_table,
-    overview_table,
-    speed_table,
-    verdict_table,
-)
+from casvit_dense.results.tables import board_table, overview_table, speed_table, verdict_table
 from casvit_dense.results.targets import Targets
 from casvit_dense.results.verify import Verdict, verify
 from casvit_dense.zoo import FAMILIES

@@ -11,17 +11,10 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from casvit_dense.data.checks.balance import count_kept, report_balance
-from casvit_dense.data.checks.boxes import (
-    check_against_masks,
-    check_areas,
-    check_boxes,
-)
+from casvit_dense.data.checks.boxes import check_against_masks, check_areas, check_boxes
 from casvit_dense.data.class_names import difference
 from casvit_dense.data.coco_file import CocoFile, as_content, hashable, read_coco, shown
-from casvit_dense.data.coco_masks import (
-    Measured,
-    measure_masks,
-)
+from casvit_dense.data.coco_masks import Measured, measure_masks
 from casvit_dense.data.findings import KINDS, Findings, Kind
 from casvit_dense.errors import shortlist
 
