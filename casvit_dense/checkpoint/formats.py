@@ -304,6 +304,8 @@ def known_classes(content: Mapping[str, Any]) -> list[str] | None:
     for place in (meta.get(MODEL_RECORD), meta.get("dataset_meta"), meta):
         for key in ("classes", "CLASSES"):
             found = place.get(key) if isinstance(place, Mapping) else None
-            if isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found):
+            if not isinstance(found, (list, tuple)) or not found:
+                continue
+            if all(isinstance(name, str) for name in found):
                 return list(found)
     return None

@@ -33,6 +33,10 @@ from casvit_dense.options import RunOptions
 
 MODEL_ZOO = "https://github.com/Tianfang-Zhang/CAS-ViT/blob/main/MODEL_ZOO.md"
 
+WEIGHTS_HINT = (
+    "give the path by --pretrained FILE (or save it under that name), or train with --from-scratch"
+)
+
 #: Shape of the image that a backbone is tried on: two cells of the coarsest map.
 IMAGE = (1, 3, 64, 64)
 
@@ -76,8 +80,12 @@ def first_weights(cfg: Config) -> str:
     return f"{files[-1]} (backbone)" if files else "random"
 
 
-def check_weights(cfg: Config) -> None:
-    """Checks the backbone's weight files before anything is built, and notes their prefix."""
+def check_weights(cfg: Config, hint: str = WEIGHTS_HINT) -> None:
+    """Checks the backbone's weight files before anything is built, and notes their prefix.
+
+    Args:
+        hint: what to do with a file that was downloaded, for the message that it is missing.
+    """
     backbone = cfg.model.backbone
     for part in weight_parts(backbone):
         file = part.checkpoint
@@ -88,10 +96,7 @@ def check_weights(cfg: Config) -> None:
             arch = backbone.get("arch")  # a name, or depths and widths
             if backbone.type == "CASViT" and isinstance(arch, str) and arch in ARCHS:
                 what = f"the ImageNet file of CAS-ViT '{arch}' from {MODEL_ZOO}"
-            raise UserError(
-                f"no pretrained weights at {file}. Download {what} and give the path by "
-                "--pretrained FILE (or save it under that name), or train with --from-scratch"
-            )
+            raise UserError(f"no pretrained weights at {file}. Download {what} and {hint}")
         read_checkpoint(file)  # a damaged file should not show after everything was built
         if part.get("type") == "Pretrained" and part.get("prefix") in (None, BACKBONE):
             # Classifiers of OpenMMLab and whole dense models have the prefix, others do not.

@@ -92,12 +92,16 @@ def test_the_config_of_the_page_trains_and_evaluates(
     assert "coco/bbox_mAP" in evaluate(config, checkpoint, options)
     (row,), _ = read_ledger(tmp_path / "results.jsonl")
     assert (row.backbone, row.seed, row.dataset.title) == ("MyBackbone", 0, shapes.name)
-    # A convolution has inputs x outputs x area weights, and as many multiply-adds an output pixel.
-    weights = [3 * 16 * 49, 16 * 32 * 9, 32 * 64 * 9, 64 * 128 * 9]
-    pixels = [16**2, 8**2, 4**2, 2**2]
+    # Of a stage: weights of its convolutions, and its biases and norms, which cost no multiply-adds.
+    widths, pixels = (3, 16, 32, 64, 128), (16**2, 8**2, 4**2, 2**2)
+    weights = [
+        a * b * side**2 + 49 * b + 8 * b**2
+        for a, b, side in zip(widths, widths[1:], (4, 2, 2, 2), strict=False)
+    ]
+    others = sum((b + 2 * b) + (b + 2 * b + 4 * b + b) for b in widths[1:])
     assert row.costs.size == "64x64"
-    biases = 16 + 32 + 64 + 128
-    assert row.costs.backbone_params_m == pytest.approx((sum(weights) + biases) / 1e6, rel=1e-4)
+    counted = (sum(weights) + others) / 1e6
+    assert row.costs.backbone_params_m == pytest.approx(counted, rel=1e-4)
     macs = sum(weight * count for weight, count in zip(weights, pixels, strict=True))
     assert row.costs.backbone_gmacs == pytest.approx(macs / 1e9, rel=1e-4)
     assert row.costs.params_m > row.costs.backbone_params_m

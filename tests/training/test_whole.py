@@ -46,6 +46,7 @@ def test_the_best_of_each_metric_is_kept_with_the_sums_of_what_is_there(tmp_path
         logger=logging.getLogger("best"),
         save_checkpoint=lambda folder, filename, *_, **more: save(Path(folder, filename)),
         optim_wrapper=SimpleNamespace(should_update=lambda: True),
+        val_loop=None,
         iter=0,
     )
     hook.before_train(runner)
