@@ -163,6 +163,7 @@ def read_dataset(
 
     Missing files are no problem here: the check of the data reports them, with their flag.
     """
+    register_quietly(cfg)
     try:
         with quietly():
             return read(DATASETS.build(dataset))
