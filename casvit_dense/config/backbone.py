@@ -4,11 +4,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from sysconfig import get_path
+from traceback import extract_tb
 from typing import Any, Final
 
 import torch
 from mmengine.config import Config, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from casvit_dense.backbones.names import backbone_config, label_of, stem_with
 from casvit_dense.backbones.timm_backbone import STRIDES, TRIED, timm_maps
@@ -17,6 +19,8 @@ from casvit_dense.errors import UserError
 
 #: Keys under which heads say the strides of the levels that they read.
 _LEVELS: Final = ("strides", "feature_strides")
+#: Folders of code that is not the user's.
+LIBRARIES: Final = (get_path("stdlib"), get_path("purelib"))
 
 
 def with_backbone(cfg: Config, name: str | None) -> Config:
@@ -93,13 +97,28 @@ def own_class(dotted: str) -> Any:
     module, _, attribute = dotted.rpartition(".")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # last: it hides nothing
+    label = f"{module}:{attribute}"
     try:
-        return getattr(import_module(module), attribute)
-    except Exception as error:  # importing runs code that may raise anything
+        found = import_module(module)
+    except ModuleNotFoundError as error:
         raise UserError(
-            f"--backbone {module}:{attribute}: {type(error).__name__}: {error}. The module must be "
-            "installed, or in this folder or one of PYTHONPATH"
+            f"--backbone {label}: {error}. The module must be installed, or in this folder or one "
+            "of PYTHONPATH"
         ) from error
+    except (Exception, SystemExit) as error:  # importing runs code that may raise anything
+        raise UserError(f"--backbone {label}: {_fault(error)}") from error
+    if not hasattr(found, attribute):
+        place = getattr(found, "__file__", None) or "Python itself"
+        raise UserError(f"--backbone {label}: {module} ({place}) has no {attribute!r}")
+    return getattr(found, attribute)
+
+
+def _fault(error: BaseException) -> str:
+    """What code that we do not know has raised, in one line, and the last line of it before."""
+    frames = extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith((*LIBRARIES, __file__, "<"))]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def imported(name: str | None) -> tuple[str, ...]:
@@ -122,11 +141,13 @@ def own_channels(backbone: ConfigDict) -> list[int]:
     arguments["init_cfg"] = None
     try:
         network = kind(**arguments)
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"gives a {type(network).__name__}, which is no torch.nn.Module")
         network.eval()  # not chained: of some this returns nothing
         with torch.no_grad():
             maps = network(torch.zeros(1, 3, *TRIED))
-    except Exception as error:  # of code that we do not know
-        raise UserError(f"--backbone {label}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # of code that we do not know
+        raise UserError(f"--backbone {label}: {_fault(error)}") from error
     shapes = _shapes(maps)
     expected = [(TRIED[0] // stride, TRIED[1] // stride) for stride in STRIDES]
     if [shape[2:] for shape in shapes] != expected:

@@ -42,6 +42,16 @@ class Broken(Net):
 
 class Plain(nn.Module):
     pass
+
+
+class Exits(Net):
+    def __init__(self, init_cfg=None):
+        raise SystemExit("two\\nlines")
+
+
+class NoModule:
+    def __init__(self, init_cfg=None):
+        pass
 """
 
 
@@ -49,6 +59,7 @@ class Plain(nn.Module):
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Its name; it lies in the folder one stands in."""
     (tmp_path / "own_backbones.py").write_text(OWN)
+    (tmp_path / "exiting.py").write_text("import sys\nsys.exit(5)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # undone afterwards, as what the command appends is not
     return "own_backbones"
