@@ -144,6 +144,7 @@ def mean_of(values: Sequence[Tensor]) -> Tensor:
     return values[0] if len(values) == 1 else (values[0] + values[1]) / 2
 
 
+@MODELS.register_module()
 class CASViTClassifier(ImageClassifier):
     """CAS-ViT as an ImageNet classifier.
 
@@ -152,6 +153,7 @@ class CASViTClassifier(ImageClassifier):
         num_classes: outputs of each head.
         drop_path_rate: stochastic depth, as for ``CASViT``.
         heads: 1 or 2.
+        data_preprocessor: see mmengine.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class CASViTClassifier(ImageClassifier):
         num_classes: int = 1000,
         drop_path_rate: float = 0.0,
         heads: int = 2,
+        data_preprocessor: Mapping[str, Any] | None = None,
     ) -> None:
         backbone = CASViT(arch, out_indices=(3,), drop_path_rate=drop_path_rate, norm_eval=False)
-        super().__init__(backbone, num_classes, heads=heads)
+        super().__init__(backbone, num_classes, heads=heads, data_preprocessor=data_preprocessor)

@@ -70,14 +70,26 @@ def get_model(
         UserError: unknown name, or a file that cannot be read safely or does not fit.
     """
     arch = variant_of(name)
-    weights = None if pretrained is None else read_classifier(pretrained, ema)
-    heads = 2 if weights is None else heads_in(weights)
-    model = CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate, heads)
-    if weights is not None:
-        load_heads(model, weights)
-        model.image_size = size_for(weights)
+    model = CASViTClassifier(ARCHS[arch], num_classes, drop_path_rate)
+    if pretrained is not None:
+        load_classifier(model, pretrained, ema)
     model.image_size = image_size or model.image_size
     return model
+
+
+def load_classifier(
+    model: ImageClassifier, path: str | os.PathLike[str], ema: bool = False
+) -> Weights:
+    """Loads a CAS-ViT's file as `get_model` does, and returns what was read.
+
+    Raises:
+        UserError: it cannot be read safely, holds no classifier or does not fit.
+    """
+    weights = read_classifier(path, ema)
+    model.set_heads(heads_in(weights))
+    load_heads(model, weights)
+    model.image_size = size_for(weights)
+    return weights
 
 
 def load_heads(model: ImageClassifier, weights: Weights) -> LoadReport:

@@ -1,4 +1,4 @@
-"""timm for tests: imported where only torchvision's binary fails, skipped where it is not there."""
+"""timm and mmpretrain for tests: imported where only torchvision's binary fails, else skipped."""
 
 import sys
 from functools import cache
@@ -18,31 +18,31 @@ OPERATORS = (
 
 
 @cache
-def _import_timm() -> ModuleType | Exception:
+def _import(package: str) -> ModuleType | Exception:
     try:
-        return import_module("timm")
+        return import_module(package)
     except RuntimeError:  # names of operators that nobody registered
         library = torch.library.Library("torchvision", "DEF")
         for name in OPERATORS:
             library.define(f"{name}(Tensor x) -> Tensor")
-        _import_timm.library = library  # type: ignore[attr-defined]  # the names go with it
-        for module in [m for m in sys.modules if m.partition(".")[0] in ("timm", "torchvision")]:
+        _import.library = library  # type: ignore[attr-defined]  # the names go with it
+        for module in [m for m in sys.modules if m.partition(".")[0] in (package, "torchvision")]:
             del sys.modules[module]
-        return import_module("timm")
+        return import_module(package)
     except ImportError as error:
         return error
 
 
-def timm_or_skip() -> ModuleType:
-    """timm; the test that asks is skipped where it does not import."""
-    timm = _import_timm()
-    if isinstance(timm, Exception):
-        pytest.skip(f"timm does not import: {timm}")
-    return timm
+def timm_or_skip(package: str = "timm") -> ModuleType:
+    """timm, or another that needs torchvision; skips the test where it does not import."""
+    found = _import(package)
+    if isinstance(found, Exception):
+        pytest.skip(f"{package} does not import: {found}")
+    return found
 
 
 if __name__ == "__main__":  # casvit-dense's own commands where timm only imports by the trick above
     from casvit_dense.cli import main
 
-    _import_timm()
+    _import("timm")
     sys.exit(main(sys.argv[1:]))
