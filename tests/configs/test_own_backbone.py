@@ -92,7 +92,7 @@ def test_the_config_of_the_page_trains_and_evaluates(
     assert "coco/bbox_mAP" in evaluate(config, checkpoint, options)
     (row,), _ = read_ledger(tmp_path / "results.jsonl")
     assert (row.backbone, row.seed, row.dataset.title) == ("MyBackbone", 0, shapes.name)
-    # Of a stage: weights of its convolutions, and its biases and norms, which cost no multiply-adds.
+    # Of a stage: weights of its convolutions; its biases and norms cost no multiply-adds.
     widths, pixels = (3, 16, 32, 64, 128), (16**2, 8**2, 4**2, 2**2)
     weights = [
         a * b * side**2 + 49 * b + 8 * b**2
