@@ -72,7 +72,10 @@ def _open_onnxruntime(path: Path, threads: int | None) -> Runtime:
     name = session.get_inputs()[0].name
 
     def run(array: np.ndarray) -> list[np.ndarray]:
-        return session.run(None, {name: array})
+        try:
+            return session.run(None, {name: array})
+        except Exception as error:  # a node that cannot be computed, or too little memory
+            raise UserError(f"{path} cannot be run by onnxruntime: {last_line(error)}") from error
 
     return run
 
@@ -93,7 +96,10 @@ def _open_openvino(path: Path, threads: int | None) -> Runtime:
         raise UserError(f"{path} cannot be loaded by openvino: {last_line(error)}") from error
 
     def run(array: np.ndarray) -> list[np.ndarray]:
-        found = compiled([array], share_inputs=True)  # outputs are copies
+        try:
+            found = compiled([array], share_inputs=True)  # outputs are copies
+        except RuntimeError as error:
+            raise UserError(f"{path} cannot be run by openvino: {last_line(error)}") from error
         outputs = [found[output] for output in compiled.outputs]
         return [
             np.moveaxis(o, -1, 1) if is_map else o for o, is_map in zip(outputs, maps, strict=True)

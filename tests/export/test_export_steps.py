@@ -262,3 +262,24 @@ def test_maps_and_segments() -> None:
     logits = torch.randn(4, 20, 20)
     assert compare_segments(sample(logits), sample(logits + 1e-5)).good
     assert not compare_segments(sample(logits), sample(logits.flip(0))).good
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_file_that_loads_and_cannot_be_run_is_named(backend: str, tmp_path: Path) -> None:
+    """A node adds what no broadcasting fits, which is known once there is an image."""
+    pytest.importorskip(backend)
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    value = helper.make_tensor("value", kind, [1, 3, 5, 5], [0.0] * 75)
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "value"], ["y"])],
+        "sum",
+        [helper.make_tensor_value_info("x", kind, [1, 3, "height", "width"])],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [value],
+    )
+    path = tmp_path / "sum.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    run = open_runtime(path, backend)
+    with pytest.raises(UserError, match=f"sum.onnx cannot be run by {backend}: ."):
+        run(np.zeros((1, 3, 8, 8), np.float32))
