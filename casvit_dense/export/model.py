@@ -90,7 +90,8 @@ def predict_image(
         The sample with predictions in pixels of the original image.
 
     Raises:
-        UserError: the image has another size than a file of fixed size takes.
+        UserError: the image has another size than a file of fixed size takes, or the file names
+            fewer classes than its network has.
     """
     if not description.dynamic and tuple(image.shape[1:]) != description.input_shape[2:]:
         taken, given = (
@@ -104,7 +105,19 @@ def predict_image(
         image = image.flip(0)
     array = np.ascontiguousarray(image[None].cpu().numpy(), dtype=np.float32)
     outputs = dict(zip(description.outputs, map(torch.from_numpy, runtime(array)), strict=True))
+    check_labels(outputs, description)
     return TO_SAMPLE[description.kind](outputs, sample, description)
+
+
+def check_labels(outputs: Mapping[str, Tensor], description: Description) -> None:
+    """Refuses outputs of more classes than the file names."""
+    labels = outputs.get("labels")
+    highest = outputs["logits"].shape[1] if labels is None else 1 + max(labels.tolist(), default=-1)
+    if highest > (count := len(description.classes)):
+        raise UserError(
+            f"the exported file names {count} classes, and its network gives class {highest}; "
+            "export it anew"
+        )
 
 
 def to_det_sample(

@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ from casvit_dense.cli import main
 from casvit_dense.errors import UserError
 from casvit_dense.export.description import PT2_ENTRY, read_description
 from casvit_dense.export.exporter import ExportOptions, target_file
-from casvit_dense.export.model import ExportedModel
+from casvit_dense.export.model import ExportedModel, check_labels
 from casvit_dense.export.runtime import open_runtime
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "fpn_casvit-mini_shapes.py"
@@ -203,3 +205,23 @@ def test_neither_file_of_openvino_is_written_over(tmp_path: Path, existing: str)
     with pytest.raises(UserError, match=f"{existing} exists already"):
         target_file("stem", ExportOptions(**options))
     assert target_file("stem", ExportOptions(**options, force=True)) == options["out"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "highest"),
+    [
+        ({"logits": torch.zeros(1, 3, 4, 4)}, 3),
+        ({"labels": torch.tensor([0, 4, 1])}, 5),
+        ({"logits": torch.zeros(1, 2, 4, 4)}, None),
+        ({"labels": torch.tensor([], dtype=torch.int64)}, None),
+    ],
+)
+def test_more_classes_than_the_file_names_are_refused(
+    outputs: dict[str, torch.Tensor], highest: int | None
+) -> None:
+    described: Any = SimpleNamespace(classes=["circle", "square"])
+    if highest is None:
+        check_labels(outputs, described)
+        return
+    with pytest.raises(UserError, match=f"names 2 classes, and its network gives class {highest};"):
+        check_labels(outputs, described)
