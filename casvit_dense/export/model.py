@@ -111,8 +111,10 @@ def predict_image(
 
 def check_labels(outputs: Mapping[str, Tensor], description: Description) -> None:
     """Refuses outputs of more classes than the file names."""
-    labels = outputs.get("labels")
-    highest = outputs["logits"].shape[1] if labels is None else 1 + max(labels.tolist(), default=-1)
+    if "logits" in outputs:
+        highest = outputs["logits"].shape[1]
+    else:
+        highest = 1 + max(outputs["labels"].flatten().tolist(), default=-1)
     if highest > (count := len(description.classes)):
         raise UserError(
             f"the exported file names {count} classes, and its network gives class {highest}; "
