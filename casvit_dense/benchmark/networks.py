@@ -78,12 +78,11 @@ def check_configs(models: Iterable[str]) -> None:
 def _build_named(case: BenchmarkCase) -> nn.Module:
     """A backbone by its name; one that takes images of a single size is made for the case's."""
     from casvit_dense.backbones.timm_backbone import SizeError, TimmBackbone
-    from casvit_dense.config.backbone import own_class
+    from casvit_dense.config.backbone import own_network
 
     backbone = backbone_config(case.model)
     if backbone["type"] != "TimmBackbone":
-        network: nn.Module = own_class(backbone["type"])()
-        return network
+        return own_network(backbone)
     try:
         return TimmBackbone(backbone["name"])
     except SizeError:

@@ -1,7 +1,7 @@
 """Another backbone in one of our recipes: its place in the config, and the neck behind it."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from sysconfig import get_path
@@ -130,33 +130,54 @@ def imported(name: str | None) -> tuple[str, ...]:
     return (kind,)
 
 
-def own_channels(backbone: ConfigDict) -> list[int]:
-    """The channels of a class's maps, from a run on a small image.
+def own_network(backbone: Mapping[str, Any]) -> nn.Module:
+    """A network of one's own class with random weights.
 
     Raises:
-        UserError: it cannot be built, does not run, or returns other maps than those of `STRIDES`.
+        UserError: it cannot be built, or is no network.
     """
     label, arguments = label_of(backbone), dict(backbone)
     kind = own_class(arguments.pop("type"))
-    arguments["init_cfg"] = None
     try:
         network = kind(**arguments)
         if not isinstance(network, nn.Module):
             raise TypeError(f"gives a {type(network).__name__}, which is no torch.nn.Module")
-        network.eval()  # not chained: of some this returns nothing
-        with torch.no_grad():
-            maps = network(torch.zeros(1, 3, *TRIED))
     except (Exception, SystemExit) as error:  # of code that we do not know
         raise UserError(f"--backbone {label}: {_fault(error)}") from error
-    shapes = _shapes(maps)
-    expected = [(TRIED[0] // stride, TRIED[1] // stride) for stride in STRIDES]
-    if [shape[2:] for shape in shapes] != expected:
-        given = " and ".join("x".join(map(str, shape)) for shape in shapes)
-        raise UserError(
-            f"--backbone {label}: an image of {TRIED[0]}x{TRIED[1]} gives "
-            f"{given or f'a {type(maps).__name__}'}; a neck reads four maps (N, C, H, W) of "
-            f"{', '.join(f'{height}x{width}' for height, width in expected)}"
-        )
+    return network
+
+
+def own_channels(backbone: ConfigDict) -> list[int]:
+    """The channels of a class's maps, from runs on small images of two sizes.
+
+    Raises:
+        UserError: it cannot be built, does not run, or returns other maps than those of `STRIDES`.
+    """
+    label = label_of(backbone)
+    network = own_network({**backbone, "init_cfg": None})
+    network.eval()  # not chained: of some this returns nothing
+    for height, width in (TRIED, TRIED[::-1]):
+        try:
+            with torch.no_grad():
+                maps = network(torch.zeros(1, 3, height, width))
+        except (Exception, SystemExit) as error:  # of code that we do not know
+            raise UserError(
+                f"--backbone {label}: an image of {height}x{width}: {_fault(error)}"
+            ) from error
+        shapes = _shapes(maps)
+        expected = [(height // stride, width // stride) for stride in STRIDES]
+        if [shape[2:] for shape in shapes] != expected:
+            given = " and ".join("x".join(map(str, shape)) for shape in shapes)
+            raise UserError(
+                f"--backbone {label}: an image of {height}x{width} gives "
+                f"{given or f'a {type(maps).__name__}'}; a neck reads four maps (N, C, H, W) of "
+                f"{', '.join(f'{h}x{w}' for h, w in expected)}"
+            )
+        if kinds := {str(m.dtype) for m in maps} - {"torch.float32"}:
+            raise UserError(
+                f"--backbone {label}: its maps are {' and '.join(sorted(kinds))}; a neck reads "
+                "torch.float32"
+            )
     return [shape[1] for shape in shapes]
 
 

@@ -92,7 +92,7 @@ def check_weights(cfg: Config, hint: str = WEIGHTS_HINT) -> None:
         if Path(file).expanduser().is_dir():
             raise UserError(f"{file} is a folder; give the weight file in it")
         if not Path(file).expanduser().is_file():
-            what = "the backbone's weights (docs/peers.md has the addresses of the peers')"
+            what = "the backbone's weights (docs/peers.md and docs/backbones.md say which)"
             arch = backbone.get("arch")  # a name, or depths and widths
             if backbone.type == "CASViT" and isinstance(arch, str) and arch in ARCHS:
                 what = f"the ImageNet file of CAS-ViT '{arch}' from {MODEL_ZOO}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 OWN = """
+import torch
 from mmengine.model import BaseModule
 from torch import nn
 
@@ -38,6 +39,21 @@ class One(Net):
 class Broken(Net):
     def forward(self, x):
         raise ValueError("no such luck")
+
+
+class OneSize(Net):
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.places = nn.Parameter(torch.zeros(1, 8, 16, 24))  # of 64 x 96 pixels
+
+    def forward(self, x):
+        first, *others = super().forward(x)
+        return (first + self.places, *others)
+
+
+class Half(Net):
+    def forward(self, x):
+        return tuple(m.half() for m in super().forward(x))
 
 
 class Plain(nn.Module):

@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from casvit_dense.benchmark.cases import BenchmarkCase
+from casvit_dense.benchmark.networks import build
 from casvit_dense.config.read import read_config, register_scope
 from casvit_dense.config.resolve import resolve
 from casvit_dense.errors import UserError
@@ -58,6 +60,8 @@ def test_its_weights_have_a_file_and_flags_of_theirs(own_module: str) -> None:
         ),
         ("own_backbones:One", "gives a Tensor; a neck reads four maps"),
         ("own_backbones:Broken", "ValueError: no such luck ("),
+        ("own_backbones:OneSize", "an image of 96x64: RuntimeError: The size of tensor"),
+        ("own_backbones:Half", "its maps are torch.float16; a neck reads torch.float32"),
         ("own_backbones:Exits", "SystemExit: two lines ("),
         ("own_backbones:NoModule", "gives a NoModule, which is no torch.nn.Module"),
         ("exiting:Net", "exiting.py, line 2)"),
@@ -72,6 +76,11 @@ def test_what_does_not_fit_is_said_in_one_line(name: str, message: str, own_modu
     assert message in str(caught.value)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_benchmark_says_in_one_line_what_cannot_be_built(own_module: str) -> None:
+    with pytest.raises(UserError, match="--backbone own_backbones:Exits: SystemExit: two lines"):
+        build(BenchmarkCase(f"{own_module}:Exits"))
 
 
 def test_a_model_without_a_neck_is_refused(own_module: str) -> None:
